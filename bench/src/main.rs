@@ -1,0 +1,2 @@
+//! What the balancer is measured against.
+fn main() {}

@@ -1,0 +1,140 @@
+//! The algorithms by name, as a configuration chooses among them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{Balancer, LeastConnections, PowerOfTwoChoices, Random, RoundRobin};
+
+/// How an upstream chooses a backend for each request. Round robin unless said otherwise.
+///
+/// Two values are equal when they name the same algorithm; two custom ones when they share one balancer.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum LoadBalancingAlgorithm {
+    /// Each in turn, by weight, evenly interleaved: [`RoundRobin`]. The default.
+    #[default]
+    RoundRobin,
+    /// Any, by weight: [`Random`].
+    Random,
+    /// The one with the fewest attempts in flight for its weight: [`LeastConnections`].
+    LeastConnections,
+    /// The less busy of two drawn at random: [`PowerOfTwoChoices`].
+    PowerOfTwoChoices,
+    /// The user's own.
+    Custom(Arc<dyn Balancer>),
+}
+
+/// A name that is not in [`LoadBalancingAlgorithm::NAMES`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown algorithm `{name}`, expected one of: {}", LoadBalancingAlgorithm::NAMES.join(", "))]
+pub struct UnknownAlgorithm {
+    name: Box<str>,
+}
+
+// === impl LoadBalancingAlgorithm ===
+
+impl LoadBalancingAlgorithm {
+    /// The names that [`FromStr`] understands, the default first.
+    pub const NAMES: &'static [&'static str] =
+        &["round_robin", "random", "least_connections", "power_of_two_choices"];
+
+    /// A balancer that runs this algorithm, knowing no set yet: give it one by [`Balancer::rebuild`] before the first
+    /// choice. Each call makes one with its own state, except for a custom one, which is shared.
+    pub fn balancer(&self) -> Arc<dyn Balancer> {
+        match self {
+            Self::RoundRobin => Arc::new(RoundRobin::default()),
+            Self::Random => Arc::new(Random::default()),
+            Self::LeastConnections => Arc::new(LeastConnections::default()),
+            Self::PowerOfTwoChoices => Arc::new(PowerOfTwoChoices::default()),
+            Self::Custom(balancer) => Arc::clone(balancer),
+        }
+    }
+
+    /// The name that a configuration uses; `custom` for the user's own, which no configuration can name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+            Self::LeastConnections => "least_connections",
+            Self::PowerOfTwoChoices => "power_of_two_choices",
+            Self::Custom(_) => "custom",
+        }
+    }
+}
+
+impl PartialEq for LoadBalancingAlgorithm {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Custom(a), Self::Custom(b)) => Arc::ptr_eq(a, b),
+            (Self::Custom(_), _) | (_, Self::Custom(_)) => false,
+            _ => self.name() == other.name(),
+        }
+    }
+}
+
+impl Eq for LoadBalancingAlgorithm {}
+
+impl fmt::Display for LoadBalancingAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for LoadBalancingAlgorithm {
+    type Err = UnknownAlgorithm;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "round_robin" => Ok(Self::RoundRobin),
+            "random" => Ok(Self::Random),
+            "least_connections" => Ok(Self::LeastConnections),
+            "power_of_two_choices" => Ok(Self::PowerOfTwoChoices),
+            _ => Err(UnknownAlgorithm { name: name.into() }),
+        }
+    }
+}
+
+// === impl UnknownAlgorithm ===
+
+impl UnknownAlgorithm {
+    /// The name that was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_understood_and_given_back() {
+        for name in LoadBalancingAlgorithm::NAMES {
+            let algorithm: LoadBalancingAlgorithm = name.parse().unwrap();
+            assert_eq!(algorithm.name(), *name);
+            assert_eq!(algorithm.to_string(), *name);
+        }
+        assert_eq!(LoadBalancingAlgorithm::NAMES[0], LoadBalancingAlgorithm::default().name());
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_what_was_expected() {
+        for name in ["", "custom", "Round_Robin", "round robin"] {
+            let error = name.parse::<LoadBalancingAlgorithm>().unwrap_err();
+            assert_eq!(error.name(), name);
+            assert!(error.to_string().contains("expected one of: round_robin, random, "), "{error}");
+        }
+    }
+
+    #[test]
+    fn equal_by_variant_and_custom_by_pointer() {
+        use LoadBalancingAlgorithm::{Custom, Random, RoundRobin};
+        let (one, other) = (RoundRobin.balancer(), RoundRobin.balancer());
+        assert_eq!(RoundRobin, LoadBalancingAlgorithm::default());
+        assert_ne!(RoundRobin, Random);
+        assert_eq!(Custom(Arc::clone(&one)), Custom(Arc::clone(&one)));
+        assert_ne!(Custom(Arc::clone(&one)), Custom(other));
+        assert_ne!(Custom(one), RoundRobin);
+    }
+}

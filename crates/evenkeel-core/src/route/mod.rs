@@ -1,0 +1,140 @@
+//! Which route has this host, path, method, these headers?
+//!
+//! This room never knows of backends: a route is an index. The first route that matches wins, in the order in which they
+//! were given; [`RouteMatch::matches`] is what "matches" means, and [`RouteTable`] answers the same, quickly, for all of
+//! them at once.
+
+mod field;
+mod host;
+mod path;
+mod table;
+
+pub use field::{FieldMatch, FieldMatchError, FieldValue};
+pub use host::{HostPattern, HostPatternError};
+pub use path::{PathMatch, PathMatchError, PathRegex};
+pub use table::{RouteTable, Shadowed};
+
+/// What a route may look at in a request. Both data paths give it, so a route cannot tell which carries the request.
+pub trait RequestParts {
+    /// The method, as sent.
+    fn method(&self) -> &str;
+    /// The host of the request, without port, as sent (letter case not folded); empty when there is none.
+    fn host(&self) -> &str;
+    /// The path of the request target, as sent, without the query; starts with `/` (or is `*`).
+    fn path(&self) -> &str;
+    /// The query of the request target, without the `?`.
+    fn query(&self) -> Option<&str>;
+    /// The first field with this (lower-case) name.
+    fn header(&self, name: &str) -> Option<&[u8]>;
+}
+
+/// What a route asks of a request. All conditions must hold; what is not given is not asked, so the default takes every
+/// request.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RouteMatch {
+    /// The host is one of these; none given: any.
+    pub hosts: Vec<HostPattern>,
+    /// The path is one of these; none given: any, also the `*` of `OPTIONS *`.
+    pub path: Option<PathMatch>,
+    /// The method is one of these, in the same letter case (`GET` does not include `HEAD`); none given: any.
+    pub methods: Vec<String>,
+    /// Each of these header fields is there and as it says.
+    pub headers: Vec<FieldMatch>,
+    /// Each of these query parameters is there and as it says.
+    pub query: Vec<FieldMatch>,
+}
+
+// === impl RouteMatch ===
+
+impl RouteMatch {
+    /// Whether the request meets every condition: the definition that [`RouteTable::find`] is held against.
+    pub fn matches(&self, request: &impl RequestParts) -> bool {
+        (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(request.host())))
+            && self.matches_path(request.path())
+            && self.matches_rest(request)
+    }
+
+    /// Adds a host to those that the route takes.
+    #[must_use]
+    pub fn host(mut self, pattern: HostPattern) -> Self {
+        self.hosts.push(pattern);
+        self
+    }
+
+    /// Sets the paths that the route takes.
+    #[must_use]
+    pub fn path(mut self, path: PathMatch) -> Self {
+        self.path = Some(path);
+        self
+    }
+
+    /// Adds a method to those that the route takes.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.methods.push(method.into());
+        self
+    }
+
+    /// Adds a condition on a header field, made by [`FieldMatch::header`].
+    #[must_use]
+    pub fn header(mut self, condition: FieldMatch) -> Self {
+        self.headers.push(condition);
+        self
+    }
+
+    /// Adds a condition on a query parameter, made by [`FieldMatch::query`].
+    #[must_use]
+    pub fn query(mut self, condition: FieldMatch) -> Self {
+        self.query.push(condition);
+        self
+    }
+
+    fn matches_path(&self, path: &str) -> bool {
+        self.path.as_ref().is_none_or(|condition| condition.matches(path))
+    }
+
+    /// The conditions beyond host and path, which the table's index does not hold.
+    fn matches_rest(&self, request: &impl RequestParts) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method()))
+            && self.headers.iter().all(|field| field.takes_header(request.header(field.name())))
+            && self.query.iter().all(|field| field.takes_query(request.query()))
+    }
+
+    /// Whether there is nothing to ask beyond host and path.
+    fn asks_no_more(&self) -> bool {
+        self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
+    }
+
+    /// Whether this takes every request that the other takes. Says no when it cannot know.
+    fn covers(&self, other: &Self) -> bool {
+        self.covers_hosts(other)
+            && match (&self.path, &other.path) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(own), Some(other)) => own.covers(other),
+            }
+            && (self.methods.is_empty()
+                || !other.methods.is_empty()
+                    && other.methods.iter().all(|method| self.methods.contains(method)))
+            && implied(&self.headers, &other.headers)
+            && implied(&self.query, &other.query)
+    }
+
+    fn covers_hosts(&self, other: &Self) -> bool {
+        let takes = |narrow: &HostPattern| self.hosts.iter().any(|wide| wide.covers(narrow));
+        self.hosts.is_empty()
+            || match &*other.hosts {
+                [] => takes(&HostPattern::Any),
+                hosts => hosts.iter().all(takes),
+            }
+    }
+}
+
+/// Whether what meets all of the conditions given meets all of these.
+fn implied(conditions: &[FieldMatch], given: &[FieldMatch]) -> bool {
+    conditions.iter().all(|condition| given.iter().any(|given| condition.covers(given)))
+}
+
+#[cfg(test)]
+mod tests;

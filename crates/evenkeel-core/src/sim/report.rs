@@ -1,0 +1,72 @@
+//! What came of it.
+
+use std::time::Duration;
+
+use super::histogram::Histogram;
+
+/// What one algorithm made of one world.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Requests that came.
+    pub requests: u64,
+    /// Requests that were not answered, whatever was tried.
+    pub errors: u64,
+    /// How long the answered ones took.
+    pub latency: LatencySummary,
+    /// How long an attempt waited on average until its backend had a free slot.
+    pub mean_wait: Duration,
+    /// How uneven it got: the most attempts in flight that any backend had at any time, over what a backend had on
+    /// average over all backends and the whole duration, both per weight. One is perfectly even and steady; zero when
+    /// nothing was in flight.
+    pub imbalance: f64,
+    /// Each backend's part, in the order of the world.
+    pub backends: Vec<BackendReport>,
+}
+
+/// Times from a request's arrival to its answer, over all attempts. All zero when nothing was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LatencySummary {
+    /// The arithmetic mean.
+    pub mean: Duration,
+    /// Half of the requests took no longer. Like all quantiles at most 0.4 % too high, never too low.
+    pub p50: Duration,
+    /// 99 % took no longer.
+    pub p99: Duration,
+    /// 99.9 % took no longer.
+    pub p999: Duration,
+    /// None took longer.
+    pub max: Duration,
+}
+
+/// What one backend had of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BackendReport {
+    /// Attempts that were sent to it.
+    pub attempts: u64,
+    /// Attempts that it refused or broke off.
+    pub failures: u64,
+    /// Its part of all attempts, from 0 to 1.
+    pub share: f64,
+    /// The most attempts that it had in flight at any time, waiting ones included.
+    pub peak_in_flight: u32,
+    /// The attempts that it had in flight on average over the world's duration, waiting ones included.
+    pub mean_in_flight: f64,
+}
+
+// === impl LatencySummary ===
+
+impl LatencySummary {
+    pub(super) fn of(times: &Histogram) -> Self {
+        let rank = |per_mille| Duration::from_nanos(times.per_mille(per_mille));
+        Self {
+            mean: Duration::from_nanos(times.mean()),
+            p50: rank(500),
+            p99: rank(990),
+            p999: rank(999),
+            max: Duration::from_nanos(times.max()),
+        }
+    }
+}

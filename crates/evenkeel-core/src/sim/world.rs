@@ -1,0 +1,219 @@
+//! The world as described: what there is, before anything happens.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::engine::Engine;
+use super::law::Law;
+use super::report::Report;
+use crate::backend::Weight;
+use crate::balance::LoadBalancingAlgorithm;
+
+/// Backends and the traffic for them. Run it once per algorithm to compare.
+///
+/// # Defaults
+/// 10 seconds, one attempt a request, seed 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct World {
+    pub(super) backends: Vec<BackendModel>,
+    pub(super) arrivals: Arrivals,
+    pub(super) duration: Duration,
+    pub(super) attempts: NonZeroU32,
+    pub(super) seed: u64,
+}
+
+/// When requests come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Arrivals {
+    /// Independently of each other and of the answers: what a crowd of users looks like.
+    Poisson {
+        /// Requests per second on average; positive, at most 10^9.
+        rate: f64,
+    },
+    /// Evenly spaced, whatever the answers.
+    Constant {
+        /// Requests per second; positive, at most 10^9.
+        rate: f64,
+    },
+    /// From clients that wait for each answer: what most load generators do. It hides overload, because slow
+    /// answers slow the clients down.
+    Closed {
+        /// How many clients there are.
+        clients: u32,
+        /// How long each waits between an answer and its next request.
+        think: Duration,
+    },
+}
+
+/// A backend as the simulation knows it.
+///
+/// # Defaults
+/// Weight one, as many requests at once as come, no faults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendModel {
+    pub(super) law: Law,
+    pub(super) weight: Weight,
+    pub(super) capacity: Option<NonZeroU32>,
+    pub(super) faults: Vec<Fault>,
+}
+
+/// Something wrong with a backend for a time, from `from` (inclusive) to `to` (exclusive) since the world began.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Attempts are refused after 0.2 ms, and those under way when it begins break off.
+    Down {
+        /// When it begins.
+        from: Duration,
+        /// When it is over.
+        to: Duration,
+    },
+    /// Requests that begin to be served in this time take longer. Several such faults multiply.
+    Slow {
+        /// When it begins.
+        from: Duration,
+        /// When it is over.
+        to: Duration,
+        /// How many times as long requests take; positive.
+        factor: f64,
+    },
+}
+
+/// Why a world cannot be run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidWorld {
+    /// Requests cannot come at this rate.
+    #[error("a rate must be positive and at most 1e9 per second, not {rate}")]
+    Rate {
+        /// The rate that was given.
+        rate: f64,
+    },
+    /// There is no such distribution.
+    #[error(
+        "backend {backend}: sigma must not be negative, a shape must be positive, both finite, not {value}"
+    )]
+    Law {
+        /// The backend's index.
+        backend: usize,
+        /// The parameter that was given.
+        value: f64,
+    },
+    /// A backend cannot be slower by this factor.
+    #[error("backend {backend}: a factor must be positive and finite, not {factor}")]
+    Factor {
+        /// The backend's index.
+        backend: usize,
+        /// The factor that was given.
+        factor: f64,
+    },
+}
+
+// === impl World ===
+
+impl World {
+    /// A world of these backends, in this order, and this traffic.
+    pub fn new(backends: impl Into<Vec<BackendModel>>, arrivals: Arrivals) -> Self {
+        let duration = Duration::from_secs(10);
+        Self { backends: backends.into(), arrivals, duration, attempts: NonZeroU32::MIN, seed: 0 }
+    }
+
+    /// For how long requests come. Those that are under way then are still answered.
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = duration;
+        self
+    }
+
+    /// How often a request is tried before it counts as an error, each time on another backend.
+    pub fn attempts(mut self, attempts: NonZeroU32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Where all randomness comes from.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Lets everything happen. Takes less than a microsecond an attempt, more where choosing looks at every backend; memory
+    /// grows with the requests under way, and so with the backlog of backends that cannot keep up.
+    ///
+    /// # Errors
+    /// When a number in the description makes no sense.
+    pub fn run(&self, algorithm: &LoadBalancingAlgorithm) -> Result<Report, InvalidWorld> {
+        self.validate()?;
+        Ok(Engine::new(self, algorithm).run())
+    }
+
+    fn validate(&self) -> Result<(), InvalidWorld> {
+        if let Arrivals::Poisson { rate } | Arrivals::Constant { rate } = self.arrivals
+            && !(rate > 0.0 && rate <= 1e9)
+        {
+            return Err(InvalidWorld::Rate { rate });
+        }
+        for (backend, model) in self.backends.iter().enumerate() {
+            if let Some(value) = model.law.invalid_parameter() {
+                return Err(InvalidWorld::Law { backend, value });
+            }
+            for fault in &model.faults {
+                if let Fault::Slow { factor, .. } = *fault
+                    && !(factor > 0.0 && factor.is_finite())
+                {
+                    return Err(InvalidWorld::Factor { backend, factor });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl BackendModel ===
+
+impl BackendModel {
+    /// A backend whose service times follow this law.
+    pub fn new(law: Law) -> Self {
+        Self { law, weight: Weight::ONE, capacity: None, faults: Vec::new() }
+    }
+
+    /// Its weight in the upstream. The algorithm sees it, the backend is no faster for it.
+    pub fn weight(mut self, weight: Weight) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// How many requests it serves at once; the others wait in the order in which they came.
+    pub fn capacity(mut self, slots: NonZeroU32) -> Self {
+        self.capacity = Some(slots);
+        self
+    }
+
+    /// Something wrong with it, besides what was said before.
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    pub(super) fn is_down(&self, now: Duration) -> bool {
+        self.faults.iter().any(|fault| matches!(*fault, Fault::Down { from, to } if from <= now && now < to))
+    }
+
+    /// When it goes down next, after `now`.
+    pub(super) fn next_down(&self, now: Duration) -> Option<Duration> {
+        let begin = |fault: &Fault| match *fault {
+            Fault::Down { from, to } if now < from && from < to => Some(from),
+            _ => None,
+        };
+        self.faults.iter().filter_map(begin).min()
+    }
+
+    /// How many times as long as usual a request takes that begins `now`.
+    pub(super) fn slowness(&self, now: Duration) -> f64 {
+        let factor = |fault: &Fault| match *fault {
+            Fault::Slow { from, to, factor } if from <= now && now < to => factor,
+            _ => 1.0,
+        };
+        self.faults.iter().map(factor).product()
+    }
+}

@@ -1,0 +1,176 @@
+//! What was measured: every cell of every round, their medians, and the ratios between proxies of the same round.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::load::Scenario;
+use super::proxy::Proxy;
+use super::report::Machine;
+
+/// Everything measured in a run.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) scenarios: Vec<Scenario>,
+    cells: Vec<(Proxy, Scenario, Cell)>,
+    memory: Vec<(Proxy, Memory)>,
+}
+
+/// One proxy, one scenario, one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cell {
+    pub(crate) requests_a_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// CPU time a request, in microseconds: user and system.
+    pub(crate) cpu_us: f64,
+    /// The share of its CPU that the proxy used. Below 1, the load was the limit, not the proxy.
+    pub(crate) busy: f64,
+    pub(crate) memory_kib: f64,
+}
+
+/// What a fresh proxy takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Resident, after one request.
+    pub(crate) start_kib: f64,
+    /// What one idle kept connection adds.
+    pub(crate) idle_kib: f64,
+}
+
+/// The middle of several values, and how far apart they were.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+// === impl Results ===
+
+impl Results {
+    /// Of a run over these.
+    pub(crate) fn new(proxies: Vec<Proxy>, scenarios: Vec<Scenario>) -> Self {
+        Self { proxies, scenarios, cells: Vec::new(), memory: Vec::new() }
+    }
+
+    /// Adds a cell of the current round.
+    pub(crate) fn cell(&mut self, proxy: Proxy, scenario: Scenario, cell: Cell) {
+        self.cells.push((proxy, scenario, cell));
+    }
+
+    /// Adds a proxy's memory in the current round.
+    pub(crate) fn memory(&mut self, proxy: Proxy, memory: Memory) {
+        self.memory.push((proxy, memory));
+    }
+
+    /// One measure of a proxy in a scenario, over the rounds.
+    pub(crate) fn of(&self, proxy: Proxy, scenario: Scenario, measure: fn(&Cell) -> f64) -> Option<Spread> {
+        Spread::over(self.rounds(proxy, scenario, measure))
+    }
+
+    /// One measure of a proxy's memory, over the rounds.
+    pub(crate) fn memory_of(&self, proxy: Proxy, measure: fn(&Memory) -> f64) -> Option<Spread> {
+        Spread::over(self.memory.iter().filter(|(p, _)| *p == proxy).map(|(_, m)| measure(m)).collect())
+    }
+
+    /// One measure of a proxy as a ratio to another's. Taken round by round, so what slows a whole round cancels out.
+    pub(crate) fn ratio(
+        &self,
+        proxy: Proxy,
+        base: Proxy,
+        scenario: Scenario,
+        measure: fn(&Cell) -> f64,
+    ) -> Option<Spread> {
+        let (ours, theirs) = (self.rounds(proxy, scenario, measure), self.rounds(base, scenario, measure));
+        Spread::over(ours.iter().zip(&theirs).map(|(a, b)| a / b).collect())
+    }
+
+    /// Every value measured, for machines.
+    pub(crate) fn json(&self, machine: &Machine) -> String {
+        let cell = |(proxy, scenario, c): &(Proxy, Scenario, Cell)| -> Value {
+            json!({
+                "proxy": proxy.name(), "scenario": scenario.name(), "requests_a_second": c.requests_a_second,
+                "p50_us": c.p50_us, "p99_us": c.p99_us, "cpu_us_a_request": c.cpu_us, "busy": c.busy,
+                "memory_kib": c.memory_kib,
+            })
+        };
+        let memory = |(proxy, m): &(Proxy, Memory)| -> Value {
+            json!({ "proxy": proxy.name(), "start_kib": m.start_kib, "idle_connection_kib": m.idle_kib })
+        };
+        let all = json!({
+            "machine": machine.facts,
+            "cells": self.cells.iter().map(cell).collect::<Vec<_>>(),
+            "memory": self.memory.iter().map(memory).collect::<Vec<_>>(),
+        });
+        format!("{all:#}\n")
+    }
+
+    fn rounds(&self, proxy: Proxy, scenario: Scenario, measure: fn(&Cell) -> f64) -> Vec<f64> {
+        let mine = self.cells.iter().filter(|(p, s, _)| *p == proxy && *s == scenario);
+        mine.map(|(_, _, cell)| measure(cell)).collect()
+    }
+}
+
+// === impl Cell ===
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:>8.0} requests/s, p50 {:>6.0} µs, p99 {:>6.0} µs, {:>6.1} CPU µs a request, {:>3.0} % busy, {:.1} MiB",
+            self.requests_a_second,
+            self.p50_us,
+            self.p99_us,
+            self.cpu_us,
+            self.busy * 100.0,
+            self.memory_kib / 1024.0
+        )
+    }
+}
+
+// === impl Spread ===
+
+impl Spread {
+    fn over(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        let upper = values.get(middle).copied()?;
+        let lower = if values.len().is_multiple_of(2) { values.get(middle - 1).copied()? } else { upper };
+        Some(Self {
+            median: f64::midpoint(lower, upper),
+            low: values.first().copied()?,
+            high: values.last().copied()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(cpu_us: f64) -> Cell {
+        Cell { requests_a_second: 1.0, p50_us: 1.0, p99_us: 1.0, cpu_us, busy: 1.0, memory_kib: 1.0 }
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert_eq!(Spread::over(vec![3.0, 1.0, 2.0]), Some(Spread { median: 2.0, low: 1.0, high: 3.0 }));
+        assert_eq!(Spread::over(vec![4.0, 1.0]), Some(Spread { median: 2.5, low: 1.0, high: 4.0 }));
+        assert_eq!(Spread::over(vec![]), None);
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_each_round() {
+        let mut results = Results::new(Proxy::ALL.to_vec(), Scenario::ALL.to_vec());
+        // The second round is twice as slow for both: the ratio must not see it.
+        for slow in [1.0, 2.0] {
+            results.cell(Proxy::Bare, Scenario::Small, cell(10.0 * slow));
+            results.cell(Proxy::Evenkeel, Scenario::Small, cell(11.0 * slow));
+        }
+        let ratio = results.ratio(Proxy::Evenkeel, Proxy::Bare, Scenario::Small, |c| c.cpu_us).unwrap();
+        assert!((ratio.median - 1.1).abs() < 1e-9 && (ratio.high - ratio.low).abs() < 1e-9);
+        assert_eq!(results.ratio(Proxy::Evenkeel, Proxy::Bare, Scenario::Churn, |c| c.cpu_us), None);
+    }
+}

