@@ -1,0 +1,76 @@
+//! A listener from code.
+
+use std::time::Duration;
+
+use crate::values::{self, Size, SizeLimit};
+use crate::wire;
+
+/// Builds a listener.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ListenerBuilder {
+    pub(super) wire: wire::Listener,
+}
+
+// === impl ListenerBuilder ===
+
+impl ListenerBuilder {
+    /// A listener on `ip:port` (port 0 takes a free one), `[ipv6]:port` or `unix:/path`.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { wire: wire::Listener::new(address.into()) }
+    }
+
+    /// Connections open at once. Default 50,000.
+    pub fn max_connections(mut self, count: usize) -> Self {
+        self.wire.max_connections = count;
+        self
+    }
+
+    /// Connections open at once from one client address. Default 500.
+    pub fn max_connections_per_client(mut self, count: usize) -> Self {
+        self.wire.max_connections_per_client = count;
+        self
+    }
+
+    /// From a request's first byte to the end of its head; then 408. Default 10 s.
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.http.header_timeout = values::Duration(timeout);
+        self
+    }
+
+    /// How long a connection may wait for its next request. Default 60 s.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.http.idle_timeout = values::Duration(timeout);
+        self
+    }
+
+    /// The longest silence within a request's body; then 408. Default 30 s.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.http.body_timeout = values::Duration(timeout);
+        self
+    }
+
+    /// The longest time in which a client takes no byte of its answer. Default 60 s.
+    pub fn send_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.http.send_timeout = values::Duration(timeout);
+        self
+    }
+
+    /// The largest request head, in bytes; then 431. Default 32 KiB.
+    pub fn max_header_size(mut self, bytes: u64) -> Self {
+        self.wire.http.max_header_size = Size(bytes);
+        self
+    }
+
+    /// The most header fields in a request; then 431. Default 100.
+    pub fn max_header_fields(mut self, count: usize) -> Self {
+        self.wire.http.max_header_fields = count;
+        self
+    }
+
+    /// The largest request body, in bytes, or `None` for no limit; then 413. Default 256 MiB.
+    pub fn max_body_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.wire.http.max_body_size = SizeLimit(bytes.into());
+        self
+    }
+}

@@ -1,0 +1,201 @@
+//! The configuration from code: small builders that end in the same model as a file does.
+//!
+//! They write the wire types, so every rule and default is the file's. Nothing here checks a value.
+
+mod listener;
+mod route;
+mod upstream;
+
+pub use listener::ListenerBuilder;
+pub use route::RouteBuilder;
+pub use upstream::UpstreamBuilder;
+
+use std::time::Duration;
+
+use evenkeel_core::balance::LoadBalancingAlgorithm;
+
+use crate::config::in_order;
+use crate::resolve::{self, Context};
+use crate::values;
+use crate::wire;
+use crate::yaml::Path;
+use crate::{Config, ConfigError, Model};
+
+/// Builds a [`Config`] from code. It reaches everything that a file reaches, with the same defaults, and takes what a file
+/// can only name: a user's own algorithm.
+///
+/// ```
+/// use evenkeel_config::{ConfigBuilder, RouteBuilder, UpstreamBuilder};
+/// use evenkeel_core::balance::LoadBalancingAlgorithm;
+///
+/// let config = ConfigBuilder::new()
+///     .listen_address("127.0.0.1:8080")
+///     .upstream(UpstreamBuilder::new("api").backend("http://10.0.0.1:80").weighted_backend("http://10.0.0.2:80", 2))
+///     .upstream(UpstreamBuilder::new("web").backend("http://10.0.0.3:80").algorithm(LoadBalancingAlgorithm::Random))
+///     .route(RouteBuilder::new("api").path_prefix("/v1").filter("strip_prefix", "/v1").upstream("api"))
+///     .route(RouteBuilder::new("web").upstream("web"))
+///     .try_build()?;
+/// # Ok::<(), evenkeel_config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct ConfigBuilder {
+    file: wire::File,
+    servers: Option<Vec<String>>,
+    algorithm: Option<LoadBalancingAlgorithm>,
+    admin_token: Option<String>,
+    /// Routes and what could not be told of them: parameters that serialize to nothing.
+    failed: Vec<(Path, String)>,
+}
+
+/// The name of the upstream that [`ConfigBuilder::upstream_servers`] fills.
+const DEFAULT_UPSTREAM: &str = "default";
+
+// === impl ConfigBuilder ===
+
+impl ConfigBuilder {
+    /// A configuration with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a listener with default limits: `ip:port`, `[ipv6]:port` or `unix:/path`.
+    pub fn listen_address(self, address: impl Into<String>) -> Self {
+        self.listener(ListenerBuilder::new(address))
+    }
+
+    /// Adds backends, by URL, to the upstream named `default`. For several upstreams, see
+    /// [`upstream`](ConfigBuilder::upstream).
+    pub fn upstream_servers(mut self, urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.servers.get_or_insert_default().extend(urls.into_iter().map(Into::into));
+        self
+    }
+
+    /// How the upstream of [`upstream_servers`](ConfigBuilder::upstream_servers) chooses a backend. Default round robin.
+    pub fn load_balancing_algorithm(mut self, algorithm: LoadBalancingAlgorithm) -> Self {
+        self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// Adds a listener.
+    pub fn listener(mut self, listener: ListenerBuilder) -> Self {
+        self.file.listeners.push(listener.wire);
+        self
+    }
+
+    /// Adds an upstream.
+    pub fn upstream(mut self, upstream: UpstreamBuilder) -> Self {
+        self.file.upstreams.0.push((upstream.name, upstream.wire));
+        self
+    }
+
+    /// Adds a route; the first that matches wins. With one upstream, no route is needed.
+    pub fn route(mut self, route: RouteBuilder) -> Self {
+        let path = Path::default().key("routes").index(self.file.routes.len());
+        self.failed.extend(route.failed.into_iter().map(|(inner, message)| (path.join(&inner), message)));
+        self.file.routes.push(route.wire);
+        self
+    }
+
+    /// Adds addresses and networks whose `X-Forwarded-*` and `Forwarded` are believed. Default nobody's.
+    pub fn trusted_proxies(mut self, networks: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.file.trusted_proxies.extend(networks.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether backends get `Forwarded` (RFC 7239) as well. Default no.
+    pub fn forwarded(mut self, on: bool) -> Self {
+        self.file.forwarding.forwarded = on;
+        self
+    }
+
+    /// The pseudonym for this proxy in `Via`. Default no `Via`.
+    pub fn via(mut self, pseudonym: impl Into<String>) -> Self {
+        self.file.forwarding.via = Some(pseudonym.into());
+        self
+    }
+
+    /// How long new connections are still accepted after SIGTERM, while `/readyz` already says no. Default none.
+    pub fn pre_stop(mut self, duration: Duration) -> Self {
+        self.file.shutdown.pre_stop = values::Duration(duration);
+        self
+    }
+
+    /// How long requests may take to end after that. Default 30 s.
+    pub fn drain_timeout(mut self, duration: Duration) -> Self {
+        self.file.shutdown.drain_timeout = values::Duration(duration);
+        self
+    }
+
+    /// The address that shows what is going on: `ip:port`. Off unless named.
+    pub fn admin(mut self, address: impl Into<String>) -> Self {
+        self.file.admin = Some(wire::Admin { address: address.into(), token: None });
+        self
+    }
+
+    /// The bearer token that the admin address asks for; required off loopback, at least 16 characters.
+    pub fn admin_token(mut self, token: impl Into<String>) -> Self {
+        self.admin_token = Some(token.into());
+        self
+    }
+
+    /// Where access records go (`stdout`, `stderr`, or the path of a file), and what they look like (`json`, `combined`, or
+    /// a template). No log unless given.
+    pub fn access_log(mut self, to: impl Into<String>, format: impl Into<String>) -> Self {
+        let log = wire::AccessLog { off: false, to: to.into(), format: format.into() };
+        self.file.access_log = Some(wire::OrText(log));
+        self
+    }
+
+    /// How many threads serve connections. Default one for each core.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.file.workers = Some(workers);
+        self
+    }
+
+    /// The configuration. It cannot fail here: what is wrong is carried along, and whoever uses the configuration says so.
+    pub fn build(self) -> Config {
+        Config::new(self.resolve())
+    }
+
+    /// The configuration, or what is wrong with it.
+    ///
+    /// # Errors
+    /// Every mistake that could be found, at most 20.
+    pub fn try_build(self) -> Result<Config, ConfigError> {
+        self.resolve().map(|model| Config::new(Ok(model)))
+    }
+
+    fn resolve(mut self) -> Result<Model, ConfigError> {
+        let mut context = Context::new();
+        let root = Path::default();
+        match (self.servers, self.algorithm) {
+            (Some(urls), algorithm) => {
+                let mut upstream = UpstreamBuilder::new(DEFAULT_UPSTREAM).backends(urls);
+                if let Some(algorithm) = algorithm {
+                    upstream = upstream.algorithm(algorithm);
+                }
+                self.file.upstreams.0.insert(0, (upstream.name, upstream.wire));
+            }
+            (None, Some(_)) => {
+                let message = "has no effect without upstream_servers: an upstream has its own";
+                context.wrong_key(&root.key("load_balancing_algorithm"), message);
+            }
+            (None, None) => {}
+        }
+        match (&mut self.file.admin, self.admin_token) {
+            (_, None) => {}
+            (Some(admin), token) => admin.token = token,
+            (None, Some(_)) => {
+                context.wrong_key(&root.key("admin").key("token"), "has no effect without the admin address");
+            }
+        }
+        for (path, message) in self.failed {
+            context.wrong_key(&path, message);
+        }
+        match resolve::resolve(&self.file, &mut context) {
+            Some(model) => Ok(model),
+            None => Err(in_order(context.into_problems())),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! A route from code.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::values::{self, Weight};
+use crate::wire::{self, Named};
+use crate::yaml::Path;
+
+/// Builds a route. It leads to exactly one of [`upstream`](RouteBuilder::upstream), [`split`](RouteBuilder::split),
+/// [`redirect`](RouteBuilder::redirect) and [`respond`](RouteBuilder::respond).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RouteBuilder {
+    pub(super) wire: wire::Route,
+    pub(super) failed: Vec<(Path, String)>,
+}
+
+// === impl RouteBuilder ===
+
+impl RouteBuilder {
+    /// A route of this name that matches everything and leads nowhere yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { wire: wire::Route { name: name.into(), ..wire::Route::default() }, failed: Vec::new() }
+    }
+
+    /// Adds a host that it takes: `api.example.com`, `*.example.com` or `*`.
+    pub fn host(mut self, pattern: impl Into<String>) -> Self {
+        self.wire.matches.hosts.push(pattern.into());
+        self
+    }
+
+    /// Takes this path alone.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.wire.matches.path = Some(path.into());
+        self
+    }
+
+    /// Takes paths that begin with this, by whole segments.
+    pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.wire.matches.path_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Takes paths that this regular expression matches as a whole.
+    pub fn path_regex(mut self, regex: impl Into<String>) -> Self {
+        self.wire.matches.path_regex = Some(regex.into());
+        self
+    }
+
+    /// Adds a method that it takes, in upper case.
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.wire.matches.methods.push(method.into());
+        self
+    }
+
+    /// Asks for a header field with this value; `*` for any.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.wire.matches.headers.0.push((name.into(), value.into()));
+        self
+    }
+
+    /// Asks for a query parameter with this value; `*` for any.
+    pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.wire.matches.query.0.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a filter: its kind, and its parameters as they would be written: `.filter("strip_prefix", "/v1")`, or
+    /// `serde_json::json!({ … })`.
+    pub fn filter(mut self, kind: impl Into<String>, params: impl Serialize) -> Self {
+        let kind = kind.into();
+        let params = serde_json::to_value(params).unwrap_or_else(|error| {
+            let path = Path::default().key("filters").index(self.wire.filters.len()).key(&kind);
+            self.failed.push((path, format!("has parameters that cannot be written as JSON: {error}")));
+            serde_json::Value::Null
+        });
+        let step = serde_json::Map::from_iter([(kind, params)]);
+        self.wire.filters.push(wire::Step(serde_json::Value::Object(step)));
+        self
+    }
+
+    /// Leads to the upstream of this name.
+    pub fn upstream(mut self, name: impl Into<String>) -> Self {
+        self.wire.upstream = Some(name.into());
+        self
+    }
+
+    /// Shares requests among upstreams by weight.
+    pub fn split(mut self, weights: impl IntoIterator<Item = (impl Into<String>, u32)>) -> Self {
+        let weights = weights.into_iter().map(|(name, weight)| (name.into(), Weight(weight)));
+        self.wire.split = Some(Named(weights.collect()));
+        self
+    }
+
+    /// Sends the client elsewhere; `to` may hold `{scheme}`, `{host}`, `{path}` and `{query}`. Status 301, 302, 303, 307 or
+    /// 308.
+    pub fn redirect(mut self, to: impl Into<String>, status: u16) -> Self {
+        self.wire.redirect = Some(wire::Redirect { to: to.into(), status: status.into() });
+        self
+    }
+
+    /// Answers with this status and body.
+    pub fn respond(mut self, status: u16, body: impl Into<String>) -> Self {
+        let answer = self.wire.respond.get_or_insert_default();
+        answer.status = status.into();
+        answer.body = body.into();
+        self
+    }
+
+    /// Adds a header field to the answer of [`respond`](RouteBuilder::respond).
+    pub fn respond_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.wire.respond.get_or_insert_default().headers.0.push((name.into(), value.into()));
+        self
+    }
+
+    /// From the end of the request's head to the head of the answer, over all attempts; then 504. Default: only the
+    /// upstream's timeouts count.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.wire.timeout = Some(values::Duration(timeout));
+        self
+    }
+}

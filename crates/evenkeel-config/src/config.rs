@@ -1,0 +1,109 @@
+//! The configuration as users hold it: a model, or what was wrong with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::resolve::{self, Context};
+use crate::wire::{File, HINTS};
+use crate::yaml;
+use crate::{ConfigError, Diagnostic, Model, Place};
+
+/// A configuration, from a file or from [`ConfigBuilder`](crate::ConfigBuilder). Cheap to clone.
+///
+/// It carries what was wrong with it, so that [`ConfigBuilder::build`](crate::ConfigBuilder::build) need not fail.
+#[derive(Clone, Debug)]
+pub struct Config {
+    outcome: Result<Arc<Model>, ConfigError>,
+}
+
+/// What an empty file is answered with.
+const SMALLEST: &str = "is empty: the smallest configuration is\n\n    \
+    listeners: [{ address: 127.0.0.1:8080 }]\n    \
+    upstreams:\n      \
+    web: { backends: [\"http://127.0.0.1:8081\", \"http://127.0.0.1:8082\"] }";
+
+// === impl Config ===
+
+impl Config {
+    /// What the configuration means.
+    ///
+    /// # Errors
+    /// What was wrong with it.
+    pub fn model(&self) -> Result<&Arc<Model>, &ConfigError> {
+        self.outcome.as_ref()
+    }
+
+    /// Reads YAML. `source_name` is what messages call it, usually the file's path; `env` looks up what `${NAME}` stands
+    /// for.
+    ///
+    /// # Errors
+    /// Every mistake that could be found in one run, at most 20.
+    pub fn from_yaml(
+        text: &str,
+        source_name: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let file: Arc<str> = source_name.into();
+        let Some((mut tree, duplicates)) = yaml::parse(text, &file)? else {
+            return Err(Diagnostic::new("", SMALLEST).at(Some(Place::new(file, 1, 1))).into());
+        };
+        let mut found = yaml::expand(&mut tree, env);
+        let read = yaml::read::<File>(&mut tree, &HINTS, &mut found);
+        let mut context = Context::of_file(&tree, found);
+        let model = read.and_then(|file| resolve::resolve(&file, &mut context));
+        let mut problems = duplicates;
+        problems.extend(context.into_problems());
+        match model {
+            Some(model) if problems.is_empty() => Ok(Self { outcome: Ok(Arc::new(model)) }),
+            _ => Err(in_order(problems)),
+        }
+    }
+
+    /// Reads a YAML file.
+    ///
+    /// # Errors
+    /// Those of [`Config::from_yaml`], or that the file cannot be read.
+    pub fn from_file(
+        path: impl AsRef<Path>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|error| Diagnostic::new("", format!("{name}: cannot be read: {}", reason(&error))))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let line = 1 + error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count();
+            Diagnostic::new("", format!("{name}: is not UTF-8: the first wrong byte is in line {line}"))
+        })?;
+        Self::from_yaml(&text, &name, env)
+    }
+
+    /// A configuration from the builder.
+    pub(crate) fn new(outcome: Result<Model, ConfigError>) -> Self {
+        Self { outcome: outcome.map(Arc::new) }
+    }
+}
+
+/// Mistakes in the order of the file, bounded.
+pub(crate) fn in_order(mut problems: Vec<Diagnostic>) -> ConfigError {
+    problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+    problems.dedup();
+    if problems.len() > yaml::MOST {
+        let more = problems.len() - yaml::MOST;
+        problems.truncate(yaml::MOST);
+        problems
+            .push(Diagnostic::new("", format!("{more} more mistakes; these are the first {}", yaml::MOST)));
+    }
+    ConfigError::new(problems)
+}
+
+fn reason(error: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}

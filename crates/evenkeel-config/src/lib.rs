@@ -1,0 +1,41 @@
+//! What a user wrote, and what it means: YAML or the builder in, a model that cannot be wrong out.
+//!
+//! This crate knows neither tokio nor Pingora, opens no socket, and reads no environment of its own: the environment is a
+//! lookup that the caller passes. Nobody outside sees the wire types; what leaves is [`Config`], and the [`Model`] in it.
+//!
+//! ```
+//! use evenkeel_config::Config;
+//!
+//! let text = "
+//! listeners: [{ address: 127.0.0.1:8080 }]
+//! upstreams:
+//!   web: { backends: ['http://127.0.0.1:8081', 'http://127.0.0.1:8082'] }
+//! ";
+//! let config = Config::from_yaml(text, "evenkeel.yaml", &|_| None)?;
+//! assert_eq!(config.model().map(|model| model.upstreams.len()), Ok(1));
+//! # Ok::<(), evenkeel_config::ConfigError>(())
+//! ```
+
+mod builder;
+mod config;
+mod error;
+pub mod model;
+mod params;
+mod resolve;
+pub mod schema;
+mod suggest;
+mod template;
+mod values;
+mod wire;
+mod yaml;
+
+pub use builder::{ConfigBuilder, ListenerBuilder, RouteBuilder, UpstreamBuilder};
+pub use config::Config;
+pub use error::{ConfigError, Diagnostic, Place};
+pub use model::{
+    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, HttpLimits, ListenAddress,
+    Listener, LogFormat, LogTarget, Model, Pool, Redirect, Respond, Route, Shutdown, Timeouts, Upstream,
+    UpstreamTls,
+};
+pub use params::{FilterSpec, ParamError, Params};
+pub use template::{Part, Template, TemplateError};

@@ -1,0 +1,435 @@
+//! What the configuration means: every value checked, every default filled in, every name resolved to an index.
+//!
+//! Only this crate makes these values, so whoever holds one need not check it again.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use evenkeel_core::balance::LoadBalancingAlgorithm;
+use evenkeel_core::route::RouteMatch;
+
+use crate::{FilterSpec, Template};
+
+/// The whole configuration of a balancer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Model {
+    /// Where connections are accepted; at least one.
+    pub listeners: Vec<Listener>,
+    /// Where requests go; the first that matches wins. A file with one upstream and no routes has one route, named
+    /// `default`, that matches everything.
+    pub routes: Vec<Route>,
+    /// The groups of backends, by index.
+    pub upstreams: Vec<Upstream>,
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed. Nobody's by default.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// What is told to backends about the client, beside `X-Forwarded-*` and `X-Request-Id`.
+    pub forwarding: Forwarding,
+    /// How the balancer ends.
+    pub shutdown: Shutdown,
+    /// The admin address, if there is one.
+    pub admin: Option<Admin>,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLog>,
+    /// How many threads serve connections; `None` for one a core.
+    pub workers: Option<NonZeroUsize>,
+}
+
+/// A local address that accepts connections.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listener {
+    /// Where to listen.
+    pub address: ListenAddress,
+    /// Connections open at once; more are closed as they arrive. Default 50,000.
+    pub max_connections: usize,
+    /// Connections open at once from one client address (an IPv6 client is its /64); trusted proxies are exempt.
+    /// Default 500.
+    pub max_connections_per_client: usize,
+    /// The limits of HTTP on this listener.
+    pub http: HttpLimits,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ListenAddress {
+    /// An IP address and port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// What a client may take of us.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// From a request's first byte (on a new connection: from the accept) to the end of its head; then 408. Default 10 s.
+    pub header_timeout: Duration,
+    /// How long a connection may wait for its next request. Default 60 s.
+    pub idle_timeout: Duration,
+    /// Longest silence within a request's body; then 408. Default 30 s.
+    pub body_timeout: Duration,
+    /// Longest time in which a client takes no byte of its answer; then the connection is cut. Default 60 s.
+    pub send_timeout: Duration,
+    /// Largest request head, in bytes; then 431. Default 32 KiB.
+    pub max_header_size: usize,
+    /// Most header fields in a request; then 431. Default 100.
+    pub max_header_fields: usize,
+    /// Largest request body, in bytes; then 413. `None` for no limit. Default 256 MiB.
+    pub max_body_size: Option<u64>,
+}
+
+/// A rule that matches requests and says where they go.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Route {
+    /// What logs and metrics call it; unique.
+    pub name: String,
+    /// What it matches.
+    pub matches: RouteMatch,
+    /// The steps on the request's path, in order.
+    pub filters: Vec<FilterSpec>,
+    /// Where the request goes.
+    pub action: Action,
+    /// From the end of the request's head to the head of the answer, over all attempts; then 504. `None`: only the
+    /// upstream's timeouts count. Default `None`.
+    pub timeout: Option<Duration>,
+}
+
+/// Where a route sends a request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Action {
+    /// To this upstream (index into [`Model::upstreams`]).
+    Upstream(usize),
+    /// To one of these upstreams, by weight; at least one weight is not zero.
+    Split(Vec<(usize, u32)>),
+    /// Back to the client, with another location.
+    Redirect(Redirect),
+    /// An answer of our own.
+    Respond(Respond),
+}
+
+/// A redirect.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Redirect {
+    /// The new location; may hold `{scheme}`, `{host}`, `{path}`, `{query}` (with its `?`, empty without one).
+    pub to: Template,
+    /// 301, 302, 303, 307 or 308. Default 302.
+    pub status: u16,
+}
+
+/// A fixed answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Respond {
+    /// Its status, 200 to 599. Default 200.
+    pub status: u16,
+    /// Its body. Default empty.
+    pub body: String,
+    /// Its fields: (lower-case name, value). `content-type: text/plain; charset=utf-8` unless given, but for statuses that
+    /// have no body.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A named group of backends, and how to choose among them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Upstream {
+    /// What routes, logs and metrics call it; unique.
+    pub name: String,
+    /// How a backend is chosen.
+    pub algorithm: LoadBalancingAlgorithm,
+    /// The backends; at least one, no URL twice, at least one weight not zero.
+    pub backends: Vec<Backend>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How many attempts one request may take in all, when its earlier ones never reached a backend. Default 3.
+    pub max_attempts: NonZeroUsize,
+    /// Idle connections kept open to backends.
+    pub pool: Pool,
+    /// How `https` backends are verified.
+    pub tls: UpstreamTls,
+}
+
+/// One backend of an upstream, as configured.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Backend {
+    /// Its URL.
+    pub url: BackendUrl,
+    /// Its share relative to its peers', 0 to 65,535; 0 takes it out. Default 1.
+    pub weight: u32,
+}
+
+/// Where a backend is: `http://host:port`, `https://host:port`, `http+unix:/path`. Without a path, query or user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct BackendUrl {
+    /// The URL as written: the backend's name in logs and metrics.
+    pub text: String,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+    /// The host.
+    pub host: BackendHost,
+}
+
+/// The host of a backend, and its port (80 or 443 if not written).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendHost {
+    /// An address.
+    Ip(IpAddr, u16),
+    /// A name, resolved when the balancer starts.
+    Name(String, u16),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+/// How long a backend may take.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// To connect, TLS included. Default 2 s.
+    pub connect: Duration,
+    /// From the end of the request to the head of the answer; then 504. Default 30 s.
+    pub first_byte: Duration,
+    /// Longest silence within an answer; then the connection is cut. Default 60 s.
+    pub idle: Duration,
+    /// Longest silence, both ways, on a WebSocket or another upgraded connection. Default 1 h.
+    pub upgraded_idle: Duration,
+}
+
+/// Idle connections kept open to an upstream's backends.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Pool {
+    /// How long an idle connection is kept; keep it below the backends' own limit. Default 30 s.
+    pub idle_timeout: Duration,
+}
+
+/// How `https` backends are verified.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UpstreamTls {
+    /// The name that the certificate must carry, and the SNI; the URL's host unless given.
+    pub server_name: Option<String>,
+    /// A PEM file of authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Accept whatever certificate is shown. Anyone on the path can read and change the traffic.
+    pub danger_accept_invalid_certificates: bool,
+}
+
+/// What is told to backends about the client, beside `X-Forwarded-For`, `-Proto`, `-Host` and `X-Request-Id`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Forwarding {
+    /// Add `Forwarded` (RFC 7239). Default no.
+    pub forwarded: bool,
+    /// Add `Via` with this pseudonym (RFC 9110, 7.6.3), to requests and answers. Default none.
+    pub via: Option<String>,
+}
+
+/// How the balancer ends.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// How long new connections are still accepted after SIGTERM, while `/readyz` already says no. Default 0 s.
+    pub pre_stop: Duration,
+    /// How long requests may take to end after that. Default 30 s.
+    pub drain_timeout: Duration,
+}
+
+/// The admin address. `Debug` does not show the token.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Admin {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The bearer token it asks for; required off loopback, at least 16 characters.
+    pub token: Option<String>,
+}
+
+/// The access log.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AccessLog {
+    /// Where records go. Default stdout.
+    pub to: LogTarget,
+    /// What a record looks like. Default JSON.
+    pub format: LogFormat,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, appended to, opened again on SIGUSR1.
+    File(PathBuf),
+}
+
+/// What a record of the access log looks like.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The combined log format of Apache and nginx.
+    Combined,
+    /// A template with the names of the fields in braces: `{client} {status}`.
+    Template(Template),
+}
+
+/// The fields that a template of the access log may name, each in braces.
+pub const ACCESS_LOG_FIELDS: &[&str] = &[
+    "time",
+    "request_id",
+    "client",
+    "method",
+    "host",
+    "target",
+    "protocol",
+    "status",
+    "route",
+    "upstream",
+    "backend",
+    "attempts",
+    "duration_ms",
+    "first_byte_ms",
+    "bytes_in",
+    "bytes_out",
+    "user_agent",
+    "referer",
+    "end",
+    "lane",
+];
+
+/// The names that [`Redirect::to`] may use, each in braces.
+pub const REDIRECT_NAMES: &[&str] = &["scheme", "host", "path", "query"];
+
+// === impl Listener ===
+
+impl Listener {
+    /// The default of [`Listener::max_connections`].
+    pub const MAX_CONNECTIONS: usize = 50_000;
+    /// The default of [`Listener::max_connections_per_client`].
+    pub const MAX_CONNECTIONS_PER_CLIENT: usize = 500;
+}
+
+// === impl ListenAddress ===
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl HttpLimits ===
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
+            max_header_size: 32 << 10,
+            max_header_fields: 100,
+            max_body_size: Some(256 << 20),
+        }
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    /// The route that a configuration without routes has: everything goes to its upstream.
+    pub(crate) fn default_to(upstream: usize) -> Self {
+        Self {
+            name: "default".to_owned(),
+            matches: RouteMatch::default(),
+            filters: Vec::new(),
+            action: Action::Upstream(upstream),
+            timeout: None,
+        }
+    }
+}
+
+// === impl Redirect ===
+
+impl Redirect {
+    /// The default of [`Redirect::status`].
+    pub const STATUS: u16 = 302;
+}
+
+// === impl Respond ===
+
+impl Respond {
+    /// The default of [`Respond::status`].
+    pub const STATUS: u16 = 200;
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// The default of [`Upstream::max_attempts`].
+    pub const MAX_ATTEMPTS: usize = 3;
+}
+
+// === impl BackendUrl ===
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+// === impl Timeouts ===
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            upgraded_idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+// === impl Pool ===
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { idle_timeout: Duration::from_secs(30) }
+    }
+}
+
+// === impl Admin ===
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| format_args!("(secret)"));
+        f.debug_struct("Admin").field("address", &self.address).field("token", &token).finish()
+    }
+}
+
+// === impl Shutdown ===
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { pre_stop: Duration::ZERO, drain_timeout: Duration::from_secs(30) }
+    }
+}

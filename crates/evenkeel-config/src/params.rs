@@ -1,0 +1,165 @@
+//! One step of a route's `filters`: its kind, and parameters that only the kind's owner can read.
+//!
+//! This file knows no kind of filter: the registry is a floor above.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::suggest::closest;
+use crate::yaml::{Kind, Node, Path, any_of, from_node};
+use crate::{Diagnostic, Place};
+
+/// One step of a route's `filters`, written as a map of one key: `kind: params`.
+///
+/// Kinds belong to a registry in an upper crate, which reads the parameters with [`Params::parse`] and turns what is
+/// wrong with them into a [`Diagnostic`] with [`FilterSpec::error`] or [`FilterSpec::unknown_kind`].
+#[derive(Clone)]
+pub struct FilterSpec {
+    kind: String,
+    /// Where the kind is written.
+    place: Option<Place>,
+    /// The way to the step: `routes[0].filters[1]`.
+    path: Path,
+    params: Params,
+}
+
+/// The parameters of a filter, as written.
+#[derive(Clone)]
+pub struct Params {
+    node: Node,
+}
+
+/// Why parameters were refused. Becomes a [`Diagnostic`] with [`FilterSpec::error`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParamError {
+    /// The path of keys within the parameters; empty for the parameters as a whole.
+    pub path: String,
+    /// The value that was refused.
+    pub value: Option<String>,
+    /// What is wrong and what was expected; follows the value.
+    pub message: String,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
+    /// Where in the file.
+    pub place: Option<Place>,
+}
+
+// === impl FilterSpec ===
+
+impl FilterSpec {
+    /// Which filter it is: the name that a registry knows it by.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Its parameters.
+    pub fn params(&self) -> &Params {
+        &self.params
+    }
+
+    /// The diagnostic for parameters that were refused.
+    #[must_use]
+    pub fn error(&self, error: ParamError) -> Diagnostic {
+        let path = self.path.key(&self.kind).to_string();
+        let path = match error.path.as_str() {
+            "" => path,
+            inner if inner.starts_with('[') => format!("{path}{inner}"),
+            inner => format!("{path}.{inner}"),
+        };
+        Diagnostic {
+            place: error.place.or_else(|| self.place.clone()),
+            path,
+            value: error.value,
+            message: error.message,
+            suggestion: error.suggestion,
+        }
+    }
+
+    /// The diagnostic for a kind that is not among `known`.
+    #[must_use]
+    pub fn unknown_kind(&self, known: &[&str]) -> Diagnostic {
+        Diagnostic::new(self.path.to_string(), format!("is not a filter: expected {}", any_of(known)))
+            .value(&*self.kind)
+            .at(self.place.clone())
+            .suggestion(closest(&self.kind, known.iter().copied()))
+    }
+
+    /// The step that is written at a node; `None` unless it is a map of one key.
+    pub(crate) fn from_node(node: &Node, path: Path) -> Option<Self> {
+        let Kind::Map(entries) = &node.kind else { return None };
+        let [entry] = entries.as_slice() else { return None };
+        Some(Self {
+            kind: entry.key.clone(),
+            place: entry.place.clone(),
+            path,
+            params: Params { node: entry.value.clone() },
+        })
+    }
+}
+
+impl fmt::Debug for FilterSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FilterSpec({}: {:?})", self.kind, self.params)
+    }
+}
+
+// === impl Params ===
+
+impl Params {
+    /// Reads the parameters into a type: `String` for `strip_prefix: /v1`, a struct (with `deny_unknown_fields`) for a map.
+    ///
+    /// # Errors
+    /// What is wrong, with the path within the parameters, and the place in the file.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ParamError> {
+        from_node(&self.node).map_err(|problem| {
+            let Diagnostic { place, path, value, message, suggestion } = problem.into_diagnostic();
+            ParamError { path, value, message, suggestion, place }
+        })
+    }
+
+    /// An error about the value at `path` within these parameters (`""`, `set`, `set.x-proxy`, `remove[1]`), for what
+    /// types cannot say: the message becomes `"x y" is refused: expected a field name`.
+    #[must_use]
+    pub fn error(&self, path: &str, expected: impl fmt::Display) -> ParamError {
+        let way = Path::parse(path);
+        let value = match self.node.find(&way).map(|node| &node.kind) {
+            Some(Kind::Scalar { text, .. }) => Some(text.clone()),
+            _ => None,
+        };
+        let place = self.node.find(&way).and_then(|node| node.place.as_ref());
+        let place = place.or_else(|| self.node.place_of(&way)).or(self.node.place.as_ref()).cloned();
+        let message = format!("is refused: expected {expected}");
+        ParamError { path: path.to_owned(), value, message, suggestion: None, place }
+    }
+}
+
+impl fmt::Debug for Params {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.node.to_json())
+    }
+}
+
+// === impl ParamError ===
+
+impl ParamError {
+    /// With what was probably meant.
+    #[must_use]
+    pub fn suggestion(mut self, suggestion: Option<impl Into<String>>) -> Self {
+        self.suggestion = suggestion.map(Into::into);
+        self
+    }
+}
+
+impl fmt::Display for ParamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut diagnostic =
+            Diagnostic::new(&*self.path, &*self.message).suggestion(self.suggestion.as_deref());
+        diagnostic.value.clone_from(&self.value);
+        diagnostic.place.clone_from(&self.place);
+        diagnostic.fmt(f)
+    }
+}
+
+impl std::error::Error for ParamError {}

@@ -1,0 +1,184 @@
+//! What concerns the balancer as a whole.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::{Context, address, listener};
+use crate::model::ACCESS_LOG_FIELDS;
+use crate::suggest::closest;
+use crate::template::Template;
+use crate::wire;
+use crate::yaml::Path;
+use crate::{AccessLog, Admin, Forwarding, ListenAddress, Listener, LogFormat, LogTarget, Shutdown};
+
+/// Networks, or single addresses.
+pub(super) fn trusted_proxies(networks: &[String], path: &Path, context: &mut Context<'_>) -> Vec<IpNet> {
+    let paths = context.entries(path, networks.len());
+    let mut resolved = Vec::new();
+    for (text, path) in networks.iter().zip(paths) {
+        match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+            (Ok(network), _) if network.trunc() == network => resolved.push(network),
+            (Ok(network), _) => {
+                let message = "is an address within a network, not a network: expected its first address";
+                context.wrong(&path, text, message).suggestion = Some(network.trunc().to_string());
+            }
+            (Err(_), Ok(address)) => resolved.push(IpNet::from(address)),
+            (Err(_), Err(_)) => {
+                let message =
+                    "is not a network: expected an IP address, or a network like 10.0.0.0/8 or fd00::/8";
+                context.wrong(&path, text, message);
+            }
+        }
+    }
+    resolved
+}
+
+/// What backends are told.
+pub(super) fn forwarding(
+    forwarding: &wire::Forwarding,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Forwarding> {
+    if let Some(via) = &forwarding.via
+        && !is_token(via)
+    {
+        let message = "is not a pseudonym: expected letters, digits and any of !#$%&'*+-.^_`|~";
+        context.wrong(&path.key("via"), via, message);
+        return None;
+    }
+    Some(Forwarding { forwarded: forwarding.forwarded, via: forwarding.via.clone() })
+}
+
+/// How the balancer ends. No time at all will do.
+pub(super) fn shutdown(
+    shutdown: &wire::Shutdown,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Shutdown> {
+    let pre_stop = listener::bounded(shutdown.pre_stop, &path.key("pre_stop"), context);
+    let drain_timeout = listener::bounded(shutdown.drain_timeout, &path.key("drain_timeout"), context);
+    Some(Shutdown { pre_stop: pre_stop?, drain_timeout: drain_timeout? })
+}
+
+/// The admin address; the outer `None` if it is wrong.
+pub(super) fn admin(
+    admin: Option<&wire::Admin>,
+    listeners: &[Listener],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Option<Admin>> {
+    /// Shorter ones can be guessed.
+    const SHORTEST_TOKEN: usize = 16;
+    let Some(admin) = admin else { return Some(None) };
+    let token_path = path.key("token");
+    // The token is a secret: no message shows it.
+    if let Some(token) = &admin.token {
+        if token.len() < SHORTEST_TOKEN {
+            let message = format!("is too short: expected at least {SHORTEST_TOKEN} characters");
+            context.wrong_key(&token_path, message);
+        } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            context
+                .wrong_key(&token_path, "has a character that no header may carry: expected visible ASCII");
+        }
+    }
+    let path = path.key("address");
+    let address = match address::socket(&admin.address) {
+        Ok(address) => address,
+        Err(refused) => {
+            context.wrong(&path, &admin.address, refused.message).suggestion = refused.suggestion;
+            return None;
+        }
+    };
+    if !address.ip().is_loopback() && admin.token.is_none() && !context.is_damaged(&token_path) {
+        let message = "is not a loopback address, so it needs a token of at least 16 characters beside it: whoever \
+                       reaches it could read everything";
+        context.wrong(&path, &admin.address, message);
+    }
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == ListenAddress::Tcp(address))
+    {
+        context.wrong(&path, &admin.address, "is taken: a listener has the same address");
+    }
+    Some(Some(Admin { address, token: admin.token.clone() }))
+}
+
+/// The access log; the outer `None` if it is wrong.
+pub(super) fn access_log(
+    log: Option<&wire::AccessLog>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Option<AccessLog>> {
+    let Some(log) = log.filter(|log| !log.off) else { return Some(None) };
+    let to = log_target(&log.to, &path.key("to"), context);
+    let format = log_format(&log.format, &path.key("format"), context);
+    Some(Some(AccessLog { to: to?, format: format? }))
+}
+
+fn log_target(to: &str, path: &Path, context: &mut Context<'_>) -> Option<LogTarget> {
+    match to {
+        "stdout" => Some(LogTarget::Stdout),
+        "stderr" => Some(LogTarget::Stderr),
+        // A bare word is rather a misspelling than a file.
+        file if file.contains(['/', '.']) && !file.ends_with('/') => {
+            Some(LogTarget::File(PathBuf::from(file)))
+        }
+        other => {
+            let message = "is no place for a log: expected stdout, stderr, or the path of a file";
+            let meant = closest(other, ["stdout", "stderr"]).map(str::to_owned);
+            context.wrong(path, other, message).suggestion = meant;
+            None
+        }
+    }
+}
+
+fn log_format(format: &str, path: &Path, context: &mut Context<'_>) -> Option<LogFormat> {
+    match format {
+        "json" => Some(LogFormat::Json),
+        "combined" => Some(LogFormat::Combined),
+        text if text.contains(['{', '}']) => match Template::parse(text, ACCESS_LOG_FIELDS) {
+            Ok(template) => Some(LogFormat::Template(template)),
+            Err(error) => {
+                context.wrong(path, text, error.to_string()).suggestion = error.suggestion();
+                None
+            }
+        },
+        other => {
+            let message =
+                "is not a format: expected json, combined, or a template like \"{client} {status}\"";
+            context.wrong(path, other, message).suggestion =
+                closest(other, ["json", "combined"]).map(str::to_owned);
+            None
+        }
+    }
+}
+
+/// How many threads.
+pub(super) fn workers(
+    workers: Option<usize>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<NonZeroUsize> {
+    const MOST: usize = 1024;
+    let workers = workers?;
+    if workers == 0 || workers > MOST {
+        context.wrong(path, &workers.to_string(), format!("is out of range: expected 1 to {MOST}"));
+    }
+    NonZeroUsize::new(workers)
+}
+
+/// A name that stands in logs and labels of metrics.
+pub(super) fn label(name: &str, path: &Path, context: &mut Context<'_>) {
+    let length = name.chars().count();
+    if !(1..=128).contains(&length) || name.chars().any(char::is_control) || name.trim() != name {
+        let message =
+            "is not a name: expected 1 to 128 characters, no control characters, no spaces around them";
+        context.wrong(path, name, message);
+    }
+}
+
+/// Whether a text is a token (RFC 9110, 5.6.2): a method, or the name of a header field.
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}

@@ -1,0 +1,106 @@
+//! Listeners.
+
+use std::time::Duration;
+
+use super::{Context, address};
+use crate::values::Size;
+use crate::wire;
+use crate::yaml::Path;
+use crate::{HttpLimits, ListenAddress, Listener, values};
+
+/// Every listener that is right. Addresses that only the system can refuse are not tried here.
+pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Context<'_>) -> Vec<Listener> {
+    if listeners.is_empty() {
+        context
+            .absent(path, "is missing: expected at least one listener, like [{ address: 127.0.0.1:8080 }]");
+    }
+    let paths = context.entries(path, listeners.len());
+    let mut seen: Vec<(ListenAddress, Path)> = Vec::new();
+    let mut resolved = Vec::new();
+    for (listener, path) in listeners.iter().zip(paths) {
+        let Some(listener) = one(listener, &path, context) else { continue };
+        let path = path.key("address");
+        match seen.iter().find(|(address, _)| *address == listener.address) {
+            Some((_, first)) => {
+                let line = context.line(first);
+                context.wrong(
+                    &path,
+                    &listener.address.to_string(),
+                    format!("is taken: {first}{line} listens on it already"),
+                );
+            }
+            None if matches!(&listener.address, ListenAddress::Tcp(address) if address.port() == 0) => {}
+            None => seen.push((listener.address.clone(), path)),
+        }
+        resolved.push(listener);
+    }
+    resolved
+}
+
+fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Option<Listener> {
+    let address = match address::listen(&listener.address) {
+        Ok(address) => Some(address),
+        Err(refused) => {
+            context.wrong(&path.key("address"), &listener.address, refused.message).suggestion =
+                refused.suggestion;
+            None
+        }
+    };
+    at_least_one(listener.max_connections, &path.key("max_connections"), context);
+    at_least_one(listener.max_connections_per_client, &path.key("max_connections_per_client"), context);
+    let http = http(&listener.http, &path.key("http"), context);
+    Some(Listener {
+        address: address?,
+        max_connections: listener.max_connections,
+        max_connections_per_client: listener.max_connections_per_client,
+        http: http?,
+    })
+}
+
+fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<HttpLimits> {
+    // Pingora reads at most 256 fields and 1 MiB - 1, and answers 400 instead of 431 beyond that.
+    const HEADER_SIZES: std::ops::RangeInclusive<u64> = 1 << 10..=512 << 10;
+    const HEADER_FIELDS: std::ops::RangeInclusive<usize> = 1..=250;
+    let Size(header_size) = http.max_header_size;
+    if !HEADER_SIZES.contains(&header_size) {
+        let text = http.max_header_size.to_string();
+        context.wrong(&path.key("max_header_size"), &text, "is out of range: expected 1KiB to 512KiB");
+    }
+    if !HEADER_FIELDS.contains(&http.max_header_fields) {
+        let text = http.max_header_fields.to_string();
+        context.wrong(&path.key("max_header_fields"), &text, "is out of range: expected 1 to 250");
+    }
+    Some(HttpLimits {
+        header_timeout: timeout(http.header_timeout, &path.key("header_timeout"), context)?,
+        idle_timeout: timeout(http.idle_timeout, &path.key("idle_timeout"), context)?,
+        body_timeout: timeout(http.body_timeout, &path.key("body_timeout"), context)?,
+        send_timeout: timeout(http.send_timeout, &path.key("send_timeout"), context)?,
+        max_header_size: usize::try_from(header_size).ok()?,
+        max_header_fields: http.max_header_fields,
+        max_body_size: http.max_body_size.0,
+    })
+}
+
+/// A time after which something is given up, so it cannot be nothing.
+pub(super) fn timeout(value: values::Duration, path: &Path, context: &mut Context<'_>) -> Option<Duration> {
+    if value.0 < Duration::from_millis(1) {
+        context.wrong(path, &value.to_string(), "is too short: expected at least 1ms");
+        return None;
+    }
+    bounded(value, path, context)
+}
+
+/// Any time that a timer can hold. Text cannot say more; the builder can.
+pub(super) fn bounded(value: values::Duration, path: &Path, context: &mut Context<'_>) -> Option<Duration> {
+    if value.0 > values::Duration::MAX {
+        context.wrong(path, &value.to_string(), "is too long: expected at most 365d");
+        return None;
+    }
+    Some(value.0)
+}
+
+fn at_least_one(value: usize, path: &Path, context: &mut Context<'_>) {
+    if value == 0 {
+        context.wrong(path, "0", "is out of range: expected at least 1");
+    }
+}

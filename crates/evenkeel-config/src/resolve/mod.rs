@@ -1,0 +1,65 @@
+//! From what was written to what it means: names resolved, rules checked that no single type can hold.
+//!
+//! This room never reads YAML. It serves files and the builder alike: a file also has a tree, to look places up in.
+
+mod address;
+mod context;
+mod general;
+mod listener;
+mod route;
+mod upstream;
+
+pub(crate) use context::Context;
+
+use crate::wire::File;
+use crate::yaml::Path;
+use crate::{Model, Route};
+
+/// What the file means. `None` if something is wrong that leaves no model; then, and whenever anything else is wrong, the
+/// context holds what.
+pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
+    let root = Path::default();
+    let listeners = listener::all(&file.listeners, &root.key("listeners"), context);
+    let upstreams = upstream::all(&file.upstreams, &root.key("upstreams"), context);
+    let names: Vec<&str> = file.upstreams.0.iter().map(|(name, _)| name.as_str()).collect();
+    let routes = match (file.routes.is_empty(), names.as_slice()) {
+        (true, [_]) => vec![Route::default_to(0)],
+        (true, []) => {
+            context.absent(
+                &root.key("upstreams"),
+                "is missing: expected at least one upstream, or routes that answer",
+            );
+            Vec::new()
+        }
+        (true, [first, ..]) => {
+            let message = format!(
+                "is missing: with several upstreams, routes say which requests go where, like [{{ name: all, upstream: {first} }}]"
+            );
+            context.absent(&root.key("routes"), message);
+            Vec::new()
+        }
+        (false, _) => route::all(&file.routes, &names, &root.key("routes"), context),
+    };
+    let trusted_proxies =
+        general::trusted_proxies(&file.trusted_proxies, &root.key("trusted_proxies"), context);
+    let forwarding = general::forwarding(&file.forwarding, &root.key("forwarding"), context);
+    let shutdown = general::shutdown(&file.shutdown, &root.key("shutdown"), context);
+    let admin = general::admin(file.admin.as_ref(), &listeners, &root.key("admin"), context);
+    let access_log =
+        general::access_log(file.access_log.as_ref().map(|log| &log.0), &root.key("access_log"), context);
+    let workers = general::workers(file.workers, &root.key("workers"), context);
+    if !context.is_clean() {
+        return None;
+    }
+    Some(Model {
+        listeners,
+        routes,
+        upstreams,
+        trusted_proxies,
+        forwarding: forwarding?,
+        shutdown: shutdown?,
+        admin: admin?,
+        access_log: access_log?,
+        workers,
+    })
+}

@@ -1,0 +1,336 @@
+//! Routes: what they match, and where they lead.
+
+use std::collections::HashMap;
+
+use evenkeel_core::route::{
+    FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, RouteMatch, RouteTable,
+};
+
+use super::general::{is_token, label};
+use super::{Context, listener};
+use crate::model::REDIRECT_NAMES;
+use crate::suggest::closest;
+use crate::template::Template;
+use crate::values::Weight;
+use crate::wire::{self, Named};
+use crate::yaml::{Node, Path, any_of};
+use crate::{Action, FilterSpec, Redirect, Respond, Route};
+
+/// Every route that is right. `upstreams` are the names of the upstreams, by index.
+pub(super) fn all(
+    routes: &[wire::Route],
+    upstreams: &[&str],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Vec<Route> {
+    let paths = context.entries(path, routes.len());
+    let mut names: HashMap<&str, &Path> = HashMap::new();
+    let mut resolved = Vec::new();
+    for (route, path) in routes.iter().zip(&paths) {
+        label(&route.name, &path.key("name"), context);
+        if let Some(first) = names.insert(&route.name, path) {
+            let line = context.line(&first.key("name"));
+            let message = format!("is given twice: {first}{line} has the same name");
+            context.wrong(&path.key("name"), &route.name, message);
+        }
+        resolved.extend(one(route, upstreams, path, context));
+    }
+    // A condition that was refused would make its route look wider than it is.
+    if resolved.len() == routes.len() && !context.is_damaged(path) {
+        reachable(&resolved, &paths, context);
+    }
+    resolved
+}
+
+fn reachable(routes: &[Route], paths: &[Path], context: &mut Context<'_>) {
+    let table = RouteTable::new(routes.iter().map(|route| route.matches.clone()));
+    for shadowed in table.unreachable() {
+        let (Some(route), Some(by)) = (routes.get(shadowed.route), routes.get(shadowed.by)) else { continue };
+        let (Some(path), Some(by_path)) = (paths.get(shadowed.route), paths.get(shadowed.by)) else {
+            continue;
+        };
+        let line = context.line(&by_path.key("name"));
+        let message = format!(
+            "can never match: the route \"{}\"{line} comes first and takes all that it would",
+            by.name
+        );
+        context.wrong(&path.key("name"), &route.name, message);
+    }
+}
+
+fn one(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Context<'_>) -> Option<Route> {
+    let matches = matches(&route.matches, &path.key("match"), context);
+    let filters = filters(&route.filters, &path.key("filters"), context);
+    let action = action(route, upstreams, path, context);
+    let timeout_path = path.key("timeout");
+    let timeout = match route.timeout {
+        Some(timeout) => Some(listener::timeout(timeout, &timeout_path, context)?),
+        None => None,
+    };
+    if timeout.is_some() && matches!(action, Some(Action::Redirect(_) | Action::Respond(_))) {
+        context.wrong_key(&timeout_path, "has no effect: this route answers by itself");
+    }
+    Some(Route { name: route.name.clone(), matches: matches?, filters: filters?, action: action?, timeout })
+}
+
+fn filters(steps: &[wire::Step], path: &Path, context: &mut Context<'_>) -> Option<Vec<FilterSpec>> {
+    let paths = context.entries(path, steps.len());
+    let mut resolved = Vec::new();
+    for (step, path) in steps.iter().zip(paths) {
+        let spec = match context.node(&path) {
+            Some(node) => FilterSpec::from_node(node, path.clone()),
+            None => FilterSpec::from_node(&Node::from_json(step.0.clone()), path.clone()),
+        };
+        if spec.is_none() {
+            context
+                .wrong_key(&path, "is not a filter: expected a map of one key, like { strip_prefix: /v1 }");
+        }
+        resolved.push(spec);
+    }
+    resolved.into_iter().collect()
+}
+
+// === what it matches ===
+
+fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<RouteMatch> {
+    let mut matches = RouteMatch::default();
+    let mut right = true;
+    let hosts = path.key("hosts");
+    for (text, path) in wire.hosts.iter().zip(context.entries(&hosts, wire.hosts.len())) {
+        match text.parse::<HostPattern>() {
+            Ok(host) => matches.hosts.push(host),
+            Err(error) => {
+                context.wrong(&path, text, format!("is not a host to match: {error}"));
+                right = false;
+            }
+        }
+    }
+    let methods = path.key("methods");
+    for (text, path) in wire.methods.iter().zip(context.entries(&methods, wire.methods.len())) {
+        match method(text) {
+            Ok(()) => matches.methods.push(text.clone()),
+            Err(suggestion) => {
+                let message = "is not a method: expected one like GET or POST, in upper case";
+                context.wrong(&path, text, message).suggestion = suggestion;
+                right = false;
+            }
+        }
+    }
+    for (key, list) in [("hosts", wire.hosts.len()), ("methods", wire.methods.len())] {
+        let path = path.key(key);
+        if list == 0 && context.node(&path).is_some() && !context.is_damaged(&path) {
+            context.wrong_key(&path, "has no entries: leave it out to match every one");
+        }
+    }
+    let path_match = path_match(wire, path, context);
+    let headers = fields(&wire.headers, FieldMatch::header, &path.key("headers"), context);
+    let query = fields(&wire.query, FieldMatch::query, &path.key("query"), context);
+    matches.path = path_match?;
+    matches.headers = headers?;
+    matches.query = query?;
+    right.then_some(matches)
+}
+
+fn method(text: &str) -> Result<(), Option<String>> {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    let upper = text.to_ascii_uppercase();
+    match is_token(text) {
+        true if KNOWN.contains(&upper.as_str()) && upper != text => Err(Some(upper)),
+        true => Ok(()),
+        false => Err(None),
+    }
+}
+
+/// The condition on the path; the outer `None` if it is wrong.
+fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<Option<PathMatch>> {
+    type Parse = fn(&str) -> Result<PathMatch, evenkeel_core::route::PathMatchError>;
+    let given: [(&str, &Option<String>, Parse); 3] = [
+        ("path", &wire.path, PathMatch::exact),
+        ("path_prefix", &wire.path_prefix, PathMatch::prefix),
+        ("path_regex", &wire.path_regex, PathMatch::regex),
+    ];
+    let mut found: Option<(&str, PathMatch)> = None;
+    for (key, text, parse) in given {
+        let Some(text) = text else { continue };
+        let path = path.key(key);
+        if let Some((first, _)) = found {
+            context.wrong_key(&path, format!("cannot stand beside {first}: expected only one of the two"));
+            return None;
+        }
+        match parse(text) {
+            Ok(matched) => found = Some((key, matched)),
+            Err(error) => {
+                let suggestion =
+                    (key != "path_regex" && !text.starts_with('/') && parse(&format!("/{text}")).is_ok())
+                        .then(|| format!("/{text}"));
+                context.wrong(&path, text, format!("is not a path to match: {error}")).suggestion =
+                    suggestion;
+                return None;
+            }
+        }
+    }
+    Some(found.map(|(_, matched)| matched))
+}
+
+fn fields(
+    wire: &Named<String>,
+    parse: fn(&str, FieldValue) -> Result<FieldMatch, FieldMatchError>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Vec<FieldMatch>> {
+    let mut resolved = Vec::new();
+    for (name, value) in &wire.0 {
+        let condition = match value.as_str() {
+            "*" => FieldValue::Present,
+            exact => FieldValue::Exact(exact.into()),
+        };
+        match parse(name, condition) {
+            Ok(field) => resolved.push(Some(field)),
+            Err(error) => {
+                context.wrong_key(&path.key(name), format!("is not a name to match: {error}"));
+                resolved.push(None);
+            }
+        }
+    }
+    resolved.into_iter().collect()
+}
+
+// === where it leads ===
+
+fn action(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Context<'_>) -> Option<Action> {
+    const KEYS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
+    let given =
+        [route.upstream.is_some(), route.split.is_some(), route.redirect.is_some(), route.respond.is_some()];
+    let given: Vec<&str> = KEYS.iter().zip(given).filter_map(|(key, given)| given.then_some(*key)).collect();
+    match given.as_slice() {
+        [_] => {}
+        [] => {
+            if !KEYS.iter().any(|key| context.is_damaged(&path.key(key))) {
+                context.wrong_key(path, format!("leads nowhere: expected one of {}", any_of(&KEYS)));
+            }
+            return None;
+        }
+        [first, second, ..] => {
+            let message = format!("cannot stand beside {first}: expected only one of {}", any_of(&KEYS));
+            context.wrong_key(&path.key(second), message);
+            return None;
+        }
+    }
+    if let Some(name) = &route.upstream {
+        return upstream(name, upstreams, &path.key("upstream"), true, context).map(Action::Upstream);
+    }
+    if let Some(weights) = &route.split {
+        return split(weights, upstreams, &path.key("split"), context).map(Action::Split);
+    }
+    if let Some(wire) = &route.redirect {
+        return redirect(wire, &path.key("redirect"), context).map(Action::Redirect);
+    }
+    let wire = route.respond.as_ref()?;
+    respond(wire, &path.key("respond"), context).map(Action::Respond)
+}
+
+/// The index of an upstream. In a split its name is the key, elsewhere the value.
+fn upstream(
+    name: &str,
+    known: &[&str],
+    path: &Path,
+    is_value: bool,
+    context: &mut Context<'_>,
+) -> Option<usize> {
+    let index = known.iter().position(|known| *known == name);
+    // It may be missing because it was refused.
+    if index.is_none() && !context.was_removed(&Path::default().key("upstreams").key(name)) {
+        let message = match known {
+            [] => "is not an upstream: there are none; name it under upstreams".to_owned(),
+            known => format!("is not an upstream: expected {}", first_few(known)),
+        };
+        let noted =
+            if is_value { context.wrong(path, name, message) } else { context.wrong_key(path, message) };
+        noted.suggestion = closest(name, known.iter().copied()).map(str::to_owned);
+    }
+    index
+}
+
+fn first_few(names: &[&str]) -> String {
+    const FEW: usize = 8;
+    match names.get(..FEW) {
+        Some(few) if names.len() > FEW => format!("one of {}, …", few.join(", ")),
+        _ => any_of(names),
+    }
+}
+
+fn split(
+    weights: &Named<Weight>,
+    upstreams: &[&str],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Vec<(usize, u32)>> {
+    let resolve = |(name, weight): &(String, Weight)| {
+        super::upstream::weight(*weight, &path.key(name), context);
+        upstream(name, upstreams, &path.key(name), false, context).map(|index| (index, weight.0))
+    };
+    let resolved: Vec<Option<(usize, u32)>> = weights.0.iter().map(resolve).collect();
+    if weights.0.iter().all(|(_, weight)| weight.0 == 0) && !context.is_damaged(path) {
+        context.wrong_key(path, "has no weight but 0: expected at least one upstream that gets requests");
+        return None;
+    }
+    resolved.into_iter().collect()
+}
+
+fn redirect(wire: &wire::Redirect, path: &Path, context: &mut Context<'_>) -> Option<Redirect> {
+    let status = u16::try_from(wire.status).ok().filter(|status| wire::Redirect::STATUSES.contains(status));
+    if status.is_none() {
+        let message = "is not a status that redirects: expected 301, 302, 303, 307 or 308";
+        context.wrong(&path.key("status"), &wire.status.to_string(), message);
+    }
+    let path = path.key("to");
+    if wire.to.is_empty() || !wire.to.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "is not a location: expected a URL or a path, without spaces, and with other letters than ASCII as %XX";
+        context.wrong(&path, &wire.to, message);
+        return None;
+    }
+    match Template::parse(&wire.to, REDIRECT_NAMES) {
+        Ok(to) => Some(Redirect { to, status: status? }),
+        Err(error) => {
+            context.wrong(&path, &wire.to, error.to_string()).suggestion = error.suggestion();
+            None
+        }
+    }
+}
+
+fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Option<Respond> {
+    let status = u16::try_from(wire.status).ok().filter(|status| (200..=599).contains(status));
+    if status.is_none() {
+        let message = "is out of range: expected 200 to 599";
+        context.wrong(&path.key("status"), &wire.status.to_string(), message);
+    }
+    let bodiless = matches!(wire.status, 204 | 205 | 304);
+    if bodiless && !wire.body.is_empty() {
+        context.wrong_key(
+            &path.key("body"),
+            format!("has no effect: an answer with status {} has none", wire.status),
+        );
+    }
+    let mut headers = Vec::new();
+    for (name, value) in &wire.headers.0 {
+        let path = path.key("headers").key(name);
+        let lower = name.to_ascii_lowercase();
+        if !is_token(name) {
+            context.wrong_key(&path, "is not the name of a header field");
+        } else if matches!(
+            lower.as_str(),
+            "content-length" | "transfer-encoding" | "connection" | "keep-alive"
+        ) {
+            context
+                .wrong_key(&path, "cannot be set: it belongs to the connection, which is not this route's");
+        } else if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') || value.trim() != value
+        {
+            context.wrong(&path, value, "is not the value of a header field: expected no control characters");
+        }
+        headers.push((lower, value.clone()));
+    }
+    if !bodiless && !headers.iter().any(|(name, _)| name == "content-type") {
+        headers.push(("content-type".to_owned(), "text/plain; charset=utf-8".to_owned()));
+    }
+    Some(Respond { status: status?, body: wire.body.clone(), headers })
+}

@@ -1,0 +1,95 @@
+//! `listeners`: where connections are accepted, and what a client may take.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model;
+use crate::values::{Duration, Size, SizeLimit};
+
+/// A local address that accepts connections.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "listener")]
+pub(crate) struct Listener {
+    /// Where to listen: `ip:port`, `[ipv6]:port`, or `unix:/path`. `0.0.0.0` is every IPv4 address of the machine, `[::]`
+    /// every address. Port 0 takes a free one, and the log says which.
+    pub(crate) address: String,
+    /// Connections open at once on this listener; more are closed as they arrive. Each costs memory and a
+    /// file descriptor.
+    #[serde(default = "max_connections")]
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections: usize,
+    /// Connections open at once from one client address (an IPv6 client is its /64 network). Trusted proxies are exempt.
+    /// Raise it where many clients share an address.
+    #[serde(default = "max_connections_per_client")]
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections_per_client: usize,
+    /// The limits of HTTP on this listener.
+    #[serde(default)]
+    pub(crate) http: Http,
+}
+
+/// The limits of HTTP on a listener: what a client may take of time and memory.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "http")]
+pub(crate) struct Http {
+    /// From a request's first byte (on a new connection: from the accept) to the end of its head; then the answer is 408.
+    /// This is what stops clients that send a byte now and then.
+    pub(crate) header_timeout: Duration,
+    /// How long a connection may wait for its next request before it is closed. Longer saves clients a handshake, and
+    /// costs the memory of idle connections.
+    pub(crate) idle_timeout: Duration,
+    /// The longest silence within a request's body; then the answer is 408.
+    pub(crate) body_timeout: Duration,
+    /// The longest time in which a client takes no byte of its answer; then the connection is cut.
+    pub(crate) send_timeout: Duration,
+    /// The largest request head, 1KiB to 512KiB; then the answer is 431. A connection holds up to this much while it reads
+    /// a head.
+    pub(crate) max_header_size: Size,
+    /// The most header fields in a request, 1 to 250; then the answer is 431.
+    #[schemars(range(min = 1, max = 250))]
+    pub(crate) max_header_fields: usize,
+    /// The largest request body, or `off` for no limit; then the answer is 413. Bodies are streamed: the size costs time,
+    /// not memory.
+    pub(crate) max_body_size: SizeLimit,
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// A listener with the defaults.
+    pub(crate) fn new(address: String) -> Self {
+        Self {
+            address,
+            max_connections: max_connections(),
+            max_connections_per_client: max_connections_per_client(),
+            http: Http::default(),
+        }
+    }
+}
+
+fn max_connections() -> usize {
+    model::Listener::MAX_CONNECTIONS
+}
+
+fn max_connections_per_client() -> usize {
+    model::Listener::MAX_CONNECTIONS_PER_CLIENT
+}
+
+// === impl Http ===
+
+impl Default for Http {
+    fn default() -> Self {
+        let default = model::HttpLimits::default();
+        Self {
+            header_timeout: Duration(default.header_timeout),
+            idle_timeout: Duration(default.idle_timeout),
+            body_timeout: Duration(default.body_timeout),
+            send_timeout: Duration(default.send_timeout),
+            max_header_size: Size(default.max_header_size as u64),
+            max_header_fields: default.max_header_fields,
+            max_body_size: SizeLimit(default.max_body_size),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Whatever is in a file, loading it ends, soon, and without a panic.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use evenkeel_config::Config;
+
+/// The budget is a second; a debug build on a busy machine gets more.
+const BUDGET: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+
+/// A small generator of its own: the same inputs in every run, on every machine (xorshift64*, Vigna 2016).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(bits).unwrap() % bound
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, from: &[&'a T]) -> &'a T {
+        from[self.below(from.len())]
+    }
+}
+
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ": ",
+    "- ",
+    "-",
+    ",",
+    "\n",
+    "\n  ",
+    "\t",
+    "#",
+    "&a ",
+    "*a",
+    "!",
+    "!!str ",
+    "|\n",
+    ">\n",
+    "'",
+    "\"",
+    "\\",
+    "---\n",
+    "...\n",
+    "? ",
+    "%YAML 1.2\n",
+    "<<: ",
+    "~",
+    "null",
+    "${",
+    "${A:-",
+    "$${",
+    "\0",
+    "\u{feff}",
+    "\u{85}",
+    "\u{2028}",
+    "é",
+    "99999999999999999999",
+    "-1",
+    "1e999",
+    ".inf",
+    "0x10",
+    "5s",
+    "1GiB",
+    "100%",
+    "unix:",
+    "http://",
+    "[::]",
+    "{{",
+    "listeners",
+    "routes",
+    "upstreams",
+    "filters",
+];
+
+fn corpus() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut texts: Vec<(String, String)> = ["ok", "err"]
+        .iter()
+        .flat_map(|kind| fs::read_dir(folder.join(kind)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()))
+        .collect();
+    texts.sort();
+    texts.into_iter().map(|(_, text)| text).collect()
+}
+
+fn mutated(text: &str, other: &str, random: &mut Random) -> String {
+    let mut chars: Vec<char> = text.chars().collect();
+    for _ in 0..=random.below(6) {
+        let at = random.below(chars.len() + 1);
+        let end = (at + random.below(12)).min(chars.len());
+        match random.below(5) {
+            0 => drop(chars.drain(at..end)),
+            1 => drop(chars.splice(at..at, random.pick(PIECES).chars())),
+            2 => drop(chars.splice(at..end, random.pick(PIECES).chars())),
+            3 => {
+                let copy: Vec<char> = chars[at..end].to_vec();
+                let to = random.below(chars.len() + 1);
+                drop(chars.splice(to..to, copy));
+            }
+            _ => {
+                let other: Vec<char> = other.chars().collect();
+                let from = random.below(other.len() + 1);
+                let to = (from + random.below(80)).min(other.len());
+                drop(chars.splice(at..at, other[from..to].iter().copied()));
+            }
+        }
+    }
+    chars.into_iter().collect()
+}
+
+fn load(text: &str) -> Duration {
+    let begin = Instant::now();
+    if let Err(error) = Config::from_yaml(text, "hostile", &|name| (name == "A").then(|| "value".to_owned()))
+    {
+        assert!(!error.diagnostics().is_empty(), "{text:?}");
+        assert!(error.diagnostics().len() <= 21, "{text:?}");
+        assert!(!error.to_string().contains('\u{1b}'), "{text:?}");
+    }
+    begin.elapsed()
+}
+
+#[test]
+fn mutated_files_end_soon_and_without_a_panic() {
+    let corpus = corpus();
+    let mut random = Random(0x5EED);
+    for round in 0..6_000 {
+        let text = mutated(&corpus[round % corpus.len()], &corpus[random.below(corpus.len())], &mut random);
+        let took = load(&text);
+        assert!(took < BUDGET, "round {round}: {took:?} for {text:?}");
+    }
+}
+
+#[test]
+fn large_files_end_soon() {
+    let many = |count: usize, entry: &dyn Fn(usize) -> String| (0..count).map(entry).collect::<String>();
+    let head = "listeners: [{ address: 127.0.0.1:1 }]\nupstreams: { web: { backends: ['http://a'] } }\n";
+    for (what, text) in [
+        ("nested lists", format!("routes: {}", "[".repeat(100_000))),
+        ("nested maps", "{a: ".repeat(50_000)),
+        ("nested blocks", many(3_000, &|depth| format!("{}a:\n", " ".repeat(depth)))),
+        ("one long word", "a".repeat(1 << 20)),
+        ("many keys", many(20_000, &|index| format!("key{index}: {index}\n"))),
+        ("the same key", "a: 1\n".repeat(50_000)),
+        ("many anchors", many(20_000, &|index| format!("a{index}: &a{index} 1\n"))),
+        ("many wrong listeners", format!("listeners:\n{}", many(5_000, &|_| "- { adress: 1 }\n".to_owned()))),
+        ("many wrong routes", format!("{head}routes:\n{}", many(5_000, &|_| "- { name: 1 }\n".to_owned()))),
+        ("many variables", format!("{head}trusted_proxies:\n{}", many(20_000, &|_| "- ${B}\n".to_owned()))),
+        ("large", "#".repeat(9 << 20)),
+    ] {
+        let took = load(&text);
+        assert!(took < BUDGET, "{what}: {took:?}");
+    }
+}
+
+#[test]
+fn ten_thousand_routes_load_in_a_second() {
+    let routes: String = (0..10_000)
+        .map(|index| format!("  - {{ name: r{index}, match: {{ hosts: [h{index}.example.com], path_prefix: /p{index} }}, filters: [{{ strip_prefix: /p{index} }}], upstream: u{} }}\n", index % 100))
+        .collect();
+    let upstreams: String =
+        (0..100).map(|index| format!("  u{index}: {{ backends: ['http://10.0.0.{index}:80'] }}\n")).collect();
+    let text = format!("listeners: [{{ address: 127.0.0.1:1 }}]\nroutes:\n{routes}upstreams:\n{upstreams}");
+    let begin = Instant::now();
+    let config = Config::from_yaml(&text, "many", &|_| None).unwrap();
+    let took = begin.elapsed();
+    assert_eq!(config.model().unwrap().routes.len(), 10_000);
+    assert!(took < BUDGET, "{took:?}");
+}
