@@ -1,0 +1,159 @@
+//! The admin address: shows what is running, to people and to Prometheus.
+//!
+//! This room never knows how requests are carried: it asks `control`.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::control::State;
+use crate::observe::Exposition;
+
+/// The running admin address. Dropping it closes it.
+#[derive(Debug)]
+pub struct Admin {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+/// Why the admin address could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// Somebody listens there.
+    #[error("admin address {0} in use")]
+    InUse(SocketAddr),
+    /// Something else.
+    #[error("admin address {address}: {source}")]
+    Io {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+#[derive(Debug)]
+struct Desk {
+    state: Arc<State>,
+    token: Option<String>,
+}
+
+/// Connections served at once; more wait.
+const CONNECTIONS: usize = 64;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Admin {
+    /// Binds the address and answers on it, on the caller's runtime.
+    ///
+    /// # Errors
+    /// When the address is in use or cannot be had.
+    pub async fn start(config: &evenkeel_config::Admin, state: Arc<State>) -> Result<Self, AdminError> {
+        let address = config.address;
+        let explain = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => AdminError::InUse(address),
+            _ => AdminError::Io { address, source },
+        };
+        let listener = TcpListener::bind(address).await.map_err(explain)?;
+        let address = listener.local_addr().map_err(explain)?;
+        let desk = Arc::new(Desk { state, token: config.token.clone() });
+        Ok(Self { address, task: tokio::spawn(accept(listener, desk)) })
+    }
+
+    /// The address, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let desk = desk.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let response = desk.answer(&request);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(socket), service);
+            // A client that breaks off hurts nobody else.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+impl Desk {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        // Probes of an orchestrator carry no token, and learn nothing but yes or no.
+        if !matches!(path, "/livez" | "/readyz") && !self.admits(request) {
+            let mut refused = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
+            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return refused;
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        }
+        match path {
+            "/livez" => text(StatusCode::OK, "alive\n"),
+            "/readyz" if self.state.is_ready() => text(StatusCode::OK, "ready\n"),
+            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            "/metrics" => reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.state.metrics_page()),
+            "/status" => reply(StatusCode::OK, "application/json", format!("{:#}\n", self.state.status())),
+            "/" => text(StatusCode::OK, "/metrics\n/status\n/livez\n/readyz\n"),
+            _ => text(StatusCode::NOT_FOUND, "not here\n"),
+        }
+    }
+
+    fn admits(&self, request: &Request<Incoming>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        given.and_then(|given| given.strip_prefix("Bearer ")).is_some_and(|given| same(given, token))
+    }
+}
+
+/// Compares in a time that tells nothing of where two texts differ.
+fn same(given: &str, token: &str) -> bool {
+    let differences = given.bytes().zip(token.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    given.len() == token.len() && differences == 0
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    reply(status, "text/plain; charset=utf-8", body)
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

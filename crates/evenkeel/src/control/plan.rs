@@ -1,0 +1,222 @@
+//! From the model to what the data path needs; a plan that cannot be made changes nothing.
+
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use evenkeel_config::{Action, BackendHost, BackendUrl, ConfigError, Model, Respond};
+use evenkeel_core::backend::{Backend, Member, Snapshot, Weight};
+use evenkeel_core::route::RouteTable;
+use http::{HeaderName, HeaderValue};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::resolve::resolve;
+use crate::exchange::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};
+use crate::filter::{Answer, Filter, Registry};
+use crate::observe::{BackendMetrics, RouteMetrics};
+
+/// What the data path needs, ready to be published.
+#[derive(Debug)]
+pub struct Plan {
+    /// Routes, filters, upstreams.
+    pub table: Table,
+}
+
+/// Why no plan could be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A backend's name has no address.
+    #[error("upstream {upstream}: backend {backend}: cannot resolve its name: {source}")]
+    Resolve {
+        /// The upstream.
+        upstream: String,
+        /// The backend's URL.
+        backend: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// A file of authorities cannot be used.
+    #[error("upstream {upstream}: tls.ca: {path}: {reason}")]
+    Authorities {
+        /// The upstream.
+        upstream: String,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Plan {
+    /// Makes the filters of every route, without touching anything outside: what `check` needs beyond the model.
+    ///
+    /// # Errors
+    /// Every filter that cannot be made, with its place in the file.
+    pub fn filters(model: &Model, registry: &Registry) -> Result<Vec<Vec<Arc<dyn Filter>>>, ConfigError> {
+        let mut problems = Vec::new();
+        let mut build = |step| registry.build(step).map_err(|problem| problems.push(problem)).ok();
+        let filters =
+            model.routes.iter().map(|route| route.filters.iter().filter_map(&mut build).collect()).collect();
+        if problems.is_empty() { Ok(filters) } else { Err(ConfigError::new(problems)) }
+    }
+
+    /// Makes a plan: filters, names resolved, certificates read.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub async fn new(model: &Model, registry: &Registry, workers: usize) -> Result<Self, PlanError> {
+        let filters = Self::filters(model, registry)?;
+        let mut upstreams = Vec::with_capacity(model.upstreams.len());
+        for upstream in &model.upstreams {
+            upstreams.push(Arc::new(plan_upstream(upstream, workers).await?));
+        }
+        let rules = model.routes.iter().zip(filters).map(|(route, filters)| Rule {
+            name: route.name.as_str().into(),
+            filters,
+            action: plan_action(&route.action, &upstreams),
+            timeout: route.timeout,
+            metrics: Arc::new(RouteMetrics::new(workers)),
+        });
+        let table = Table {
+            routes: RouteTable::new(model.routes.iter().map(|route| route.matches.clone())),
+            rules: rules.collect(),
+            upstreams: upstreams.clone(),
+            trusted_proxies: model.trusted_proxies.clone(),
+            forwarding: model.forwarding.clone(),
+        };
+        Ok(Self { table })
+    }
+}
+
+async fn plan_upstream(upstream: &evenkeel_config::Upstream, workers: usize) -> Result<Upstream, PlanError> {
+    let authorities = match &upstream.tls.ca {
+        Some(path) => Some(read_authorities(path).map_err(|reason| PlanError::Authorities {
+            upstream: upstream.name.clone(),
+            path: path.display().to_string(),
+            reason,
+        })?),
+        None => None,
+    };
+    let mut all = Vec::with_capacity(upstream.backends.len());
+    for backend in &upstream.backends {
+        let address = resolve(&backend.url.host).await.map_err(|source| PlanError::Resolve {
+            upstream: upstream.name.clone(),
+            backend: backend.url.text.clone(),
+            source,
+        })?;
+        all.push(Arc::new(Endpoint {
+            backend: Arc::new(Backend::new(backend.url.text.as_str(), address)),
+            tls: plan_tls(&backend.url, upstream, authorities.as_ref()),
+            group: group(&upstream.name, &backend.url.text),
+            weight: backend.weight,
+            metrics: Arc::new(BackendMetrics::new(workers)),
+        }));
+    }
+    Ok(Upstream {
+        name: upstream.name.as_str().into(),
+        members: ArcSwap::from_pointee(members(upstream, &all)),
+        timeouts: upstream.timeouts.clone(),
+        max_attempts: upstream.max_attempts,
+        pool_idle_timeout: upstream.pool.idle_timeout,
+        all,
+    })
+}
+
+fn members(upstream: &evenkeel_config::Upstream, all: &[Arc<Endpoint>]) -> Members {
+    let chosen: Vec<(Member, Arc<Endpoint>)> = all
+        .iter()
+        .filter_map(|endpoint| {
+            let weight = Weight::new(endpoint.weight)?;
+            Some((Member::new(endpoint.backend.clone(), weight), endpoint.clone()))
+        })
+        .collect();
+    let (members, endpoints): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
+    let snapshot = Snapshot::new(members);
+    let fresh = upstream.algorithm.balancer();
+    let balancer = fresh.rebuild(&snapshot).unwrap_or(fresh);
+    Members { snapshot, endpoints, balancer }
+}
+
+fn plan_tls(
+    url: &BackendUrl,
+    upstream: &evenkeel_config::Upstream,
+    authorities: Option<&Arc<[Vec<u8>]>>,
+) -> Option<EndpointTls> {
+    if !url.tls {
+        return None;
+    }
+    let host = match &url.host {
+        BackendHost::Name(name, _) => name.clone(),
+        BackendHost::Ip(ip, _) => ip.to_string(),
+        _ => "localhost".to_owned(),
+    };
+    Some(EndpointTls {
+        server_name: upstream.tls.server_name.clone().unwrap_or(host),
+        ca: authorities.cloned(),
+        verify: !upstream.tls.danger_accept_invalid_certificates,
+    })
+}
+
+fn plan_action(action: &Action, upstreams: &[Arc<Upstream>]) -> RuleAction {
+    match action {
+        Action::Split(weights) => {
+            let mut total = 0;
+            let shares = weights.iter().filter_map(|&(index, weight)| {
+                total += u64::from(weight);
+                Some((total, upstreams.get(index)?.clone()))
+            });
+            RuleAction::Split { shares: shares.collect(), total }
+        }
+        Action::Redirect(redirect) => RuleAction::Redirect(redirect.clone()),
+        Action::Respond(respond) => RuleAction::Respond(plan_answer(respond)),
+        Action::Upstream(index) => match upstreams.get(*index) {
+            Some(upstream) => RuleAction::Upstream(upstream.clone()),
+            None => RuleAction::Split { shares: Vec::new(), total: 0 },
+        },
+        _ => RuleAction::Split { shares: Vec::new(), total: 0 },
+    }
+}
+
+fn plan_answer(respond: &Respond) -> Answer {
+    let mut answer = Answer::new(respond.status).body(respond.body.clone());
+    for (name, value) in &respond.headers {
+        // The model lets only fields through that parse.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
+            answer = answer.header(name, value);
+        }
+    }
+    answer
+}
+
+/// The certificates of a PEM file, each known to parse: Pingora panics on one that does not.
+fn read_authorities(path: &Path) -> Result<Arc<[Vec<u8>]>, String> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    let certificates = certificates.map(|der| {
+        let der = der.map_err(|error| error.to_string())?;
+        X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
+        Ok(der.to_vec())
+    });
+    let certificates = certificates.collect::<Result<Vec<_>, String>>()?;
+    if certificates.is_empty() {
+        return Err("there is no certificate in it".to_owned());
+    }
+    Ok(certificates.into())
+}
+
+/// What tells apart the kept connections of endpoints that share an address: the upstream and the URL.
+fn group(upstream: &str, url: &str) -> u64 {
+    let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
+    hasher.write(upstream.as_bytes());
+    hasher.write_u8(0);
+    hasher.write(url.as_bytes());
+    hasher.finish() >> 1
+}

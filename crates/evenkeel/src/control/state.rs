@@ -1,0 +1,109 @@
+//! What is running, for whoever shows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use evenkeel_config::ListenAddress;
+use serde_json::{Value, json};
+
+use crate::exchange::{Table, Upstream};
+use crate::observe::{AccessLog, BackendView, ListenerMetrics, Metrics, View};
+
+/// What is running.
+#[derive(Debug)]
+pub struct State {
+    pub(super) table: Arc<ArcSwap<Table>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: Option<Arc<AccessLog>>,
+    pub(super) listeners: Vec<ListenerState>,
+    pub(super) ready: AtomicBool,
+    pub(super) started: Instant,
+}
+
+/// One running listener.
+#[derive(Debug)]
+pub struct ListenerState {
+    /// Its address, with the real port.
+    pub address: ListenAddress,
+    /// The address as text: its name in metrics.
+    pub name: Arc<str>,
+    /// What it counts.
+    pub metrics: Arc<ListenerMetrics>,
+}
+
+impl State {
+    /// Whether the balancer wants traffic: from its start to the first sign of its end.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// The running listeners.
+    pub fn listeners(&self) -> &[ListenerState] {
+        &self.listeners
+    }
+
+    /// The page of metrics.
+    pub fn metrics_page(&self) -> String {
+        let table = self.table.load();
+        let backends = table.upstreams.iter().flat_map(|upstream| {
+            upstream.all.iter().map(|endpoint| BackendView {
+                upstream: &upstream.name,
+                name: endpoint.backend.name(),
+                in_flight: endpoint.backend.counters().in_flight(),
+                metrics: &endpoint.metrics,
+            })
+        });
+        let view = View {
+            routes: table.rules.iter().map(|rule| (&*rule.name, &*rule.metrics)).collect(),
+            backends: backends.collect(),
+            listeners: self.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
+            log_dropped: self.log.as_ref().map_or(0, |log| log.dropped()),
+            ready: self.is_ready(),
+        };
+        self.metrics.page(&view)
+    }
+
+    /// Listeners, routes, upstreams and backends with their state and counters.
+    pub fn status(&self) -> Value {
+        let table = self.table.load();
+        let listeners = self.listeners.iter().map(|listener| {
+            json!({
+                "address": &*listener.name,
+                "connections_open": listener.metrics.open(),
+                "connections_accepted": listener.metrics.accepted_total(),
+            })
+        });
+        let routes = table
+            .rules
+            .iter()
+            .map(|rule| json!({ "name": &*rule.name, "requests": rule.metrics.requests() }));
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": self.is_ready(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "workers": self.metrics.workers(),
+            "listeners": listeners.collect::<Vec<_>>(),
+            "routes": routes.collect::<Vec<_>>(),
+            "upstreams": table.upstreams.iter().map(|upstream| upstream_status(upstream)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn upstream_status(upstream: &Upstream) -> Value {
+    let backends = upstream.all.iter().map(|endpoint| {
+        let counters = endpoint.backend.counters();
+        json!({
+            "name": endpoint.backend.name(),
+            "address": endpoint.backend.address().to_string(),
+            "weight": endpoint.weight,
+            "state": if endpoint.weight > 0 { "up" } else { "out" },
+            "in_flight": counters.in_flight(),
+            "attempts": counters.attempts(),
+            "failures": counters.failures(),
+            "connect_failures": endpoint.metrics.connect_failures(),
+        })
+    });
+    json!({ "name": &*upstream.name, "backends": backends.collect::<Vec<_>>() })
+}

@@ -1,0 +1,109 @@
+//! The client's address: one value, used by limits, hashing, logs and forwarded headers alike.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::exchange::table::{Table, canonical_ip};
+use crate::filter::RequestHead;
+
+/// Who the client is, and how far the peer that told us is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The client. `None` behind a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// Whether the peer is a trusted proxy, whose forwarding fields are kept and added to.
+    pub peer_trusted: bool,
+}
+
+/// Finds the client of a request: the peer, or, behind trusted proxies, the right-most hop that is not one of them.
+///
+/// `X-Forwarded-For` is read if it is there, else `Forwarded` (RFC 7239). A hop that is not an address (`unknown`,
+/// garbage) ends the walk: the client is then the last proxy that was understood.
+pub fn client_address(table: &Table, peer: Option<IpAddr>, head: &dyn RequestHead) -> ClientAddress {
+    if table.trusted_proxies.is_empty() || !table.trusts(peer) {
+        return ClientAddress { ip: peer, peer_trusted: false };
+    }
+    let mut walk = Walk::new(table, peer);
+    let (name, parse): (_, fn(&str) -> Option<IpAddr>) = match head.header("x-forwarded-for") {
+        Some(_) => ("x-forwarded-for", hop_address),
+        None => ("forwarded", forwarded_for),
+    };
+    let mut lines: Vec<String> = Vec::new();
+    head.each(name, &mut |value| lines.push(String::from_utf8_lossy(value).into_owned()));
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        if !walk.step(parse(hop.trim())) {
+            break;
+        }
+    }
+    ClientAddress { ip: walk.client, peer_trusted: true }
+}
+
+/// From the peer leftwards, as long as each hop is trusted.
+struct Walk<'a> {
+    table: &'a Table,
+    client: Option<IpAddr>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(table: &'a Table, peer: Option<IpAddr>) -> Self {
+        Self { table, client: peer }
+    }
+
+    /// Takes one more hop; false when the walk is over.
+    fn step(&mut self, hop: Option<IpAddr>) -> bool {
+        let Some(hop) = hop else { return false };
+        self.client = Some(hop);
+        self.table.trusts(self.client)
+    }
+}
+
+/// An address of `X-Forwarded-For`: bare, with a port, or in brackets, as different proxies write it.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let ip = if let Ok(ip) = hop.parse::<IpAddr>() {
+        ip
+    } else if let Ok(address) = hop.parse::<SocketAddr>() {
+        address.ip()
+    } else {
+        hop.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok()?
+    };
+    Some(canonical_ip(ip))
+}
+
+/// The `for` of one element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let value = element.split(';').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
+    })?;
+    hop_address(value.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{forwarded_for, hop_address};
+
+    #[test]
+    fn hops_are_read_as_proxies_write_them() {
+        for (text, ip) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7:4711", "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:4711", "2001:db8::7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+        ] {
+            assert_eq!(hop_address(text), Some(ip.parse().unwrap()), "{text}");
+        }
+        for text in ["", "unknown", "_hidden", "192.0.2", "192.0.2.7.8", "example.com", "1.2.3.4, 5.6.7.8"] {
+            assert_eq!(hop_address(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_for_of_forwarded_is_found_in_any_place_and_case() {
+        let element = "proto=https; For=\"[2001:db8::1]:80\";by=203.0.113.43";
+        assert_eq!(forwarded_for(element), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(forwarded_for("for=192.0.2.60"), Some("192.0.2.60".parse().unwrap()));
+        assert_eq!(forwarded_for("for=unknown"), None);
+        assert_eq!(forwarded_for("proto=http"), None);
+    }
+}

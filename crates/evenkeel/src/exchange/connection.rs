@@ -1,0 +1,423 @@
+//! A client's connection: who is at its other end, what it is waited for, and when that has lasted too long.
+//!
+//! The times are kept as relaxed atomics because the transport writes them from inside a data path's future while the
+//! connection's watchdog reads them from outside; both run on the same core. One lazily armed timer for each connection
+//! then serves every timeout of every request on it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use evenkeel_config::{HttpLimits, Timeouts};
+use http::HeaderValue;
+use parking_lot::Mutex;
+
+use crate::filter::Answer;
+
+/// A client's connection, for as long as it lives.
+#[derive(Debug)]
+pub struct Connection {
+    /// The other end; `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// The peer's address as text, for `X-Forwarded-For`; made once for all requests.
+    pub peer_text: Option<HeaderValue>,
+    /// Whether the client speaks TLS to us.
+    pub tls: bool,
+    /// Whether new requests on it are to be its last.
+    draining: AtomicBool,
+    /// Whether an exchange has taken the request that the transport was handed: until then nothing may be written.
+    begun: AtomicBool,
+    /// Whether it can carry another request although the data path gave it up: a refusal was written whole.
+    reusable: AtomicBool,
+    verdict: AtomicU8,
+    /// What the listener is to say when the data path was ended before it said anything.
+    farewell: Mutex<Option<Box<Answer>>>,
+    timings: Timings,
+    limits: Limits,
+    epoch: Instant,
+}
+
+/// What is being waited for, and since when. Milliseconds since the connection began; zero is never.
+#[derive(Debug, Default)]
+pub struct Timings {
+    phase: AtomicU8,
+    since: AtomicU64,
+    /// When a byte last came from or went to the client.
+    client_moved: AtomicU64,
+    /// Whether the transport wants bytes of the client and there are none.
+    awaiting_client: AtomicBool,
+    /// Since when the client takes no bytes although there are some.
+    blocked: AtomicU64,
+    connected: AtomicU64,
+    request_sent: AtomicU64,
+    head_received: AtomicU64,
+    backend_moved: AtomicU64,
+    upgraded: AtomicBool,
+}
+
+/// How long each wait may last, in milliseconds; the first five are the listener's, the others the request's.
+#[derive(Debug)]
+pub struct Limits {
+    header: u64,
+    idle: u64,
+    body: u64,
+    send: u64,
+    first_byte: AtomicU64,
+    backend_idle: AtomicU64,
+    upgraded_idle: AtomicU64,
+    /// When the whole request must have its answer's head, in milliseconds since the connection began.
+    deadline: AtomicU64,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Waiting for the next request.
+    Idle,
+    /// Waiting for the first byte of the first request.
+    Fresh,
+    /// Receiving a head.
+    Head,
+    /// A data path has the request.
+    Exchange,
+    /// Sending what is left of an answer.
+    Flush,
+}
+
+/// Which wait has lasted too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Expired {
+    /// For the next request.
+    Idle = 1,
+    /// For the request's head.
+    Header,
+    /// For the request's body.
+    Body,
+    /// For the client to take its answer.
+    Send,
+    /// For the head of the backend's answer.
+    FirstByte,
+    /// For more of the backend's answer.
+    BackendIdle,
+    /// For anything on an upgraded connection.
+    UpgradedIdle,
+    /// For the whole request.
+    Total,
+}
+
+const NEVER: u64 = u64::MAX;
+/// How long a connection that is to end may be quiet.
+const LAST_CALL: u64 = 100;
+
+// === impl Connection ===
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(peer: Option<SocketAddr>, tls: bool, limits: &HttpLimits) -> Self {
+        let peer = peer.map(|peer| SocketAddr::new(peer.ip().to_canonical(), peer.port()));
+        let text = peer.and_then(|peer| HeaderValue::from_str(&peer.ip().to_string()).ok());
+        Self {
+            peer,
+            peer_text: text,
+            tls,
+            draining: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            reusable: AtomicBool::new(false),
+            verdict: AtomicU8::new(0),
+            farewell: Mutex::default(),
+            timings: Timings::default(),
+            limits: Limits::new(limits),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// What is waited for.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// Milliseconds since the connection began, at least one.
+    pub fn now(&self) -> u64 {
+        millis(self.epoch.elapsed()).max(1)
+    }
+
+    /// The moment that [`Connection::now`] calls `at`.
+    pub fn instant(&self, at: u64) -> Instant {
+        // A month is as good as never, and surely fits the clock.
+        self.epoch + Duration::from_millis(at.min(30 * 24 * 3600 * 1000))
+    }
+
+    /// Enters a phase.
+    pub fn enter(&self, phase: Phase) {
+        self.timings.phase.store(phase as u8, Relaxed);
+        self.timings.since.store(self.now(), Relaxed);
+    }
+
+    /// Forgets the last request: the next one begins.
+    pub fn begin_request(&self) {
+        self.timings.reset();
+        self.limits.reset();
+        self.begun.store(false, Relaxed);
+        self.reusable.store(false, Relaxed);
+        self.verdict.store(0, Relaxed);
+    }
+
+    /// Takes over the upstream's limits and the route's deadline for this request.
+    pub fn set_limits(&self, timeouts: &Timeouts, deadline: Option<Duration>) {
+        self.limits.first_byte.store(millis(timeouts.first_byte), Relaxed);
+        self.limits.backend_idle.store(millis(timeouts.idle), Relaxed);
+        self.limits.upgraded_idle.store(millis(timeouts.upgraded_idle), Relaxed);
+        if let Some(deadline) = deadline {
+            self.limits.deadline.store(self.now().saturating_add(millis(deadline)), Relaxed);
+        }
+    }
+
+    /// How much of the route's deadline is left.
+    pub fn time_left(&self) -> Option<Duration> {
+        let deadline = self.limits.deadline.load(Relaxed);
+        (deadline != NEVER).then(|| Duration::from_millis(deadline.saturating_sub(self.now())))
+    }
+
+    /// When the wait that is on now will have lasted too long, and which it is. `u64::MAX` is never.
+    pub fn expiry(&self) -> (u64, Expired) {
+        let (timings, limits) = (&self.timings, &self.limits);
+        let since = timings.since.load(Relaxed);
+        match timings.phase.load(Relaxed) {
+            phase if phase == Phase::Idle as u8 => {
+                (since.saturating_add(self.quiet(limits.idle)), Expired::Idle)
+            }
+            phase if phase == Phase::Fresh as u8 => {
+                (since.saturating_add(self.quiet(limits.header)), Expired::Idle)
+            }
+            phase if phase == Phase::Head as u8 => (since.saturating_add(limits.header), Expired::Header),
+            phase if phase == Phase::Flush as u8 => {
+                let since = since.max(timings.client_moved.load(Relaxed));
+                (since.saturating_add(limits.send), Expired::Send)
+            }
+            _ => self.exchange_expiry(),
+        }
+    }
+
+    /// How long a connection may be quiet: not long any more once it is to end. The moment that is left lets a request that
+    /// is on its way arrive, and be answered with `Connection: close`.
+    fn quiet(&self, limit: u64) -> u64 {
+        if self.is_draining() { limit.min(LAST_CALL) } else { limit }
+    }
+
+    fn exchange_expiry(&self) -> (u64, Expired) {
+        let (timings, limits) = (&self.timings, &self.limits);
+        let load = |value: &AtomicU64| value.load(Relaxed);
+        let moved = load(&timings.client_moved).max(load(&timings.since)).max(load(&timings.backend_moved));
+        if timings.upgraded.load(Relaxed) {
+            return (moved.saturating_add(load(&limits.upgraded_idle)), Expired::UpgradedIdle);
+        }
+        let blocked = load(&timings.blocked);
+        if blocked > 0 {
+            return (blocked.saturating_add(limits.send), Expired::Send);
+        }
+        if load(&timings.head_received) > 0 {
+            return (moved.saturating_add(load(&limits.backend_idle)), Expired::BackendIdle);
+        }
+        let wait = if load(&timings.connected) == 0 {
+            // Connecting has its own limit, in the connector, for that one can be tried again elsewhere.
+            (NEVER, Expired::FirstByte)
+        } else if load(&timings.request_sent) > 0 {
+            let since = load(&timings.request_sent).max(load(&timings.connected));
+            (since.saturating_add(load(&limits.first_byte)), Expired::FirstByte)
+        } else if timings.awaiting_client.load(Relaxed) {
+            (moved.max(load(&timings.connected)).saturating_add(limits.body), Expired::Body)
+        } else {
+            // The client has more, and the backend does not take it.
+            (moved.max(load(&timings.connected)).saturating_add(load(&limits.first_byte)), Expired::FirstByte)
+        };
+        let deadline = load(&limits.deadline);
+        if deadline <= wait.0 { (deadline, Expired::Total) } else { wait }
+    }
+
+    /// Notes that a wait was ended, for the exchange that is about to be dropped.
+    pub fn expire(&self, expired: Expired) {
+        self.verdict.store(expired as u8, Relaxed);
+    }
+
+    /// The wait that ended the request, if one did.
+    pub fn expired(&self) -> Option<Expired> {
+        Expired::from_code(self.verdict.load(Relaxed))
+    }
+
+    /// Leaves an answer for the listener to give.
+    pub fn leave(&self, answer: Answer) {
+        *self.farewell.lock() = Some(Box::new(answer));
+    }
+
+    /// The answer that was left for the listener to give.
+    pub fn take_farewell(&self) -> Option<Box<Answer>> {
+        self.farewell.lock().take()
+    }
+
+    /// Asks that the request now on it, or the next, be its last.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether the request on it is to be its last.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Notes that an exchange has taken the request.
+    pub fn set_begun(&self) {
+        self.begun.store(true, Relaxed);
+    }
+
+    /// Whether an exchange has taken the request.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed)
+    }
+
+    /// Notes that a whole answer was written and nothing is left to read, whatever the data path says.
+    pub fn set_reusable(&self) {
+        self.reusable.store(true, Relaxed);
+    }
+
+    /// Whether another request may follow although the data path gave the connection up.
+    pub fn is_reusable(&self) -> bool {
+        self.reusable.load(Relaxed)
+    }
+
+    /// A byte came from the client.
+    pub fn received(&self) {
+        self.timings.awaiting_client.store(false, Relaxed);
+        self.timings.client_moved.store(self.now(), Relaxed);
+    }
+
+    /// The transport wants bytes of the client, and there are none.
+    pub fn awaits_client(&self) {
+        self.timings.awaiting_client.store(true, Relaxed);
+    }
+
+    /// The client took bytes.
+    pub fn sent(&self) {
+        let now = self.now();
+        self.timings.client_moved.store(now, Relaxed);
+        if self.timings.blocked.load(Relaxed) > 0 {
+            self.timings.blocked.store(now, Relaxed);
+        }
+    }
+
+    /// The client takes no more bytes for now.
+    pub fn blocked(&self) {
+        if self.timings.blocked.load(Relaxed) == 0 {
+            self.timings.blocked.store(self.now(), Relaxed);
+        }
+    }
+
+    /// Nothing waits for the client any more.
+    pub fn unblocked(&self) {
+        self.timings.blocked.store(0, Relaxed);
+    }
+
+    /// A backend is being connected to.
+    pub fn connecting(&self) {
+        self.timings.connected.store(0, Relaxed);
+    }
+
+    /// A backend is connected.
+    pub fn connected(&self) {
+        self.timings.connected.store(self.now(), Relaxed);
+    }
+
+    /// The whole request has been handed to the backend.
+    pub fn request_sent(&self) {
+        self.timings.request_sent.store(self.now(), Relaxed);
+    }
+
+    /// The head of the final answer has come.
+    pub fn head_received(&self, upgraded: bool) {
+        let now = self.now();
+        self.timings.head_received.store(now, Relaxed);
+        self.timings.backend_moved.store(now, Relaxed);
+        self.timings.upgraded.store(upgraded, Relaxed);
+    }
+
+    /// More of the answer has come.
+    pub fn backend_moved(&self) {
+        self.timings.backend_moved.store(self.now(), Relaxed);
+    }
+
+    /// Whether the head of an answer has come.
+    pub fn has_head(&self) -> bool {
+        self.timings.head_received.load(Relaxed) > 0
+    }
+
+    /// Whether the connection left HTTP behind.
+    pub fn is_upgraded(&self) -> bool {
+        self.timings.upgraded.load(Relaxed)
+    }
+}
+
+// === impl Timings ===
+
+impl Timings {
+    fn reset(&self) {
+        for time in [
+            &self.client_moved,
+            &self.blocked,
+            &self.connected,
+            &self.request_sent,
+            &self.head_received,
+            &self.backend_moved,
+        ] {
+            time.store(0, Relaxed);
+        }
+        self.awaiting_client.store(false, Relaxed);
+        self.upgraded.store(false, Relaxed);
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    fn new(limits: &HttpLimits) -> Self {
+        Self {
+            header: millis(limits.header_timeout),
+            idle: millis(limits.idle_timeout),
+            body: millis(limits.body_timeout),
+            send: millis(limits.send_timeout),
+            first_byte: AtomicU64::new(NEVER),
+            backend_idle: AtomicU64::new(NEVER),
+            upgraded_idle: AtomicU64::new(NEVER),
+            deadline: AtomicU64::new(NEVER),
+        }
+    }
+
+    fn reset(&self) {
+        for limit in [&self.first_byte, &self.backend_idle, &self.upgraded_idle, &self.deadline] {
+            limit.store(NEVER, Relaxed);
+        }
+    }
+}
+
+// === impl Expired ===
+
+impl Expired {
+    fn from_code(code: u8) -> Option<Self> {
+        [
+            Self::Idle,
+            Self::Header,
+            Self::Body,
+            Self::Send,
+            Self::FirstByte,
+            Self::BackendIdle,
+            Self::UpgradedIdle,
+            Self::Total,
+        ]
+        .into_iter()
+        .find(|expired| *expired as u8 == code)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
+}

@@ -1,0 +1,19 @@
+//! The life of one request as decisions: client address, route, filters, choose, retry or not, what to record.
+//!
+//! This room never knows which transport carries the request: it sees a head through a trait, and answers with edits, a
+//! refusal, or a backend to try.
+
+mod attempts;
+mod client;
+mod connection;
+mod forwarding;
+mod record;
+mod request;
+mod table;
+
+pub use attempts::{Attempt, Failure};
+pub use client::{ClientAddress, client_address};
+pub use connection::{Connection, Expired, Limits, Phase, Timings};
+pub use record::{Ending, Record};
+pub use request::{Decision, Environment, Exchange, HeadFacts, Lane};
+pub use table::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream, canonical_ip};

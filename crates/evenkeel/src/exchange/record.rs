@@ -1,0 +1,147 @@
+//! What is known of one request when it ends: one line of the access log, one set of metrics.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::filter::RequestHead;
+
+/// What is known of one request.
+#[derive(Debug)]
+pub struct Record {
+    /// When its first byte came.
+    pub started: Instant,
+    /// The client.
+    pub client: Option<IpAddr>,
+    /// Its id: 32 hexadecimal digits, or what a trusted proxy called it.
+    pub request_id: Option<Box<str>>,
+    /// The status of its answer; zero as long as there is none.
+    pub status: u16,
+    /// How it ended, once that is known.
+    pub ending: Option<Ending>,
+    /// Bytes of its body.
+    pub received: u64,
+    /// Bytes of its answer's body.
+    pub sent: u64,
+    /// From the choice of the last backend to the head of its answer.
+    pub first_byte: Option<Duration>,
+    /// What only the access log asks for; nothing if there is none.
+    pub text: Option<Box<Text>>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// With a whole answer of a backend, or one that a route or filter gave.
+    Ok,
+    /// The client left before it had its whole answer.
+    ClientLeft,
+    /// The backend broke off in the middle of its answer.
+    BackendLeft,
+    /// The balancer refused or gave up: `refused=…` or `timeout=…`.
+    Refused(&'static str),
+    /// Its task panicked.
+    Panic,
+}
+
+/// The parts of a head that the access log shows, in one allocation.
+#[derive(Debug, Default)]
+pub struct Text {
+    /// When the request began, by the wall clock.
+    pub time: jiff::Timestamp,
+    text: String,
+    /// Where each part ends in `text`.
+    ends: [usize; 5],
+    /// Whether the version is HTTP/1.0.
+    pub is_http_10: bool,
+}
+
+impl Record {
+    /// A request whose first byte came then.
+    pub fn new(started: Instant) -> Self {
+        Self {
+            started,
+            client: None,
+            request_id: None,
+            status: 0,
+            ending: None,
+            received: 0,
+            sent: 0,
+            first_byte: None,
+            text: None,
+        }
+    }
+}
+
+impl Ending {
+    /// What the access log calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ClientLeft => "client_left",
+            Self::BackendLeft => "backend_left",
+            Self::Refused(end) => end,
+            Self::Panic => "panic",
+        }
+    }
+}
+
+impl Text {
+    /// Longest part that is kept: a log line must not be as long as a client likes.
+    const LONGEST: usize = 4096;
+
+    /// Of a request that never became one: only the time.
+    pub fn without_head() -> Self {
+        Self { time: jiff::Timestamp::now(), ..Self::default() }
+    }
+
+    /// Of a request's head.
+    pub fn of(head: &dyn RequestHead) -> Self {
+        let mut parts =
+            Self { time: jiff::Timestamp::now(), is_http_10: head.is_http_10(), ..Self::default() };
+        let field = |name: &str| String::from_utf8_lossy(head.header(name).unwrap_or_default());
+        let (user_agent, referer) = (field("user-agent"), field("referer"));
+        let texts = [head.method(), head.authority(), head.target(), &user_agent, &referer];
+        parts.text.reserve(texts.iter().map(|text| text.len().min(Self::LONGEST)).sum());
+        for (end, text) in parts.ends.iter_mut().zip(texts) {
+            parts.text.push_str(shortened(text, Self::LONGEST));
+            *end = parts.text.len();
+        }
+        parts
+    }
+
+    /// The method.
+    pub fn method(&self) -> &str {
+        self.part(0)
+    }
+
+    /// The host and port that were asked for.
+    pub fn host(&self) -> &str {
+        self.part(1)
+    }
+
+    /// The request target.
+    pub fn target(&self) -> &str {
+        self.part(2)
+    }
+
+    /// The client's `User-Agent`.
+    pub fn user_agent(&self) -> &str {
+        self.part(3)
+    }
+
+    /// The client's `Referer`.
+    pub fn referer(&self) -> &str {
+        self.part(4)
+    }
+
+    fn part(&self, at: usize) -> &str {
+        let start = at.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
+        let end = self.ends.get(at).copied().unwrap_or_default();
+        self.text.get(start..end).unwrap_or_default()
+    }
+}
+
+fn shortened(text: &str, longest: usize) -> &str {
+    text.get(..text.floor_char_boundary(longest)).unwrap_or(text)
+}

@@ -1,0 +1,494 @@
+//! One request, from its head to its record.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use evenkeel_core::backend::Outcome;
+use evenkeel_core::route::RequestParts;
+use http::{HeaderValue, header};
+
+use super::attempts::{Attempt, Attempts, Failure};
+use super::client::client_address;
+use super::connection::{Connection, Expired};
+use super::forwarding::{self, Hop};
+use super::record::{Ending, Record, Text};
+use super::table::{Rule, RuleAction, Table, Upstream};
+use crate::filter::Waited;
+use crate::filter::{
+    Answer, AnswerFormat, Edits, Refusal, Request, RequestHead, Response, ResponseHead, Verdict,
+};
+use crate::observe::{AccessLog, Entry, Field, Metrics, RouteMetrics, Value};
+
+/// What every request of one worker shares.
+#[derive(Debug)]
+pub struct Environment {
+    /// The worker's number, for its counters.
+    pub worker: usize,
+    /// What decides; swapped whole.
+    pub table: Arc<ArcSwap<Table>>,
+    /// What is counted for the process.
+    pub metrics: Arc<Metrics>,
+    /// The access log, if there is one.
+    pub log: Option<Arc<AccessLog>>,
+}
+
+/// Which data path carries a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lane {
+    /// None: it was refused before one took it.
+    None,
+    /// Pingora's proxy.
+    Pingora,
+}
+
+/// What the listener learned of a request while it checked the framing of its head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadFacts {
+    /// The length of the body, if it was said.
+    pub content_length: Option<u64>,
+    /// Whether the body is chunked.
+    pub chunked: bool,
+    /// Whether there is a field of the kind of `X-Forwarded-For`.
+    pub claims: bool,
+    /// Largest body that the listener allows.
+    pub max_body: Option<u64>,
+    /// When the request's first byte came.
+    pub started: Option<Instant>,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// A backend is asked: see [`Exchange::next_attempt`].
+    Proxy,
+    /// The balancer answers.
+    Answer(Answer),
+}
+
+/// One request. Dropping it, on whatever path, writes its one record and counts it once.
+#[derive(Debug)]
+pub struct Exchange {
+    environment: Arc<Environment>,
+    connection: Arc<Connection>,
+    table: Arc<Table>,
+    facts: HeadFacts,
+    lane: Lane,
+    route: Option<usize>,
+    attempts: Option<Attempts>,
+    edits: Edits,
+    format: AnswerFormat,
+    record: Record,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// Begins with a request whose head has come.
+    pub fn new(
+        environment: Arc<Environment>,
+        connection: Arc<Connection>,
+        facts: HeadFacts,
+        lane: Lane,
+    ) -> Self {
+        connection.set_begun();
+        let table = environment.table.load_full();
+        let mut record = Record::new(facts.started.unwrap_or_else(Instant::now));
+        record.client = connection.peer.map(|peer| peer.ip());
+        Self {
+            environment,
+            connection,
+            table,
+            facts,
+            lane,
+            route: None,
+            attempts: None,
+            edits: Edits::default(),
+            format: AnswerFormat::Text,
+            record,
+        }
+    }
+
+    /// Begins and ends with a request that never became one: its head is malformed, too large or too slow. Dropping what
+    /// is returned records it.
+    pub fn refuse_head(
+        environment: Arc<Environment>,
+        connection: Arc<Connection>,
+        refusal: &Refusal,
+    ) -> (Self, Answer) {
+        let mut exchange = Self::new(environment, connection, HeadFacts::default(), Lane::None);
+        if exchange.environment.log.is_some() {
+            exchange.record.text = Some(Box::new(Text::without_head()));
+        }
+        let answer = exchange.refusal_answer(refusal);
+        (exchange, answer)
+    }
+
+    /// Begins and ends with a request whose client left in the middle of its head.
+    pub fn left_in_head(environment: Arc<Environment>, connection: Arc<Connection>) {
+        let mut exchange = Self::new(environment, connection, HeadFacts::default(), Lane::None);
+        if exchange.environment.log.is_some() {
+            exchange.record.text = Some(Box::new(Text::without_head()));
+        }
+    }
+
+    /// The client's address, the route, its filters: what is done with the request.
+    pub fn decide(&mut self, head: &dyn RequestHead) -> Decision {
+        let client = client_address(&self.table, self.record.client, head);
+        self.record.client = client.ip;
+        self.format = AnswerFormat::of(head.header("accept"), head.header("content-type"));
+        if self.environment.log.is_some() {
+            self.record.text = Some(Box::new(Text::of(head)));
+        }
+        let mut rng = fastrand::Rng::new();
+        let given = if client.peer_trusted { forwarding::given_request_id(head) } else { None };
+        let request_id = given.unwrap_or_else(|| format!("{:032x}", rng.u128(..)).into_boxed_str());
+        self.record.request_id = Some(request_id);
+        if head.method() == "CONNECT" {
+            return self.refuse(&Refusal::MethodNotAllowed);
+        }
+        let table = self.table.clone();
+        let Some((index, rule)) = find(&table, head) else { return self.refuse(&Refusal::NoRoute) };
+        self.route = Some(index);
+        let hop = Hop { connection: &self.connection, client, head, claims: self.facts.claims };
+        let request_id = self.record.request_id.as_deref().unwrap_or_default();
+        forwarding::write(&table, hop, request_id, &mut self.edits);
+        if self.facts.content_length.zip(self.facts.max_body).is_some_and(|(length, max)| length > max) {
+            return self.refuse(&Refusal::BodyTooLarge);
+        }
+        for filter in &rule.filters {
+            match filter.on_request(&mut Request::new(head, client.ip, &mut self.edits)) {
+                Verdict::Continue => {}
+                Verdict::Answer(answer) => return Decision::Answer(self.answered(answer)),
+                Verdict::Refuse(refusal) => return self.refuse(&refusal),
+            }
+        }
+        self.act(rule, head, rng)
+    }
+
+    fn act(&mut self, rule: &Rule, head: &dyn RequestHead, mut rng: fastrand::Rng) -> Decision {
+        let upstream = match &rule.action {
+            RuleAction::Upstream(upstream) => upstream,
+            RuleAction::Split { shares, total } => {
+                let draw = rng.u64(..(*total).max(1));
+                match shares.iter().find(|(end, _)| draw < *end) {
+                    Some((_, upstream)) => upstream,
+                    None => return self.refuse(&Refusal::Internal),
+                }
+            }
+            RuleAction::Redirect(redirect) => {
+                let answer = redirect_answer(redirect, head, self.connection.tls);
+                return Decision::Answer(self.answered(answer));
+            }
+            RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
+        };
+        self.connection.set_limits(&upstream.timeouts, rule.timeout);
+        self.attempts = Some(Attempts::new(upstream.clone(), rng));
+        Decision::Proxy
+    }
+
+    /// The next backend to try, or why there is none.
+    ///
+    /// # Errors
+    /// The refusal to give to [`Exchange::refusal_answer`].
+    pub fn next_attempt(&mut self) -> Result<Attempt, Refusal> {
+        self.connection.connecting();
+        if self.connection.time_left().is_some_and(|left| left.is_zero()) {
+            return Err(Refusal::Timeout);
+        }
+        match &mut self.attempts {
+            Some(attempts) => attempts.next(self.environment.worker),
+            None => Err(Refusal::Internal),
+        }
+    }
+
+    /// The backend is connected.
+    pub fn connected(&self) {
+        self.connection.connected();
+    }
+
+    /// An attempt failed. `Ok` when another one may follow.
+    ///
+    /// # Errors
+    /// The refusal to give to [`Exchange::refusal_answer`].
+    pub fn attempt_failed(&mut self, failure: Failure) -> Result<(), Refusal> {
+        match &mut self.attempts {
+            Some(attempts) => attempts.failed(failure, self.environment.worker),
+            None => Err(Refusal::Internal),
+        }
+    }
+
+    /// How long connecting to the backend may take: the upstream's limit, or what is left of the route's.
+    pub fn connect_timeout(&self) -> Duration {
+        let limit = self.upstream().map_or(Duration::ZERO, |upstream| upstream.timeouts.connect);
+        self.connection.time_left().map_or(limit, |left| limit.min(left))
+    }
+
+    /// What is changed in the request before it goes to a backend.
+    pub fn request_edits(&self) -> &Edits {
+        &self.edits
+    }
+
+    /// The head of an answer has come from the backend; `upgraded` when it leaves HTTP behind. Gives what is changed in it
+    /// before it goes to the client.
+    pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Edits {
+        let status = head.status();
+        if status >= 200 || upgraded {
+            self.record.status = status;
+            self.connection.head_received(upgraded);
+            if let Some(current) = self.attempts.as_ref().and_then(|attempts| attempts.current.as_ref()) {
+                let waited = current.started.elapsed();
+                self.record.first_byte = Some(waited);
+                current.endpoint.metrics.answered(self.environment.worker, status, waited);
+            }
+        }
+        self.response_edits(head)
+    }
+
+    /// The exchange is over, as the transport sees it: with these many bytes of body in and out, and an answer that is
+    /// whole or was broken off by the backend or the client.
+    pub fn on_end(&mut self, received: u64, sent: u64, ending: Ending) {
+        self.record.received = received;
+        self.record.sent = sent;
+        if let Some(attempts) = &mut self.attempts {
+            attempts.end(match ending {
+                Ending::Ok => Outcome::Answered,
+                Ending::BackendLeft => Outcome::Failed,
+                _ => Outcome::Abandoned,
+            });
+        }
+        self.record.ending.get_or_insert(ending);
+    }
+
+    /// A refusal as an answer, in the form that the client wants; notes it for the record.
+    pub fn refusal_answer(&mut self, refusal: &Refusal) -> Answer {
+        self.note(refusal);
+        self.edited(refusal.answer(self.format))
+    }
+
+    /// Whether the request's body was said to be there.
+    pub fn has_body(&self) -> bool {
+        self.facts.chunked || self.facts.content_length.is_some_and(|length| length > 0)
+    }
+
+    /// What the listener learned of the head.
+    pub fn facts(&self) -> &HeadFacts {
+        &self.facts
+    }
+
+    /// The connection that it came on.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The upstream that it goes to.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        self.attempts.as_ref().map(|attempts| &attempts.upstream)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) -> Decision {
+        Decision::Answer(self.refusal_answer(refusal))
+    }
+
+    fn note(&mut self, refusal: &Refusal) {
+        self.environment.metrics.refused(self.environment.worker, refusal.reason());
+        self.record.status = refusal.status();
+        self.record.ending = Some(Ending::Refused(refusal.end()));
+    }
+
+    fn answered(&mut self, answer: Answer) -> Answer {
+        self.record.status = answer.status;
+        self.record.ending = Some(Ending::Ok);
+        self.edited(answer)
+    }
+
+    fn edited(&self, mut answer: Answer) -> Answer {
+        let edits = self.response_edits(&answer);
+        for edit in edits.headers {
+            edit.apply_to(&mut answer.headers);
+        }
+        answer
+    }
+
+    fn response_edits(&self, head: &dyn ResponseHead) -> Edits {
+        let mut edits = Edits::default();
+        if let Some(rule) = self.rule() {
+            for filter in rule.filters.iter().rev() {
+                filter.on_response(&mut Response::new(head, &mut edits));
+            }
+        }
+        if let Some(pseudonym) = &self.table.forwarding.via
+            && let Some(via) = forwarding::via(head.header("via"), pseudonym)
+        {
+            edits.set(header::VIA, via);
+        }
+        edits
+    }
+
+    fn rule(&self) -> Option<&Rule> {
+        self.route.and_then(|index| self.table.rules.get(index))
+    }
+
+    fn last_backend(&self) -> Option<&str> {
+        Some(self.attempts.as_ref()?.last.as_ref()?.backend.name())
+    }
+
+    /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.
+    fn settle(&mut self) {
+        let refusal = match self.connection.expired() {
+            Some(Expired::Header) => Some(Refusal::HeaderTimeout),
+            Some(Expired::Body) => Some(Refusal::BodyTimeout),
+            Some(Expired::FirstByte) => Some(Refusal::BackendTimeout(Waited::FirstByte)),
+            Some(Expired::Total) => Some(Refusal::Timeout),
+            _ => None,
+        };
+        match (refusal, self.connection.expired()) {
+            (Some(refusal), Some(expired)) => {
+                if self.connection.has_head() {
+                    self.record.ending = Some(Ending::Refused(refusal.end()));
+                } else {
+                    let answer = self.refusal_answer(&refusal);
+                    self.connection.leave(answer);
+                }
+                self.blame(expired);
+            }
+            (None, Some(Expired::BackendIdle)) => {
+                self.record.ending = Some(Ending::Refused("timeout=idle"));
+                self.blame(Expired::BackendIdle);
+            }
+            (None, Some(Expired::Send)) => self.record.ending = Some(Ending::Refused("timeout=send")),
+            (None, Some(Expired::UpgradedIdle)) => {
+                self.record.ending = Some(Ending::Refused("timeout=upgraded_idle"));
+            }
+            _ if std::thread::panicking() => self.record.ending = Some(Ending::Panic),
+            _ => {
+                self.record.ending.get_or_insert(Ending::ClientLeft);
+            }
+        }
+        if self.record.status == 0 {
+            self.record.status = if std::thread::panicking() { 500 } else { 499 };
+        }
+    }
+
+    fn blame(&mut self, expired: Expired) {
+        if matches!(expired, Expired::FirstByte | Expired::BackendIdle)
+            && let Some(attempts) = &mut self.attempts
+        {
+            if let Some(endpoint) = &attempts.last {
+                endpoint.metrics.timed_out(self.environment.worker);
+            }
+            attempts.end(Outcome::Failed);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.record.ending.is_none() || self.connection.expired().is_some() {
+            self.settle();
+        }
+        let metrics: &RouteMetrics = match self.route.and_then(|index| self.table.rules.get(index)) {
+            Some(rule) => &rule.metrics,
+            None => &self.environment.metrics.unrouted,
+        };
+        let record = &self.record;
+        let bytes = (record.received, record.sent);
+        metrics.record(self.environment.worker, record.status, record.started.elapsed(), bytes);
+        if let Some(log) = &self.environment.log {
+            log.record(self.environment.worker, self);
+        }
+    }
+}
+
+impl Entry for Exchange {
+    fn field(&self, field: Field) -> Value<'_> {
+        let (record, text) = (&self.record, self.record.text.as_deref());
+        fn part(part: Option<&str>) -> Value<'_> {
+            part.filter(|part| !part.is_empty()).map_or(Value::Absent, Value::Text)
+        }
+        match field {
+            Field::Time => text.map_or(Value::Absent, |text| Value::Moment(text.time)),
+            Field::RequestId => record.request_id.as_deref().map_or(Value::Absent, Value::Text),
+            Field::Client => record.client.map_or(Value::Absent, Value::Address),
+            Field::Status => Value::Number(record.status.into()),
+            Field::Route => self.rule().map_or(Value::Absent, |rule| Value::Text(&rule.name)),
+            Field::Upstream => self.upstream().map_or(Value::Absent, |upstream| Value::Text(&upstream.name)),
+            Field::Attempts => match &self.attempts {
+                Some(attempts) => Value::Number(attempts.count as u64),
+                None => Value::Absent,
+            },
+            Field::Backend => self.last_backend().map_or(Value::Absent, Value::Text),
+            Field::Duration => Value::Span(record.started.elapsed()),
+            Field::FirstByte => record.first_byte.map_or(Value::Absent, Value::Span),
+            Field::Received => Value::Number(record.received),
+            Field::Sent => Value::Number(record.sent),
+            Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
+            Field::Lane => match self.lane {
+                Lane::Pingora => Value::Text("pingora"),
+                Lane::None => Value::Absent,
+            },
+            Field::Method => part(text.map(Text::method)),
+            Field::Host => part(text.map(Text::host)),
+            Field::Target => part(text.map(Text::target)),
+            Field::UserAgent => part(text.map(Text::user_agent)),
+            Field::Referer => part(text.map(Text::referer)),
+            Field::Protocol => match text {
+                Some(text) if text.is_http_10 => Value::Text("HTTP/1.0"),
+                Some(text) if !text.method().is_empty() => Value::Text("HTTP/1.1"),
+                _ => Value::Absent,
+            },
+        }
+    }
+}
+
+fn find<'t>(table: &'t Table, head: &dyn RequestHead) -> Option<(usize, &'t Rule)> {
+    /// Routes take any sized head; this one is known only as a trait object.
+    struct Parts<'a>(&'a dyn RequestHead);
+    impl RequestParts for Parts<'_> {
+        fn method(&self) -> &str {
+            self.0.method()
+        }
+        fn host(&self) -> &str {
+            self.0.host()
+        }
+        fn path(&self) -> &str {
+            self.0.path()
+        }
+        fn query(&self) -> Option<&str> {
+            self.0.query()
+        }
+        fn header(&self, name: &str) -> Option<&[u8]> {
+            self.0.header(name)
+        }
+    }
+    let index = table.routes.find(&Parts(head))?;
+    table.rules.get(index).map(|rule| (index, rule))
+}
+
+fn redirect_answer(redirect: &evenkeel_config::Redirect, head: &dyn RequestHead, tls: bool) -> Answer {
+    use evenkeel_config::Part;
+    let mut location = String::new();
+    for part in redirect.to.parts() {
+        match part {
+            Part::Text(text) => location.push_str(text),
+            Part::Name(name) => match &**name {
+                "scheme" => location.push_str(if tls { "https" } else { "http" }),
+                "host" => location.push_str(head.authority()),
+                "path" => location.push_str(head.path()),
+                "query" => {
+                    if let Some(query) = head.query() {
+                        location.push('?');
+                        location.push_str(query);
+                    }
+                }
+                _ => {}
+            },
+        }
+    }
+    let answer = Answer::new(redirect.status);
+    match HeaderValue::from_str(&location) {
+        Ok(location) => answer.header(header::LOCATION, location),
+        Err(_) => Refusal::BadRequest("the request cannot be redirected").answer(AnswerFormat::Text),
+    }
+}

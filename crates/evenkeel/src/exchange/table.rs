@@ -1,0 +1,132 @@
+//! What the data path needs, in one immutable value: routes, filters, upstreams, whom to trust.
+//!
+//! `control` builds it and publishes it whole; nothing else writes it.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use evenkeel_config::{Forwarding, Redirect, Timeouts};
+use evenkeel_core::backend::{Backend, Snapshot};
+use evenkeel_core::balance::Balancer;
+use evenkeel_core::route::RouteTable;
+use ipnet::IpNet;
+
+use crate::filter::{Answer, Filter};
+use crate::observe::{BackendMetrics, RouteMetrics};
+
+/// What the data path needs to decide.
+#[derive(Debug)]
+pub struct Table {
+    /// Finds the rule of a request, by index into `rules`.
+    pub routes: RouteTable,
+    /// What each route says, in the configured order.
+    pub rules: Vec<Rule>,
+    /// The upstreams, in the configured order.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Whose forwarding fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What is told to backends about the client.
+    pub forwarding: Forwarding,
+}
+
+/// What a route says.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its filters, in order.
+    pub filters: Vec<Arc<dyn Filter>>,
+    /// Where it sends requests.
+    pub action: RuleAction,
+    /// How long a request may wait for the head of its answer, over all attempts.
+    pub timeout: Option<Duration>,
+    /// What it counts.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+/// Where a route sends requests.
+#[derive(Debug)]
+pub enum RuleAction {
+    /// To this upstream.
+    Upstream(Arc<Upstream>),
+    /// To one of these, by weight: each with the end of its share of `total`.
+    Split {
+        /// Upstreams with the running sum of the weights.
+        shares: Vec<(u64, Arc<Upstream>)>,
+        /// The sum of all weights; not zero.
+        total: u64,
+    },
+    /// Back to the client with another location.
+    Redirect(Redirect),
+    /// A fixed answer.
+    Respond(Answer),
+}
+
+/// A running upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The backends that may be chosen now, and what chooses; swapped whole.
+    pub members: ArcSwap<Members>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// How many attempts one request may take.
+    pub max_attempts: NonZeroUsize,
+    /// How long an idle connection to a backend is kept.
+    pub pool_idle_timeout: Duration,
+    /// Every backend that was configured, also those of weight zero: for whoever shows them.
+    pub all: Vec<Arc<Endpoint>>,
+}
+
+/// The backends of an upstream that may be chosen now, and what chooses among them.
+#[derive(Debug)]
+pub struct Members {
+    /// What the algorithm sees.
+    pub snapshot: Snapshot,
+    /// What is connected to: same order, same length.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// What chooses.
+    pub balancer: Arc<dyn Balancer>,
+}
+
+/// How to reach one backend, and what it counts.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// TLS, if it is spoken.
+    pub tls: Option<EndpointTls>,
+    /// Tells apart the connections of endpoints that share an address but not their settings.
+    pub group: u64,
+    /// The weight it was given; zero is out.
+    pub weight: u32,
+    /// What it counts.
+    pub metrics: Arc<BackendMetrics>,
+}
+
+/// How TLS is spoken to a backend.
+#[derive(Clone, Debug)]
+pub struct EndpointTls {
+    /// The name that the certificate must carry.
+    pub server_name: String,
+    /// The certificates of the authorities to trust instead of the system's: DER, and known to parse.
+    pub ca: Option<Arc<[Vec<u8>]>>,
+    /// Whether the certificate is looked at.
+    pub verify: bool,
+}
+
+impl Table {
+    /// Whether forwarding fields of this peer are believed.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)))
+    }
+}
+
+/// An IPv4 address that came in as IPv6 (`::ffff:a.b.c.d`, as on a `[::]` listener) is an IPv4 address.
+pub fn canonical_ip(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}

@@ -1,0 +1,111 @@
+//! An answer that the balancer gives itself, ready for any transport.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+
+use super::ResponseHead;
+
+/// A whole answer: status, fields, body. `Content-Length`, `Date` and `Connection` are the transport's to add.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Answer {
+    /// Its status, 200 to 599.
+    pub status: u16,
+    /// Its fields.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The form in which a client wants to read a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnswerFormat {
+    /// Plain text: for whoever asks for nothing particular.
+    Text,
+    /// A page for a browser.
+    Html,
+    /// An object for a program.
+    Json,
+    /// A status in the fields and no body, as gRPC has it.
+    Grpc,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// An answer with this status and nothing else.
+    pub fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// With this field added.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// With this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With this body, of this type.
+    #[must_use]
+    pub fn content(self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.header(header::CONTENT_TYPE, HeaderValue::from_static(content_type)).body(body)
+    }
+}
+
+impl ResponseHead for Answer {
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes())
+    }
+}
+
+// === impl AnswerFormat ===
+
+impl AnswerFormat {
+    /// The form for a request with these `Accept` and `Content-Type` fields: gRPC if the request is; else HTML or JSON,
+    /// whichever the client names first; else text.
+    pub fn of(accept: Option<&[u8]>, content_type: Option<&[u8]>) -> Self {
+        if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+            return Self::Grpc;
+        }
+        let accept = accept.map(String::from_utf8_lossy).unwrap_or_default();
+        let media = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+        for media in media {
+            match media {
+                "text/html" | "application/xhtml+xml" => return Self::Html,
+                "application/json" => return Self::Json,
+                media if media.starts_with("application/") && media.ends_with("+json") => return Self::Json,
+                "text/plain" => return Self::Text,
+                _ => {}
+            }
+        }
+        Self::Text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AnswerFormat;
+
+    #[test]
+    fn the_form_follows_what_the_client_names_first() {
+        let of = |accept: &str| AnswerFormat::of(Some(accept.as_bytes()), None);
+        assert_eq!(of("text/html,application/xhtml+xml,*/*;q=0.8"), AnswerFormat::Html);
+        assert_eq!(of("application/json, text/plain, */*"), AnswerFormat::Json);
+        assert_eq!(of("application/problem+json"), AnswerFormat::Json);
+        assert_eq!(of("*/*"), AnswerFormat::Text);
+        assert_eq!(AnswerFormat::of(None, None), AnswerFormat::Text);
+        assert_eq!(AnswerFormat::of(None, Some(b"application/grpc+proto")), AnswerFormat::Grpc);
+    }
+}

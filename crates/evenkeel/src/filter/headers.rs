@@ -1,0 +1,100 @@
+//! `request_headers` and `response_headers`: set, add and remove fields.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderName, HeaderValue, header};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::edits::HeaderEdit;
+use super::registry::{FilterError, FilterKind};
+use super::{Filter, Request, Response, Verdict};
+
+/// Changes to the fields of a head: first `remove`, then `set`, then `add`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeaderParams {
+    /// Fields to give one value, in place of any that they have.
+    pub set: BTreeMap<String, String>,
+    /// Fields to give one more value.
+    pub add: BTreeMap<String, String>,
+    /// Fields to take out.
+    pub remove: Vec<String>,
+}
+
+/// Changes fields of the request before it goes to a backend.
+#[derive(Debug)]
+pub struct RequestHeaders(Vec<HeaderEdit>);
+
+/// Changes fields of the answer before it goes to the client.
+#[derive(Debug)]
+pub struct ResponseHeaders(Vec<HeaderEdit>);
+
+impl HeaderParams {
+    fn edits(self) -> Result<Vec<HeaderEdit>, FilterError> {
+        let mut edits = Vec::with_capacity(self.remove.len() + self.set.len() + self.add.len());
+        for (at, name) in self.remove.iter().enumerate() {
+            edits.push(HeaderEdit::Remove(field_name(name, &format!("remove[{at}]"))?));
+        }
+        for (section, fields) in [("set", self.set), ("add", self.add)] {
+            for (name, value) in fields {
+                let path = format!("{section}.{name}");
+                let field = field_name(&name, &path)?;
+                let value = HeaderValue::from_str(&value).map_err(|_| {
+                    FilterError::new(path, "a field value: no line ends or control characters")
+                })?;
+                edits.push(match section {
+                    "set" => HeaderEdit::Set(field, value),
+                    _ => HeaderEdit::Add(field, value),
+                });
+            }
+        }
+        Ok(edits)
+    }
+}
+
+/// A field that may be edited: not one that frames the message, which is the balancer's own business.
+fn field_name(name: &str, path: &str) -> Result<HeaderName, FilterError> {
+    let field = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| FilterError::new(path, "a field name: letters, digits and -"))?;
+    let framing = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE];
+    if framing.contains(&field) {
+        return Err(FilterError::new(path, "a field other than those that frame the message"));
+    }
+    Ok(field)
+}
+
+impl Filter for RequestHeaders {
+    fn on_request(&self, request: &mut Request<'_>) -> Verdict {
+        request.edits.headers.extend_from_slice(&self.0);
+        Verdict::Continue
+    }
+}
+
+impl FilterKind for RequestHeaders {
+    const NAME: &'static str = "request_headers";
+    const EXAMPLE: &'static str = "request_headers: { set: { x-proxy: evenkeel }, remove: [x-internal] }";
+    const DOC: &'static str = "Sets, adds and removes fields of the request before it goes to a backend.";
+    type Params = HeaderParams;
+
+    fn new(params: HeaderParams) -> Result<Self, FilterError> {
+        params.edits().map(Self)
+    }
+}
+
+impl Filter for ResponseHeaders {
+    fn on_response(&self, response: &mut Response<'_>) {
+        response.edits.headers.extend_from_slice(&self.0);
+    }
+}
+
+impl FilterKind for ResponseHeaders {
+    const NAME: &'static str = "response_headers";
+    const EXAMPLE: &'static str = "response_headers: { set: { x-frame-options: DENY }, remove: [server] }";
+    const DOC: &'static str = "Sets, adds and removes fields of the answer before it goes to the client.";
+    type Params = HeaderParams;
+
+    fn new(params: HeaderParams) -> Result<Self, FilterError> {
+        params.edits().map(Self)
+    }
+}

@@ -1,0 +1,281 @@
+//! The one place that turns a cause into a status: every answer by which the balancer refuses a request.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderValue, header};
+
+use super::answer::{Answer, AnswerFormat};
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The request is not one that HTTP allows; the text says what is wrong with it. 400.
+    BadRequest(&'static str),
+    /// The head did not come in time. 408.
+    HeaderTimeout,
+    /// The body did not come in time. 408.
+    BodyTimeout,
+    /// The head has too many bytes or fields. 431.
+    HeaderTooLarge,
+    /// The body is larger than allowed. 413.
+    BodyTooLarge,
+    /// The method is not served: CONNECT. 405.
+    MethodNotAllowed,
+    /// A transfer coding that is not known. 501.
+    NotImplemented,
+    /// A version of HTTP that is not spoken here. 505.
+    VersionNotSupported,
+    /// No route matches. 404.
+    NoRoute,
+    /// No backend may be chosen. 503, with `Retry-After`.
+    NoBackend,
+    /// No backend could be reached. 502.
+    Unreachable,
+    /// The backend broke off before it answered, or its answer made no sense. 502.
+    BadAnswer,
+    /// The backend was too slow. 504.
+    BackendTimeout(Waited),
+    /// The time for the whole request was over. 504.
+    Timeout,
+    /// A filter refused, with this status and text.
+    Filter {
+        /// The status, 400 to 599.
+        status: u16,
+        /// What the client is told.
+        message: Cow<'static, str>,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+    /// Something went wrong here. 500.
+    Internal,
+}
+
+/// What a backend was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waited {
+    /// A connection.
+    Connect,
+    /// A TLS session.
+    Tls,
+    /// The head of its answer.
+    FirstByte,
+}
+
+impl Refusal {
+    /// The status that the client gets.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::HeaderTimeout | Self::BodyTimeout => 408,
+            Self::HeaderTooLarge => 431,
+            Self::BodyTooLarge => 413,
+            Self::MethodNotAllowed => 405,
+            Self::NotImplemented => 501,
+            Self::VersionNotSupported => 505,
+            Self::NoRoute => 404,
+            Self::NoBackend => 503,
+            Self::Unreachable | Self::BadAnswer => 502,
+            Self::BackendTimeout(_) | Self::Timeout => 504,
+            Self::Filter { status, .. } => *status,
+            Self::Internal => 500,
+        }
+    }
+
+    /// The word for it in metrics and JSON.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::HeaderTimeout => "header_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::HeaderTooLarge => "header_too_large",
+            Self::BodyTooLarge => "body_too_large",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::NotImplemented => "not_implemented",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::NoRoute => "no_route",
+            Self::NoBackend => "no_backend",
+            Self::Unreachable => "unreachable",
+            Self::BadAnswer => "bad_answer",
+            Self::BackendTimeout(_) => "backend_timeout",
+            Self::Timeout => "timeout",
+            Self::Filter { .. } => "filter",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// How the access log says that the request ended: `timeout=…` where waiting was the cause, else `refused=…`.
+    pub fn end(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "refused=bad_request",
+            Self::HeaderTimeout => "timeout=header",
+            Self::BodyTimeout => "timeout=body",
+            Self::HeaderTooLarge => "refused=header_too_large",
+            Self::BodyTooLarge => "refused=body_too_large",
+            Self::MethodNotAllowed => "refused=method_not_allowed",
+            Self::NotImplemented => "refused=not_implemented",
+            Self::VersionNotSupported => "refused=version_not_supported",
+            Self::NoRoute => "refused=no_route",
+            Self::NoBackend => "refused=no_backend",
+            Self::Unreachable => "refused=unreachable",
+            Self::BadAnswer => "refused=bad_answer",
+            Self::BackendTimeout(Waited::Connect) => "timeout=connect",
+            Self::BackendTimeout(Waited::Tls) => "timeout=tls",
+            Self::BackendTimeout(Waited::FirstByte) => "timeout=first_byte",
+            Self::Timeout => "timeout=total",
+            Self::Filter { .. } => "refused=filter",
+            Self::Internal => "refused=internal",
+        }
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::BadRequest(what) => what,
+            Self::HeaderTimeout => "the request's head took too long",
+            Self::BodyTimeout => "the request's body took too long",
+            Self::HeaderTooLarge => "the request's head is too large",
+            Self::BodyTooLarge => "the request's body is too large",
+            Self::MethodNotAllowed => "this method is not served",
+            Self::NotImplemented => "this transfer coding is not known",
+            Self::VersionNotSupported => "this version of HTTP is not spoken here",
+            Self::NoRoute => "nothing is served here",
+            Self::NoBackend => "no backend is available",
+            Self::Unreachable => "no backend could be reached",
+            Self::BadAnswer => "the backend gave no proper answer",
+            Self::BackendTimeout(_) => "the backend took too long",
+            Self::Timeout => "the request took too long",
+            Self::Filter { message, .. } => message,
+            Self::Internal => "something went wrong",
+        }
+    }
+
+    /// The answer, in the form that the client wants.
+    pub fn answer(&self, format: AnswerFormat) -> Answer {
+        let status = self.status();
+        let mut answer = Answer::new(status);
+        if let Some(seconds) = self.retry_after() {
+            answer = answer.header(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if matches!(self, Self::MethodNotAllowed) {
+            // RFC 9110, 15.5.6: a 405 must say which methods are served.
+            let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+            answer = answer.header(header::ALLOW, methods);
+        }
+        let message = self.message();
+        match format {
+            AnswerFormat::Text => {
+                answer.content("text/plain; charset=utf-8", format!("{status} {message}\n"))
+            }
+            AnswerFormat::Json => {
+                let body =
+                    serde_json::json!({ "status": status, "error": self.reason(), "message": message });
+                answer.content("application/json", format!("{body}\n"))
+            }
+            AnswerFormat::Html => answer.content("text/html; charset=utf-8", html(status, message)),
+            AnswerFormat::Grpc => grpc(answer, status, message),
+        }
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::NoBackend => Some(1),
+            Self::Filter { retry_after, .. } => {
+                // Rounded up: a client that comes back a moment early is refused again.
+                retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn html(status: u16, message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for c in message.chars() {
+        match c {
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '&' => text.push_str("&amp;"),
+            c => text.push(c),
+        }
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{status}</title></head>\n\
+         <body><h1>{status}</h1><p>{text}</p></body></html>\n"
+    )
+}
+
+/// gRPC carries its status in fields of its own, over a 200.
+/// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
+fn grpc(mut answer: Answer, status: u16, message: &str) -> Answer {
+    let code = match status {
+        400 | 413 | 431 => 13,
+        401 => 16,
+        403 => 7,
+        404 | 405 | 501 => 12,
+        408 | 504 => 4,
+        429 | 502 | 503 => 14,
+        _ => 2,
+    };
+    answer.status = 200;
+    let message: String =
+        message.chars().map(|c| if c == ' ' || c.is_ascii_graphic() && c != '%' { c } else { '_' }).collect();
+    let message = HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static(""));
+    answer
+        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+        .header(http::HeaderName::from_static("grpc-status"), HeaderValue::from(code))
+        .header(http::HeaderName::from_static("grpc-message"), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AnswerFormat, Refusal, Waited};
+    use crate::observe::Metrics;
+
+    fn all() -> Vec<Refusal> {
+        vec![
+            Refusal::BadRequest("bad"),
+            Refusal::HeaderTimeout,
+            Refusal::BodyTimeout,
+            Refusal::HeaderTooLarge,
+            Refusal::BodyTooLarge,
+            Refusal::MethodNotAllowed,
+            Refusal::NotImplemented,
+            Refusal::VersionNotSupported,
+            Refusal::NoRoute,
+            Refusal::NoBackend,
+            Refusal::Unreachable,
+            Refusal::BadAnswer,
+            Refusal::BackendTimeout(Waited::FirstByte),
+            Refusal::Timeout,
+            Refusal::Filter { status: 403, message: "no <b>".into(), retry_after: None },
+            Refusal::Internal,
+        ]
+    }
+
+    #[test]
+    fn every_reason_is_counted() {
+        let reasons: Vec<_> = all().iter().map(Refusal::reason).collect();
+        assert_eq!(reasons, Metrics::REFUSALS);
+    }
+
+    #[test]
+    fn every_refusal_reads_well_in_every_form() {
+        for refusal in all() {
+            let status = refusal.status();
+            let text = refusal.answer(AnswerFormat::Text);
+            assert_eq!(text.body, format!("{status} {}\n", refusal.message()));
+            let json: serde_json::Value =
+                serde_json::from_slice(&refusal.answer(AnswerFormat::Json).body).unwrap();
+            assert_eq!(json["status"], status);
+            assert_eq!(json["error"], refusal.reason());
+            let html = refusal.answer(AnswerFormat::Html);
+            assert!(!String::from_utf8_lossy(&html.body).contains("<b>"));
+            let grpc = refusal.answer(AnswerFormat::Grpc);
+            assert_eq!((grpc.status, grpc.body.len()), (200, 0));
+            assert!(grpc.headers.iter().any(|(name, _)| name == "grpc-status"));
+        }
+    }
+}

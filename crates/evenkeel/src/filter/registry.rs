@@ -1,0 +1,134 @@
+//! The kinds of filters that a configuration may name.
+//!
+//! A registry is a value, not a global: two balancers in one process may know different filters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use evenkeel_config::schema::FilterSchema;
+use evenkeel_config::{Diagnostic, FilterSpec, ParamError, Params};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use super::{Filter, RequestHeaders, ResponseHeaders, RewritePath, StripPrefix};
+
+/// The kinds of filters that a configuration may name.
+///
+/// ```
+/// use evenkeel::filter::Registry;
+/// assert!(Registry::builtin().names().any(|name| name == "strip_prefix"));
+/// ```
+#[derive(Clone)]
+pub struct Registry {
+    kinds: Vec<Kind>,
+}
+
+/// A kind of filter: what the configuration calls it, what it takes, and how one is made.
+pub trait FilterKind: Filter + Sized {
+    /// What the configuration calls it: `snake_case`.
+    const NAME: &'static str;
+    /// A step as it stands in a file, for the reference: `strip_prefix: /v1`.
+    const EXAMPLE: &'static str;
+    /// What it does, in a sentence, for the reference.
+    const DOC: &'static str;
+    /// What it takes. Its doc comments become the reference.
+    type Params: DeserializeOwned + JsonSchema;
+
+    /// Makes a filter of its parameters.
+    ///
+    /// # Errors
+    /// When a parameter makes no sense; the configuration is refused with this message.
+    fn new(params: Self::Params) -> Result<Self, FilterError>;
+}
+
+/// Why a filter's parameters make no sense.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("expected {expected}")]
+pub struct FilterError {
+    /// The parameter, as a key path; empty for the parameters as a whole.
+    pub path: String,
+    /// What was expected there.
+    pub expected: String,
+}
+
+#[derive(Clone)]
+struct Kind {
+    name: &'static str,
+    example: &'static str,
+    doc: &'static str,
+    schema: fn() -> serde_json::Value,
+    build: fn(&Params) -> Result<Arc<dyn Filter>, ParamError>,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// The filters that come with the balancer.
+    pub fn builtin() -> Self {
+        Self { kinds: Vec::new() }
+            .with::<RequestHeaders>()
+            .with::<ResponseHeaders>()
+            .with::<RewritePath>()
+            .with::<StripPrefix>()
+    }
+
+    /// With one more kind; it replaces one of the same name.
+    #[must_use]
+    pub fn with<K: FilterKind>(mut self) -> Self {
+        self.kinds.retain(|kind| kind.name != K::NAME);
+        self.kinds.push(Kind {
+            name: K::NAME,
+            example: K::EXAMPLE,
+            doc: K::DOC,
+            schema: || schemars::schema_for!(K::Params).to_value(),
+            build: |params| {
+                let filter = K::new(params.parse()?).map_err(|e| params.error(&e.path, &e.expected))?;
+                Ok(Arc::new(filter))
+            },
+        });
+        self
+    }
+
+    /// The names of the kinds.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.kinds.iter().map(|kind| kind.name)
+    }
+
+    /// What the JSON Schema and the reference say of the kinds.
+    pub fn schemas(&self) -> Vec<FilterSchema> {
+        let schema = |kind: &Kind| FilterSchema::new(kind.name, (kind.schema)(), kind.example).doc(kind.doc);
+        self.kinds.iter().map(schema).collect()
+    }
+
+    /// Makes the filter that a route's step asks for.
+    ///
+    /// # Errors
+    /// When there is no such kind, or its parameters make no sense: with the place in the file.
+    pub fn build(&self, step: &FilterSpec) -> Result<Arc<dyn Filter>, Diagnostic> {
+        match self.kinds.iter().find(|kind| kind.name == step.kind()) {
+            Some(kind) => (kind.build)(step.params()).map_err(|error| step.error(error)),
+            None => Err(step.unknown_kind(&self.names().collect::<Vec<_>>())),
+        }
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::builtin()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.names()).finish()
+    }
+}
+
+// === impl FilterError ===
+
+impl FilterError {
+    /// An error at one parameter (`set.x-proxy`; empty for all of them): what was expected there.
+    pub fn new(path: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { path: path.into(), expected: expected.into() }
+    }
+}

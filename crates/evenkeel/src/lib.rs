@@ -1,0 +1,35 @@
+//! A load balancer for HTTP on Cloudflare's Pingora, as a library.
+//!
+//! ```no_run
+//! use evenkeel::prelude::*;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let config = ConfigBuilder::new()
+//!         .listen_address("127.0.0.1:8080")
+//!         .upstream_servers(["http://127.0.0.1:8081", "http://127.0.0.1:8082"])
+//!         .load_balancing_algorithm(LoadBalancingAlgorithm::LeastConnections)
+//!         .build();
+//!     Server::new(config).run().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Layout
+//! * [`Server`] runs what a [`Config`](config::Config) says; [`config`] and [`core`] are the floors below.
+//! * [`filter`]: a step on a request's path; yours and ours by the same trait.
+//! * [`exchange`] decides, [`proxy`] carries, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
+
+pub mod admin;
+pub mod control;
+pub mod exchange;
+pub mod filter;
+pub mod listen;
+pub mod observe;
+pub mod prelude;
+pub mod proxy;
+mod server;
+
+pub use evenkeel_config as config;
+pub use evenkeel_core as core;
+pub use server::{Server, ServerError};

@@ -1,0 +1,68 @@
+//! The watchdog of a connection: polls a data path, sends what it gathered, and ends it when a wait has lasted too long.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::Sleep;
+
+use super::link::Link;
+use crate::exchange::Expired;
+
+/// The one timer of a connection. It is armed for the earliest moment at which anything could expire, and looks then
+/// whether anything has: requests that come and go in between never touch it.
+#[derive(Debug)]
+pub(super) struct Watch {
+    timer: Pin<Box<Sleep>>,
+    /// In the connection's milliseconds; zero is not armed.
+    armed: u64,
+}
+
+impl Watch {
+    pub(super) fn new() -> Self {
+        Self { timer: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())), armed: 0 }
+    }
+
+    /// Waits for `future`, or for the link's current wait to have lasted too long.
+    pub(super) async fn guard<T>(
+        &mut self,
+        link: &Link,
+        mut future: impl Future<Output = T> + Unpin,
+    ) -> Result<T, Expired> {
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(value) = Pin::new(&mut future).poll(cx) {
+                return Poll::Ready(Ok(value));
+            }
+            // An error stays in the link, and the data path finds it at its next write.
+            let _ = link.poll_flush(cx);
+            self.poll_expired(link, cx).map(|expired| {
+                // Before the future is dropped: what it holds records why.
+                link.connection.expire(expired);
+                Err(expired)
+            })
+        })
+        .await
+    }
+
+    fn poll_expired(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Expired> {
+        loop {
+            let (at, expired) = link.connection.expiry();
+            if self.armed == 0 || at < self.armed {
+                self.arm(link, at);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if link.connection.now() >= at {
+                return Poll::Ready(expired);
+            }
+            self.arm(link, at);
+        }
+    }
+
+    fn arm(&mut self, link: &Link, at: u64) {
+        let deadline: Instant = link.connection.instant(at);
+        self.timer.as_mut().reset(deadline.into());
+        self.armed = at.max(1);
+    }
+}

@@ -1,0 +1,405 @@
+//! A worker: one thread, one current-thread runtime, its own acceptors, its own proxy, its own connections.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use evenkeel_config::HttpLimits;
+use parking_lot::Mutex;
+use slab::Slab;
+use socket2::Socket as RawSocket;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::clients::{Clients, Full, Place};
+use super::link::{Link, Socket};
+use super::serve::{Service, is_out_of_files, serve};
+use crate::exchange::{Connection, Environment, Table};
+use crate::observe::ListenerMetrics;
+use crate::proxy::http_proxy;
+
+/// One listener, as all workers share it.
+#[derive(Debug)]
+pub struct Site {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// The limits of HTTP on it.
+    pub http: HttpLimits,
+    /// What it counts.
+    pub metrics: Arc<ListenerMetrics>,
+    clients: Arc<Clients>,
+}
+
+/// What the workers share: how many connections each has, and how to hand one over.
+#[derive(Debug)]
+pub struct Shared {
+    sites: Vec<Arc<Site>>,
+    table: Arc<ArcSwap<Table>>,
+    open: Box<[AtomicUsize]>,
+    inboxes: Vec<mpsc::Sender<Accepted>>,
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    thread: Option<JoinHandle<()>>,
+    stage: watch::Sender<Stage>,
+}
+
+/// Why the workers could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start a worker: {0}")]
+pub struct WorkerError(#[from] io::Error);
+
+/// How far a worker is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// New connections are taken, and each request is its connection's last.
+    Leaving,
+    /// No new connections.
+    Draining,
+    /// No connections.
+    Ended,
+}
+
+/// A connection on its way to the worker that will serve it.
+#[derive(Debug)]
+struct Accepted {
+    socket: RawSocket,
+    peer: Option<SocketAddr>,
+    site: usize,
+    place: Place,
+}
+
+/// A worker's own things.
+struct Local {
+    index: usize,
+    shared: Arc<Shared>,
+    service: Service,
+    stage: watch::Receiver<Stage>,
+    connections: Mutex<Slab<(Arc<Connection>, Waker)>>,
+    empty: Notify,
+}
+
+/// How many connections may be on their way to another worker.
+const INBOX: usize = 256;
+/// How long accepting pauses when there are no more files to be had.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Starts one worker for each environment, on sockets that are bound already: `sockets[listener][worker]`.
+///
+/// # Errors
+/// When the system gives no thread, or no event queue.
+pub fn spawn(
+    sites: Vec<Arc<Site>>,
+    mut sockets: Vec<Vec<RawSocket>>,
+    environments: Vec<Arc<Environment>>,
+) -> Result<Vec<Worker>, WorkerError> {
+    let (inboxes, receivers): (Vec<_>, Vec<_>) = environments.iter().map(|_| mpsc::channel(INBOX)).unzip();
+    let Some(table) = environments.first().map(|environment| environment.table.clone()) else {
+        return Ok(Vec::new());
+    };
+    let open = environments.iter().map(|_| AtomicUsize::new(0)).collect();
+    let shared = Arc::new(Shared { sites, table, open, inboxes });
+    let mut workers = Vec::new();
+    for (environment, inbox) in environments.into_iter().zip(receivers) {
+        let sockets: Vec<RawSocket> = sockets.iter_mut().filter_map(Vec::pop).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let shared = shared.clone();
+        let name = format!("worker-{}", environment.worker);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            runtime.block_on(async move {
+                Local::new(environment, shared, stages).run(sockets, inbox).await;
+            });
+        })?;
+        workers.push(Worker { thread: Some(thread), stage });
+    }
+    Ok(workers)
+}
+
+// === impl Site ===
+
+impl Site {
+    /// A listener with these limits.
+    pub fn new(listener: &evenkeel_config::Listener, name: Arc<str>, metrics: Arc<ListenerMetrics>) -> Self {
+        let clients = Clients::new(listener.max_connections, listener.max_connections_per_client);
+        Self { name, http: listener.http.clone(), metrics, clients }
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Each request from now on is its connection's last. New connections are still taken.
+    pub fn leave(&self) {
+        self.stage.send_replace(Stage::Leaving);
+    }
+
+    /// No new connections any more; the worker ends with its last one.
+    pub fn drain(&self) {
+        self.stage.send_replace(Stage::Draining);
+    }
+
+    /// The worker ends now, with all its connections.
+    pub fn stop(&self) {
+        self.stage.send_replace(Stage::Ended);
+    }
+
+    /// Resolves once the worker has ended.
+    pub async fn ended(&self) {
+        self.stage.closed().await;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+// === impl Local ===
+
+impl Local {
+    fn new(environment: Arc<Environment>, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> Arc<Self> {
+        let service = Service {
+            proxy: http_proxy(environment.clone()),
+            environment: environment.clone(),
+            never: watch::channel(false).1,
+        };
+        let connections = Mutex::default();
+        Arc::new(Self {
+            index: environment.worker,
+            shared,
+            service,
+            stage,
+            connections,
+            empty: Notify::new(),
+        })
+    }
+
+    async fn run(self: Arc<Self>, sockets: Vec<RawSocket>, mut inbox: mpsc::Receiver<Accepted>) {
+        let mut acceptors = JoinSet::new();
+        for (site, socket) in sockets.into_iter().enumerate() {
+            acceptors.spawn(self.clone().accept(socket, site));
+        }
+        let mut stages = self.stage.clone();
+        loop {
+            let stage = *stages.borrow_and_update();
+            if stage >= Stage::Leaving {
+                self.drain_connections();
+            }
+            if stage == Stage::Draining {
+                // What was accepted before is still served; see `accept`.
+                while acceptors.join_next().await.is_some() {}
+                inbox.close();
+                while let Some(accepted) = inbox.recv().await {
+                    self.clone().take(accepted);
+                }
+            }
+            if stage == Stage::Ended || stage == Stage::Draining && self.is_empty() {
+                return;
+            }
+            tokio::select! {
+                changed = stages.changed() => if changed.is_err() { return },
+                Some(accepted) = inbox.recv() => self.clone().take(accepted),
+                () = self.empty.notified() => {}
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connections.lock().is_empty()
+    }
+
+    fn drain_connections(&self) {
+        for (_, (connection, waker)) in self.connections.lock().iter() {
+            connection.drain();
+            waker.wake_by_ref();
+        }
+    }
+
+    async fn accept(self: Arc<Self>, socket: RawSocket, site: usize) {
+        let result = match socket.domain() {
+            Ok(socket2::Domain::UNIX) => self.accept_unix(socket.into(), site).await,
+            _ => self.accept_tcp(socket.into(), site).await,
+        };
+        if let Err(error) = result {
+            log::error!("a listener ended: {error}");
+        }
+    }
+
+    async fn accept_tcp(self: &Arc<Self>, listener: std::net::TcpListener, site: usize) -> io::Result<()> {
+        let listener = TcpListener::from_std(listener)?;
+        let mut stage = self.stage.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                // Only once nothing waits to be accepted: those who connected before the end are served.
+                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return Ok(()),
+            };
+            match accepted {
+                Ok((socket, peer)) => self.admit_tcp(socket, peer, site),
+                Err(error) => self.complain(&error).await,
+            }
+        }
+    }
+
+    async fn accept_unix(
+        self: &Arc<Self>,
+        listener: std::os::unix::net::UnixListener,
+        site: usize,
+    ) -> io::Result<()> {
+        let listener = UnixListener::from_std(listener)?;
+        let mut stage = self.stage.clone();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = listener.accept() => accepted,
+                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return Ok(()),
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    if let Some(place) = self.place(None, site) {
+                        self.clone().begin(Socket::Unix(socket), None, site, place);
+                    }
+                }
+                Err(error) => self.complain(&error).await,
+            }
+        }
+    }
+
+    fn admit_tcp(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, site: usize) {
+        let Some(place) = self.place(Some(peer.ip()), site) else { return };
+        // Answers leave in one piece: waiting for more would only delay them.
+        let _ = socket.set_nodelay(true);
+        match self.less_busy_worker() {
+            Some(inbox) => {
+                let Ok(socket) = socket.into_std() else { return };
+                let accepted = Accepted { socket: socket.into(), peer: Some(peer), site, place };
+                if let Err(error) = inbox.try_send(accepted) {
+                    // The other one is busy, or on its way out: then it is ours after all.
+                    let (mpsc::error::TrySendError::Full(accepted)
+                    | mpsc::error::TrySendError::Closed(accepted)) = error;
+                    self.clone().take(accepted);
+                }
+            }
+            None => self.clone().begin(Socket::Tcp(socket), Some(peer), site, place),
+        }
+    }
+
+    fn place(&self, peer: Option<IpAddr>, site: usize) -> Option<Place> {
+        let site = self.shared.sites.get(site)?;
+        let limited = peer.filter(|_| !self.shared.table.load().trusts(peer.map(|ip| ip.to_canonical())));
+        match site.clients.enter(limited) {
+            Ok(place) => return Some(place),
+            Err(Full::Listener) => site.metrics.over_limit(self.index),
+            Err(Full::Client) => site.metrics.over_client_limit(self.index),
+        }
+        None
+    }
+
+    /// The inbox of a worker that has clearly fewer connections. The kernel deals connections out by hash: over many that
+    /// is even, and over few long-lived ones it is not.
+    fn less_busy_worker(&self) -> Option<&mpsc::Sender<Accepted>> {
+        let open = &self.shared.open;
+        if *self.stage.borrow() >= Stage::Draining {
+            return None;
+        }
+        let own = open.get(self.index)?.load(Relaxed);
+        let (index, least) =
+            open.iter().map(|count| count.load(Relaxed)).enumerate().min_by_key(|&(_, count)| count)?;
+        if own <= least + least / 8 {
+            return None;
+        }
+        self.shared.inboxes.get(index)
+    }
+
+    fn take(self: Arc<Self>, accepted: Accepted) {
+        let Accepted { socket, peer, site, place } = accepted;
+        let socket = if peer.is_some() {
+            TcpStream::from_std(socket.into()).map(Socket::Tcp)
+        } else {
+            UnixStream::from_std(socket.into()).map(Socket::Unix)
+        };
+        match socket {
+            Ok(socket) => self.begin(socket, peer, site, place),
+            Err(error) => log::warn!("a connection was lost between workers: {error}"),
+        }
+    }
+
+    fn begin(self: Arc<Self>, socket: Socket, peer: Option<SocketAddr>, site: usize, place: Place) {
+        let Some(site) = self.shared.sites.get(site).cloned() else { return };
+        let connection = Arc::new(Connection::new(peer, false, &site.http));
+        if *self.stage.borrow() >= Stage::Leaving {
+            connection.drain();
+        }
+        let link = Link::new(socket, connection.clone());
+        let presence = Presence::new(self.clone(), site.clone(), place);
+        tokio::spawn(async move {
+            let presence = presence;
+            presence.register(connection).await;
+            serve(&self.service, &site.http, link).await;
+        });
+    }
+
+    async fn complain(&self, error: &io::Error) {
+        log::warn!("accepting a connection: {error}");
+        if is_out_of_files(error) {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// A connection among those of its worker; dropping it, on whatever path, takes it out.
+struct Presence {
+    local: Arc<Local>,
+    site: Arc<Site>,
+    key: AtomicUsize,
+    _place: Place,
+}
+
+impl Presence {
+    const NONE: usize = usize::MAX;
+
+    fn new(local: Arc<Local>, site: Arc<Site>, place: Place) -> Self {
+        if let Some(open) = local.shared.open.get(local.index) {
+            open.fetch_add(1, Relaxed);
+        }
+        site.metrics.accepted(local.index);
+        Self { local, site, key: AtomicUsize::new(Self::NONE), _place: place }
+    }
+
+    /// Makes the connection known to its worker, with what wakes its task.
+    async fn register(&self, connection: Arc<Connection>) {
+        let waker = std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())).await;
+        let key = self.local.connections.lock().insert((connection, waker));
+        self.key.store(key, Relaxed);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let local = &self.local;
+        if let Some(open) = local.shared.open.get(local.index) {
+            open.fetch_sub(1, Relaxed);
+        }
+        self.site.metrics.closed(local.index);
+        let mut connections = local.connections.lock();
+        connections.try_remove(self.key.load(Relaxed));
+        if connections.is_empty() {
+            local.empty.notify_one();
+        }
+    }
+}

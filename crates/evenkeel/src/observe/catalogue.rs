@@ -1,0 +1,403 @@
+//! Every metric that the balancer has, in one place: name, type, help and labels.
+//!
+//! Labels come from the configuration alone, so nothing that a client sends can add a series.
+
+use std::sync::Arc;
+
+use super::exposition::Exposition;
+use super::instruments::{Counter, Histogram, Sharded};
+
+/// The first digit of a status: what `code` labels say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class(usize);
+
+/// What a route counts, for each worker.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    shards: Sharded<RouteShard>,
+}
+
+/// What a backend counts, for each worker.
+#[derive(Debug)]
+pub struct BackendMetrics {
+    shards: Sharded<BackendShard>,
+}
+
+/// What a listener counts, for each worker.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    shards: Sharded<ListenerShard>,
+}
+
+/// What is counted for the process as a whole.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: usize,
+    refusals: Sharded<RefusalShard>,
+    /// Requests that no route took: malformed ones, and those that matched none.
+    pub unrouted: Arc<RouteMetrics>,
+}
+
+#[derive(Debug, Default)]
+struct RouteShard {
+    requests: [Counter; Class::NAMES.len()],
+    duration: Histogram,
+    received: Counter,
+    sent: Counter,
+}
+
+#[derive(Debug, Default)]
+struct BackendShard {
+    answers: [Counter; Class::NAMES.len()],
+    connect_failures: Counter,
+    broken: Counter,
+    timeouts: Counter,
+    retries: Counter,
+    first_byte: Histogram,
+}
+
+#[derive(Debug, Default)]
+struct ListenerShard {
+    accepted: Counter,
+    closed: Counter,
+    over_limit: Counter,
+    over_client_limit: Counter,
+}
+
+/// One counter for each reason of [`Metrics::REFUSALS`].
+#[derive(Debug, Default)]
+struct RefusalShard([Counter; Metrics::REFUSALS.len()]);
+
+/// What a page of metrics is made of, besides the process's own.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Routes by name.
+    pub routes: Vec<(&'a str, &'a RouteMetrics)>,
+    /// Backends.
+    pub backends: Vec<BackendView<'a>>,
+    /// Listeners by address.
+    pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
+    /// Records that the access log dropped because its reader was too slow.
+    pub log_dropped: u64,
+    /// Whether the balancer is ready for traffic.
+    pub ready: bool,
+}
+
+/// A backend in a [`View`].
+#[derive(Debug)]
+pub struct BackendView<'a> {
+    /// The name of its upstream.
+    pub upstream: &'a str,
+    /// Its own name.
+    pub name: &'a str,
+    /// Its attempts in flight.
+    pub in_flight: u32,
+    /// Its counters.
+    pub metrics: &'a BackendMetrics,
+}
+
+// === impl Class ===
+
+impl Class {
+    const NAMES: [&'static str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+    /// The class of a status; anything odd is a server error.
+    pub fn of(status: u16) -> Self {
+        match status / 100 {
+            class @ 1..=5 => Self(usize::from(class) - 1),
+            _ => Self(4),
+        }
+    }
+}
+
+// === impl RouteMetrics ===
+
+impl RouteMetrics {
+    /// Counters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { shards: Sharded::new(workers) }
+    }
+
+    /// Counts one finished request.
+    pub fn record(&self, worker: usize, status: u16, duration: std::time::Duration, bytes: (u64, u64)) {
+        let shard = self.shards.of(worker);
+        if let Some(counter) = shard.requests.get(Class::of(status).0) {
+            counter.increment();
+        }
+        shard.duration.record(duration);
+        shard.received.add(bytes.0);
+        shard.sent.add(bytes.1);
+    }
+
+    /// Finished requests.
+    pub fn requests(&self) -> u64 {
+        self.shards.iter().flat_map(|shard| &shard.requests).map(Counter::get).sum()
+    }
+}
+
+// === impl BackendMetrics ===
+
+impl BackendMetrics {
+    /// Counters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { shards: Sharded::new(workers) }
+    }
+
+    /// Counts an answer's head.
+    pub fn answered(&self, worker: usize, status: u16, waited: std::time::Duration) {
+        let shard = self.shards.of(worker);
+        if let Some(counter) = shard.answers.get(Class::of(status).0) {
+            counter.increment();
+        }
+        shard.first_byte.record(waited);
+    }
+
+    /// Counts an attempt that never got a connection.
+    pub fn connect_failed(&self, worker: usize) {
+        self.shards.of(worker).connect_failures.increment();
+    }
+
+    /// Counts an attempt whose connection broke, or whose answer made no sense.
+    pub fn broke(&self, worker: usize) {
+        self.shards.of(worker).broken.increment();
+    }
+
+    /// Counts an attempt that was too slow.
+    pub fn timed_out(&self, worker: usize) {
+        self.shards.of(worker).timeouts.increment();
+    }
+
+    /// Counts an attempt that was made because an earlier one had failed.
+    pub fn retried(&self, worker: usize) {
+        self.shards.of(worker).retries.increment();
+    }
+
+    /// Attempts that never got a connection.
+    pub fn connect_failures(&self) -> u64 {
+        self.shards.sum(|shard| &shard.connect_failures)
+    }
+
+    /// Attempts whose connection broke or that were too slow.
+    pub fn failures(&self) -> u64 {
+        self.shards.sum(|shard| &shard.broken) + self.shards.sum(|shard| &shard.timeouts)
+    }
+}
+
+// === impl ListenerMetrics ===
+
+impl ListenerMetrics {
+    /// Counters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { shards: Sharded::new(workers) }
+    }
+
+    /// Counts a connection that was taken.
+    pub fn accepted(&self, worker: usize) {
+        self.shards.of(worker).accepted.increment();
+    }
+
+    /// Counts the end of a connection that was taken.
+    pub fn closed(&self, worker: usize) {
+        self.shards.of(worker).closed.increment();
+    }
+
+    /// Counts a connection turned away because the listener was full.
+    pub fn over_limit(&self, worker: usize) {
+        self.shards.of(worker).over_limit.increment();
+    }
+
+    /// Counts a connection turned away because its client had too many.
+    pub fn over_client_limit(&self, worker: usize) {
+        self.shards.of(worker).over_client_limit.increment();
+    }
+
+    /// Connections taken.
+    pub fn accepted_total(&self) -> u64 {
+        self.shards.sum(|shard| &shard.accepted)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        self.accepted_total().saturating_sub(self.shards.sum(|shard| &shard.closed))
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Why the balancer answers by itself, as the label `reason` says it.
+    pub const REFUSALS: [&'static str; 16] = [
+        "bad_request",
+        "header_timeout",
+        "body_timeout",
+        "header_too_large",
+        "body_too_large",
+        "method_not_allowed",
+        "not_implemented",
+        "version_not_supported",
+        "no_route",
+        "no_backend",
+        "unreachable",
+        "bad_answer",
+        "backend_timeout",
+        "timeout",
+        "filter",
+        "internal",
+    ];
+
+    /// Counters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { workers, refusals: Sharded::new(workers), unrouted: Arc::new(RouteMetrics::new(workers)) }
+    }
+
+    /// How many workers write these counters.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Counts an answer of our own, by one of [`Metrics::REFUSALS`].
+    pub fn refused(&self, worker: usize, reason: &str) {
+        let at = Self::REFUSALS.iter().position(|known| *known == reason);
+        if let Some(counter) = at.and_then(|at| self.refusals.of(worker).0.get(at)) {
+            counter.increment();
+        }
+    }
+
+    /// The page that Prometheus reads.
+    pub fn page(&self, view: &View<'_>) -> String {
+        let mut page = Exposition::default();
+        self.process(&mut page, view);
+        routes(&mut page, view, &self.unrouted);
+        backend_answers(&mut page, view);
+        backend_failures(&mut page, view);
+        listeners(&mut page, view);
+        page.finish()
+    }
+
+    fn process(&self, page: &mut Exposition, view: &View<'_>) {
+        page.family("evenkeel_build_info", "gauge", "The running version; always 1.");
+        page.sample("evenkeel_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+        page.family("evenkeel_ready", "gauge", "Whether /readyz says yes.");
+        page.sample("evenkeel_ready", &[], u8::from(view.ready));
+        page.family("evenkeel_workers", "gauge", "Threads that serve connections.");
+        page.sample("evenkeel_workers", &[], self.workers);
+        page.family(
+            "evenkeel_access_log_dropped_total",
+            "counter",
+            "Access-log records lost to a slow reader.",
+        );
+        page.sample("evenkeel_access_log_dropped_total", &[], view.log_dropped);
+        page.family(
+            "evenkeel_refusals_total",
+            "counter",
+            "Answers that the balancer gave itself, by reason.",
+        );
+        for (at, reason) in Self::REFUSALS.iter().enumerate() {
+            let count: u64 = self.refusals.iter().filter_map(|shard| shard.0.get(at)).map(Counter::get).sum();
+            page.sample("evenkeel_refusals_total", &[("reason", reason)], count);
+        }
+    }
+}
+
+// === pages ===
+
+fn routes(page: &mut Exposition, view: &View<'_>, unrouted: &RouteMetrics) {
+    let all = || view.routes.iter().copied().chain([("", unrouted)]);
+    page.family(
+        "evenkeel_requests_total",
+        "counter",
+        "Finished requests by route and class of status; an empty route is a request that none took.",
+    );
+    for (name, route) in all() {
+        for (at, class) in Class::NAMES.iter().enumerate() {
+            let count: u64 = route.shards.iter().filter_map(|s| s.requests.get(at)).map(Counter::get).sum();
+            page.sample("evenkeel_requests_total", &[("route", name), ("code", class)], count);
+        }
+    }
+    let help = "From a request's first byte to the end of its answer.";
+    page.family("evenkeel_request_duration_seconds", "histogram", help);
+    for (name, route) in all() {
+        let shards = route.shards.iter().map(|shard| &shard.duration);
+        page.histogram("evenkeel_request_duration_seconds", &[("route", name)], shards);
+    }
+    page.family("evenkeel_received_bytes_total", "counter", "Bytes of request bodies, by route.");
+    for (name, route) in all() {
+        page.sample("evenkeel_received_bytes_total", &[("route", name)], route.shards.sum(|s| &s.received));
+    }
+    page.family("evenkeel_sent_bytes_total", "counter", "Bytes of answers' bodies, by route.");
+    for (name, route) in all() {
+        page.sample("evenkeel_sent_bytes_total", &[("route", name)], route.shards.sum(|s| &s.sent));
+    }
+}
+
+fn backend_answers(page: &mut Exposition, view: &View<'_>) {
+    page.family("evenkeel_backend_answers_total", "counter", "Answers of a backend by class of status.");
+    for backend in &view.backends {
+        for (at, class) in Class::NAMES.iter().enumerate() {
+            let shards = backend.metrics.shards.iter();
+            let count: u64 = shards.filter_map(|shard| shard.answers.get(at)).map(Counter::get).sum();
+            let labels = [("upstream", backend.upstream), ("backend", backend.name), ("code", class)];
+            page.sample("evenkeel_backend_answers_total", &labels, count);
+        }
+    }
+    let name = "evenkeel_backend_first_byte_seconds";
+    page.family(name, "histogram", "From the choice of a backend to the head of its answer.");
+    for backend in &view.backends {
+        let labels = [("upstream", backend.upstream), ("backend", backend.name)];
+        page.histogram(name, &labels, backend.metrics.shards.iter().map(|shard| &shard.first_byte));
+    }
+    page.family("evenkeel_backend_in_flight", "gauge", "Attempts that a backend is busy with.");
+    for backend in &view.backends {
+        let labels = [("upstream", backend.upstream), ("backend", backend.name)];
+        page.sample("evenkeel_backend_in_flight", &labels, backend.in_flight);
+    }
+}
+
+fn backend_failures(page: &mut Exposition, view: &View<'_>) {
+    type Pick = fn(&BackendShard) -> &Counter;
+    let families: [(&str, &str, Pick); 4] = [
+        (
+            "evenkeel_backend_connect_failures_total",
+            "Attempts that never got a connection to the backend.",
+            |shard| &shard.connect_failures,
+        ),
+        (
+            "evenkeel_backend_broken_total",
+            "Attempts whose connection broke, or whose answer made no sense.",
+            |shard| &shard.broken,
+        ),
+        ("evenkeel_backend_timeouts_total", "Attempts that were too slow.", |shard| &shard.timeouts),
+        (
+            "evenkeel_backend_retries_total",
+            "Attempts made on the backend because an earlier one had failed.",
+            |shard| &shard.retries,
+        ),
+    ];
+    for (name, help, counter) in families {
+        page.family(name, "counter", help);
+        for backend in &view.backends {
+            let labels = [("upstream", backend.upstream), ("backend", backend.name)];
+            page.sample(name, &labels, backend.metrics.shards.sum(counter));
+        }
+    }
+}
+
+fn listeners(page: &mut Exposition, view: &View<'_>) {
+    page.family("evenkeel_connections_accepted_total", "counter", "Connections taken, by listener.");
+    for (address, listener) in &view.listeners {
+        let labels = [("listener", *address)];
+        page.sample("evenkeel_connections_accepted_total", &labels, listener.accepted_total());
+    }
+    page.family("evenkeel_connections_open", "gauge", "Connections open now, by listener.");
+    for (address, listener) in &view.listeners {
+        page.sample("evenkeel_connections_open", &[("listener", *address)], listener.open());
+    }
+    let name = "evenkeel_connections_rejected_total";
+    page.family(name, "counter", "Connections closed as they arrived, by listener and limit.");
+    for (address, listener) in &view.listeners {
+        let total = listener.shards.sum(|shard| &shard.over_limit);
+        page.sample(name, &[("listener", *address), ("limit", "max_connections")], total);
+        let client = listener.shards.sum(|shard| &shard.over_client_limit);
+        page.sample(name, &[("listener", *address), ("limit", "max_connections_per_client")], client);
+    }
+}

@@ -1,0 +1,289 @@
+//! The catalogue of the access log's fields, and the three forms of a record.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// One finished request, as the access log sees it.
+pub trait Entry {
+    /// The value of a field.
+    fn field(&self, field: Field) -> Value<'_>;
+}
+
+/// A field of the access log. The JSON form writes them in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Field {
+    /// When the request began: RFC 3339, UTC, milliseconds.
+    Time,
+    /// The request's id, as in `X-Request-Id`.
+    RequestId,
+    /// The client's address.
+    Client,
+    /// The method.
+    Method,
+    /// The host that was asked for.
+    Host,
+    /// The request target as sent: path and query.
+    Target,
+    /// `HTTP/1.0` or `HTTP/1.1`.
+    Protocol,
+    /// The status of the answer; 499 when the client left before there was one.
+    Status,
+    /// The route that took the request.
+    Route,
+    /// The upstream it went to.
+    Upstream,
+    /// The last backend that was tried.
+    Backend,
+    /// How many backends were tried.
+    Attempts,
+    /// Milliseconds from the request's first byte to the end of the answer.
+    Duration,
+    /// Milliseconds from the choice of the last backend to the head of its answer.
+    FirstByte,
+    /// Bytes of the request's body.
+    Received,
+    /// Bytes of the answer's body.
+    Sent,
+    /// The client's `User-Agent`.
+    UserAgent,
+    /// The client's `Referer`.
+    Referer,
+    /// How it ended: `ok`, `client_left`, `backend_left`, `timeout=…`, `refused=…`, `panic`.
+    End,
+    /// Which data path carried it.
+    Lane,
+}
+
+/// The value of a [`Field`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value<'a> {
+    /// Nothing to say: JSON leaves the field out, other forms write `-`.
+    Absent,
+    /// Text that may hold anything that a client sent.
+    Text(&'a str),
+    /// A number.
+    Number(u64),
+    /// A span of time, written in milliseconds.
+    Span(Duration),
+    /// An address.
+    Address(IpAddr),
+    /// A moment.
+    Moment(jiff::Timestamp),
+}
+
+// === impl Field ===
+
+impl Field {
+    /// Every field, in the order of the JSON form.
+    pub const ALL: [Self; 20] = [
+        Self::Time,
+        Self::RequestId,
+        Self::Client,
+        Self::Method,
+        Self::Host,
+        Self::Target,
+        Self::Protocol,
+        Self::Status,
+        Self::Route,
+        Self::Upstream,
+        Self::Backend,
+        Self::Attempts,
+        Self::Duration,
+        Self::FirstByte,
+        Self::Received,
+        Self::Sent,
+        Self::UserAgent,
+        Self::Referer,
+        Self::End,
+        Self::Lane,
+    ];
+
+    /// What the field is called in JSON and in templates.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::RequestId => "request_id",
+            Self::Client => "client",
+            Self::Method => "method",
+            Self::Host => "host",
+            Self::Target => "target",
+            Self::Protocol => "protocol",
+            Self::Status => "status",
+            Self::Route => "route",
+            Self::Upstream => "upstream",
+            Self::Backend => "backend",
+            Self::Attempts => "attempts",
+            Self::Duration => "duration_ms",
+            Self::FirstByte => "first_byte_ms",
+            Self::Received => "bytes_in",
+            Self::Sent => "bytes_out",
+            Self::UserAgent => "user_agent",
+            Self::Referer => "referer",
+            Self::End => "end",
+            Self::Lane => "lane",
+        }
+    }
+
+    /// The field of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+}
+
+/// Appends a record as one JSON object, without a line end.
+pub(super) fn json(out: &mut String, entry: &impl Entry) {
+    let mut separator = '{';
+    for field in Field::ALL {
+        let value = entry.field(field);
+        if value == Value::Absent {
+            continue;
+        }
+        let _ = write!(out, "{separator}\"{}\":", field.name());
+        separator = ',';
+        match value {
+            Value::Text(text) => json_string(out, text),
+            Value::Address(address) => {
+                let _ = write!(out, "\"{address}\"");
+            }
+            Value::Moment(moment) => {
+                let _ = write!(out, "\"{moment:.3}\"");
+            }
+            value => plain(out, value),
+        }
+    }
+    out.push('}');
+}
+
+/// Appends a record in the combined log format of Apache and nginx, without a line end.
+pub(super) fn combined(out: &mut String, entry: &impl Entry) {
+    plain(out, entry.field(Field::Client));
+    out.push_str(" - - [");
+    if let Value::Moment(moment) = entry.field(Field::Time) {
+        let _ = write!(out, "{}", moment.strftime("%d/%b/%Y:%H:%M:%S +0000"));
+    }
+    out.push_str("] \"");
+    for (separator, field) in [("", Field::Method), (" ", Field::Target), (" ", Field::Protocol)] {
+        out.push_str(separator);
+        escaped(out, entry.field(field));
+    }
+    out.push_str("\" ");
+    plain(out, entry.field(Field::Status));
+    out.push(' ');
+    plain(out, entry.field(Field::Sent));
+    for field in [Field::Referer, Field::UserAgent] {
+        out.push_str(" \"");
+        escaped(out, entry.field(field));
+        out.push('"');
+    }
+}
+
+/// Appends a value as templates write it: nothing in it can end the line or a quoted string.
+pub(super) fn escaped(out: &mut String, value: Value<'_>) {
+    let Value::Text(text) = value else { return plain(out, value) };
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\x22"),
+            '\\' => out.push_str("\\x5C"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\x{:02X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+fn plain(out: &mut String, value: Value<'_>) {
+    let _ = match value {
+        Value::Absent => out.write_char('-'),
+        Value::Text(text) => out.write_str(text),
+        Value::Number(number) => out.write_str(itoa::Buffer::new().format(number)),
+        Value::Span(span) => {
+            let micros = span.as_micros();
+            write!(out, "{}.{:03}", micros / 1000, micros % 1000)
+        }
+        Value::Address(address) => write!(out, "{address}"),
+        Value::Moment(moment) => write!(out, "{moment:.3}"),
+    };
+}
+
+fn json_string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut rest = text;
+    // Almost all text needs no escape at all: copy it in runs.
+    while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()) {
+        let (clean, tail) = rest.split_at(at);
+        out.push_str(clean);
+        let mut chars = tail.chars();
+        match chars.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some(c) => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Field, Value, combined, escaped, json};
+    use std::time::Duration;
+
+    struct Sample;
+
+    impl Entry for Sample {
+        fn field(&self, field: Field) -> Value<'_> {
+            match field {
+                Field::Time => Value::Moment("2026-11-22T10:20:30.4567Z".parse().unwrap()),
+                Field::Client => Value::Address("192.0.2.1".parse().unwrap()),
+                Field::Method => Value::Text("GET"),
+                Field::Target => Value::Text("/a\"b\\c\n?é"),
+                Field::Protocol => Value::Text("HTTP/1.1"),
+                Field::Status => Value::Number(200),
+                Field::Duration => Value::Span(Duration::from_micros(1_234_005)),
+                Field::Sent => Value::Number(15),
+                _ => Value::Absent,
+            }
+        }
+    }
+
+    #[test]
+    fn a_json_record_is_json() {
+        let mut line = String::new();
+        json(&mut line, &Sample);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["target"], "/a\"b\\c\n?é");
+        assert_eq!(value["time"], "2026-11-22T10:20:30.456Z");
+        assert_eq!(value["duration_ms"], 1234.005);
+        assert!(value.get("route").is_none());
+    }
+
+    #[test]
+    fn a_combined_record_stays_on_its_line() {
+        let mut line = String::new();
+        combined(&mut line, &Sample);
+        assert_eq!(
+            line,
+            "192.0.2.1 - - [22/Nov/2026:10:20:30 +0000] \"GET /a\\x22b\\x5Cc\\x0A?é HTTP/1.1\" 200 15 \"-\" \"-\""
+        );
+    }
+
+    #[test]
+    fn names_find_their_fields() {
+        for field in Field::ALL {
+            assert_eq!(Field::named(field.name()), Some(field));
+        }
+        let names = Field::ALL.map(Field::name);
+        assert_eq!(names, evenkeel_config::model::ACCESS_LOG_FIELDS, "what templates may name");
+        let mut out = String::new();
+        escaped(&mut out, Value::Absent);
+        assert_eq!(out, "-");
+    }
+}

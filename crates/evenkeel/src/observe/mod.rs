@@ -1,0 +1,15 @@
+//! What is measured and what is logged: the catalogue of metrics, the fields of the access log, and how both are written.
+//!
+//! This room never knows any other room of ours: what it counts is handed to it.
+
+mod access_log;
+mod catalogue;
+mod exposition;
+mod fields;
+mod instruments;
+
+pub use access_log::{AccessLog, AccessLogError, Line};
+pub use catalogue::{BackendMetrics, BackendView, Class, ListenerMetrics, Metrics, RouteMetrics, View};
+pub use exposition::Exposition;
+pub use fields::{Entry, Field, Value};
+pub use instruments::{Counter, Histogram, Sharded};

@@ -1,0 +1,11 @@
+//! Pingora's lane: maps the phases of Pingora's proxy to the decisions of an exchange.
+//!
+//! The one type that implements Pingora's `ProxyHttp` is here ([`Proxy`]): each further one would compile Pingora's whole
+//! pump again.
+
+mod head;
+mod peer;
+mod phases;
+mod respond;
+
+pub use phases::{Incoming, Proxy, http_proxy};

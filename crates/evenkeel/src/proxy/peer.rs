@@ -1,0 +1,66 @@
+//! A backend, as Pingora's connector wants it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::backend::Address;
+use parking_lot::Mutex;
+use pingora_core::protocols::tls::CaType;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::utils::tls::{WrappedX509, parse_x509};
+use pingora_core::{Error, ErrorType, Result};
+
+use crate::exchange::{Attempt, Endpoint, Upstream};
+
+/// How to connect for this attempt.
+///
+/// Pingora leaves every timeout open unless told otherwise. Only the time to connect is limited here, since its end may be
+/// followed by another attempt; all other waits are the watchdog's, which can tell a slow upload from a slow backend.
+pub(super) fn peer(
+    upstream: &Upstream,
+    attempt: &Attempt,
+    connect: Duration,
+    authorities: &Authorities,
+) -> Result<Box<HttpPeer>> {
+    let mut peer = bare(&attempt.endpoint)?;
+    // The key of a kept connection covers neither the authorities nor the upstream: the group does.
+    peer.group_key = if attempt.reuse { attempt.endpoint.group } else { u64::MAX };
+    let options = &mut peer.options;
+    options.connection_timeout = Some(connect);
+    options.total_connection_timeout = Some(connect);
+    options.idle_timeout = Some(upstream.pool_idle_timeout);
+    if let Some(tls) = &attempt.endpoint.tls {
+        options.verify_cert = tls.verify;
+        options.verify_hostname = tls.verify;
+        if let Some(ca) = &tls.ca {
+            options.ca = Some(authorities.of(&attempt.endpoint, ca));
+        }
+    }
+    Ok(Box::new(peer))
+}
+
+fn bare(endpoint: &Endpoint) -> Result<HttpPeer> {
+    let tls = endpoint.tls.is_some();
+    let name = endpoint.tls.as_ref().map(|tls| tls.server_name.clone()).unwrap_or_default();
+    match endpoint.backend.address() {
+        Address::Tcp(address) => Ok(HttpPeer::new(*address, tls, name)),
+        Address::Unix(path) => match path.to_str() {
+            Some(path) => HttpPeer::new_uds(path, tls, name),
+            None => Error::e_explain(ErrorType::SocketError, "a socket path that is not UTF-8"),
+        },
+        _ => Error::e_explain(ErrorType::SocketError, "an unknown kind of address"),
+    }
+}
+
+/// The authorities that Pingora verifies a backend against. Parsing them takes longer than a request, so they are kept.
+#[derive(Debug, Default)]
+pub(super) struct Authorities(Mutex<HashMap<u64, Arc<CaType>>>);
+
+impl Authorities {
+    fn of(&self, endpoint: &Endpoint, certificates: &[Vec<u8>]) -> Arc<CaType> {
+        let mut known = self.0.lock();
+        let make = || certificates.iter().map(|der| WrappedX509::new(der.clone(), parse_x509)).collect();
+        known.entry(endpoint.group).or_insert_with(make).clone()
+    }
+}

@@ -1,0 +1,347 @@
+//! The one `ProxyHttp`: each phase asks the exchange and does what it says.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use evenkeel_core::route::RequestParts;
+use http::header;
+use pingora_core::protocols::Digest;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use super::head::{PingoraRequest, PingoraResponse, edit_request, edit_response};
+use super::peer::{Authorities, peer};
+use super::respond;
+use crate::exchange::{Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane};
+use crate::filter::{Answer, Refusal};
+
+/// Pingora's lane for one worker.
+#[derive(Debug)]
+pub struct Proxy {
+    environment: Arc<Environment>,
+    authorities: Authorities,
+}
+
+/// What the listener hands over with a request: Pingora carries it as the connection's user context.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The connection that the request came on.
+    pub connection: Arc<Connection>,
+    /// What was learned of its head.
+    pub facts: HeadFacts,
+}
+
+/// What one request keeps between the phases.
+#[derive(Debug, Default)]
+pub struct Context {
+    exchange: Option<Exchange>,
+    /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
+    upgrade: Option<http::HeaderValue>,
+    received: u64,
+    sent: u64,
+    refusal: Option<Refusal>,
+}
+
+/// Pingora's proxy over our phases, with connections to backends of its own.
+pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
+    // One thread: each worker has its own proxy and its own pool.
+    let conf = ServerConf { threads: 1, max_retries: usize::MAX, ..ServerConf::default() };
+    let mut proxy =
+        HttpProxy::new(Proxy { environment, authorities: Authorities::default() }, Arc::new(conf));
+    let mut options = pingora_core::apps::HttpServerOptions::default();
+    // CONNECT is refused by the exchange, which records it; Pingora's own refusal would go unseen.
+    options.allow_connect_method_proxying = true;
+    proxy.server_options = Some(options);
+    proxy.handle_init_modules();
+    Arc::new(proxy)
+}
+
+// === impl Context ===
+
+impl Context {
+    fn exchange(&mut self) -> Result<&mut Exchange> {
+        match &mut self.exchange {
+            Some(exchange) => Ok(exchange),
+            None => Error::e_explain(ErrorType::InternalError, "a request without its connection"),
+        }
+    }
+
+    /// What the client is told of an error that no attempt explained.
+    fn refusal_of(&mut self, error: &Error) -> Option<Refusal> {
+        if let Some(refusal) = self.refusal.take() {
+            return Some(refusal);
+        }
+        match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
+                Some(Refusal::BadRequest("the request's head is malformed"))
+            }
+            (ErrorSource::Downstream, _) => None,
+            (ErrorSource::Upstream, _) => Some(Refusal::BadAnswer),
+            _ => Some(Refusal::Internal),
+        }
+    }
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    async fn answer(&self, session: &mut Session, context: &mut Context, answer: Answer) -> Result<()> {
+        let status = answer.status;
+        let body = answer.body.len() as u64;
+        let exchange = context.exchange()?;
+        respond::write(session, exchange, answer).await?;
+        if status != 204 && status != 304 && session.req_header().method != http::Method::HEAD {
+            context.sent = body;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::default()
+    }
+
+    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {
+        // Pingora's default adds a compression module that would run, switched off, on every answer.
+    }
+
+    fn on_connection_reuse(
+        &self,
+        _: &mut Session,
+        context: &mut Context,
+        incoming: Box<dyn std::any::Any + Send + Sync>,
+    ) {
+        if let Ok(incoming) = incoming.downcast::<Incoming>() {
+            let Incoming { connection, facts } = *incoming;
+            context.exchange =
+                Some(Exchange::new(self.environment.clone(), connection, facts, Lane::Pingora));
+        }
+    }
+
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        let exchange = context.exchange()?;
+        match exchange.decide(&PingoraRequest::new(session.req_header())) {
+            Decision::Proxy => {
+                if !exchange.has_body() {
+                    exchange.connection().request_sent();
+                }
+                context.upgrade = other_upgrade(session.req_header());
+                Ok(false)
+            }
+            Decision::Answer(answer) => {
+                self.answer(session, context, answer).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        let exchange = context.exchange()?;
+        let attempt = match exchange.next_attempt() {
+            Ok(attempt) => attempt,
+            Err(refusal) => {
+                context.refusal = Some(refusal);
+                return Error::e_explain(ErrorType::ConnectError, "no backend to try");
+            }
+        };
+        let timeout = exchange.connect_timeout();
+        match exchange.upstream() {
+            Some(upstream) => peer(upstream, &attempt, timeout, &self.authorities),
+            None => Error::e_explain(ErrorType::InternalError, "an attempt without an upstream"),
+        }
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _: bool,
+        _: &HttpPeer,
+        _: std::os::unix::io::RawFd,
+        _: Option<&Digest>,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.exchange()?.connected();
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some(protocol) = &context.upgrade {
+            request.insert_header(header::UPGRADE, protocol.clone())?;
+            request.insert_header(header::CONNECTION, "upgrade")?;
+        }
+        edit_request(request, context.exchange()?.request_edits())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        context.received += body.as_ref().map_or(0, |body| body.len() as u64);
+        let received = context.received;
+        let exchange = context.exchange()?;
+        let upgraded = exchange.connection().is_upgraded();
+        if !upgraded && exchange.facts().max_body.is_some_and(|max| received > max) {
+            context.refusal = Some(Refusal::BodyTooLarge);
+            return Error::e_explain(ErrorType::Custom("body too large"), "").map_err(Error::into_down);
+        }
+        if end {
+            exchange.connection().request_sent();
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let exchange = context.exchange()?;
+        let upgraded = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        let edits = exchange.on_head(&PingoraResponse(response), upgraded);
+        if exchange.connection().is_draining() {
+            session.set_keepalive(None);
+        }
+        edit_response(response, edits)
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        context: &mut Context,
+    ) -> Result<Option<std::time::Duration>> {
+        context.sent += body.as_ref().map_or(0, |body| body.len() as u64);
+        context.exchange()?.connection().backend_moved();
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let failure = match error.etype() {
+            ErrorType::ConnectTimedout => Failure::ConnectTimeout,
+            ErrorType::TLSHandshakeTimedout => Failure::TlsTimeout,
+            _ => Failure::Connect,
+        };
+        context.fail(failure, &mut error);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        context: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        error.set_retry(false);
+        let begun = context.exchange.as_ref().is_none_or(|exchange| exchange.connection().has_head());
+        if begun || *error.esource() == ErrorSource::Downstream || context.refusal.is_some() {
+            return error;
+        }
+        let repeatable =
+            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let failure = match error.etype() {
+            ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Failure::Malformed,
+            _ if reused && repeatable => Failure::Stale,
+            _ => Failure::Broken,
+        };
+        context.fail(failure, &mut error);
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
+        let mut failed = FailToProxy { error_code: 0, can_reuse_downstream: false };
+        if session.response_written().is_some_and(|written| !written.status.is_informational()) {
+            return failed;
+        }
+        let Some(refusal) = context.refusal_of(error) else { return failed };
+        let Ok(exchange) = context.exchange() else { return failed };
+        let answer = exchange.refusal_answer(&refusal);
+        failed.error_code = refusal.status();
+        let kept = !exchange.has_body() || session.is_body_done();
+        if self.answer(session, context, answer).await.is_ok() && kept {
+            failed.can_reuse_downstream = true;
+            // Pingora would close the connection after most errors; nothing is wrong with it.
+            if let (Some(exchange), Some(_)) = (&context.exchange, session.get_keepalive()) {
+                exchange.connection().set_reusable();
+            }
+        }
+        failed
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        let (received, sent) = (context.received, context.sent);
+        let Ok(exchange) = context.exchange() else { return };
+        let complete = session.response_written().is_some();
+        let ending = match error.map(Error::esource) {
+            None if complete => Ending::Ok,
+            Some(ErrorSource::Upstream) => Ending::BackendLeft,
+            _ => Ending::ClientLeft,
+        };
+        exchange.on_end(received, sent, ending);
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        // The access log and the metrics tell it, once for each request.
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}
+
+impl Context {
+    fn fail(&mut self, failure: Failure, error: &mut Error) {
+        let Some(exchange) = &mut self.exchange else { return };
+        match exchange.attempt_failed(failure) {
+            Ok(()) => error.set_retry(true),
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                error.set_retry(false);
+            }
+        }
+    }
+}
+
+/// The protocol that a request wants to change to, other than a WebSocket, which Pingora passes on by itself, and HTTP/2,
+/// which would be another way to speak to the backend past us.
+fn other_upgrade(request: &RequestHeader) -> Option<http::HeaderValue> {
+    let protocol = request.headers.get(header::UPGRADE)?;
+    let name = protocol.as_bytes();
+    if name.eq_ignore_ascii_case(b"websocket") || name.to_ascii_lowercase().starts_with(b"h2") {
+        return None;
+    }
+    let asked = PingoraRequest::new(request);
+    let connection = asked.header("connection").unwrap_or_default().to_ascii_lowercase();
+    memchr::memmem::find(&connection, b"upgrade").map(|_| protocol.clone())
+}

@@ -1,0 +1,47 @@
+//! Answers of our own, written through Pingora's session.
+
+use http::header;
+use pingora_core::{Error, Result};
+use pingora_proxy::Session;
+
+use super::head::response;
+use crate::exchange::Exchange;
+use crate::filter::Answer;
+
+/// Largest body of a request that is read to its end, unused, so that its connection can be kept.
+const DRAINABLE: u64 = 64 * 1024;
+
+/// Writes a whole answer.
+///
+/// Pingora's own helper is not used: it always closes the connection, and says `Server: Pingora`.
+pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<()> {
+    let facts = exchange.facts();
+    if !session.is_body_done() {
+        let short = facts.content_length.is_some_and(|length| length <= DRAINABLE);
+        let asked = session.get_header(header::EXPECT).is_some();
+        if short && !asked {
+            // Pingora reads the rest before it hands the connection back.
+            session.set_close_on_response_before_downstream_finish(false);
+        } else {
+            session.set_keepalive(None);
+        }
+    }
+    if exchange.connection().is_draining() {
+        session.set_keepalive(None);
+    }
+    let mut head = response(answer.status, answer.headers.len() + 3)?;
+    for (name, value) in answer.headers {
+        head.append_header(name, value)?;
+    }
+    let bodiless = answer.status == 204 || answer.status == 304;
+    if !bodiless {
+        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
+    let head_only = bodiless || session.req_header().method == http::Method::HEAD;
+    let empty = head_only || answer.body.is_empty();
+    session.write_response_header(Box::new(head), empty).await.map_err(Error::into_down)?;
+    if !empty {
+        session.write_response_body(Some(answer.body), true).await.map_err(Error::into_down)?;
+    }
+    Ok(())
+}

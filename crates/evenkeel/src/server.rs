@@ -1,0 +1,165 @@
+//! The balancer as a program sees it: configured, started, run to its end.
+
+use std::io;
+use std::sync::Arc;
+
+use evenkeel_config::{Config, ConfigError, ListenAddress};
+
+use crate::admin::{Admin, AdminError};
+use crate::control::{Order, Running, Signals, StartError, State};
+use crate::filter::Registry;
+
+/// A load balancer: configured, then [`run`](Server::run).
+///
+/// ```no_run
+/// use evenkeel::prelude::*;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = ConfigBuilder::new()
+///     .listen_address("127.0.0.1:8080")
+///     .upstream_servers(["http://127.0.0.1:8081", "http://127.0.0.1:8082"])
+///     .build();
+/// Server::new(config).run().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    registry: Registry,
+    running: Option<Running>,
+    admin: Option<Admin>,
+}
+
+/// Why a balancer did not start, or ended too soon.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(ConfigError),
+    /// What the configuration asks for could not be had.
+    #[error(transparent)]
+    Start(StartError),
+    /// The admin address could not be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(#[source] io::Error),
+    /// A worker's thread ended that was not asked to.
+    #[error("a worker broke down")]
+    Broken,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// A balancer with this configuration. Nothing happens until it is started or run.
+    pub fn new(config: Config) -> Self {
+        Self { config, registry: Registry::builtin(), running: None, admin: None }
+    }
+
+    /// With these kinds of filters for the configuration to name; [`Registry::builtin`] unless given.
+    #[must_use]
+    pub fn filters(mut self, registry: Registry) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// Runs until SIGTERM or SIGINT, and then until the last request has ended, at the latest for the configured
+    /// `drain_timeout`. A second signal ends it at once. SIGUSR1 opens the access log's file again.
+    ///
+    /// Starts the balancer if that was not done yet. Any tokio runtime will do; connections are served on threads of their
+    /// own.
+    ///
+    /// # Errors
+    /// Why it did not start: see [`ServerError`].
+    pub async fn run(&mut self) -> Result<(), ServerError> {
+        let mut signals = Signals::new().map_err(ServerError::Signals)?;
+        self.start().await?;
+        let Some(running) = &self.running else { return Ok(()) };
+        let quick = loop {
+            let order = tokio::select! {
+                order = signals.next() => order,
+                () = running.broken() => return Err(ServerError::Broken),
+            };
+            match order {
+                Order::Drain => break false,
+                Order::Quit => break true,
+                Order::Reopen => running.reopen_log(),
+            }
+        };
+        let second = async {
+            while signals.next().await == Order::Reopen {
+                running.reopen_log();
+            }
+        };
+        tokio::select! {
+            () = running.end(quick) => {}
+            () = second => log::warn!("ended by a second signal"),
+        }
+        self.stop();
+        Ok(())
+    }
+
+    /// Runs until `shutdown` resolves, and then until the last request has ended, as [`run`](Server::run) does; catches no
+    /// signals.
+    ///
+    /// # Errors
+    /// Why it did not start: see [`ServerError`].
+    pub async fn run_until(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        self.start().await?;
+        let Some(running) = &self.running else { return Ok(()) };
+        tokio::select! {
+            () = shutdown => running.end(false).await,
+            () = running.broken() => return Err(ServerError::Broken),
+        }
+        self.stop();
+        Ok(())
+    }
+
+    /// Starts the balancer and returns: from here on it accepts connections. Does nothing when it is started.
+    ///
+    /// Dropping a started server ends it with all its connections.
+    ///
+    /// # Errors
+    /// Why it did not start; nothing is left behind then.
+    pub async fn start(&mut self) -> Result<(), ServerError> {
+        if self.running.is_some() {
+            return Ok(());
+        }
+        let model = self.config.model().map_err(|error| ServerError::Config(error.clone()))?.clone();
+        let running = Running::start(&model, &self.registry).await.map_err(|error| match error {
+            StartError::Config(error) => ServerError::Config(error),
+            error => ServerError::Start(error),
+        })?;
+        if let Some(admin) = &model.admin {
+            self.admin = Some(Admin::start(admin, running.state().clone()).await?);
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+
+    /// Ends a started balancer at once, with all its connections.
+    pub fn stop(&mut self) {
+        self.running = None;
+        self.admin = None;
+    }
+
+    /// What is running, once it is started.
+    pub fn state(&self) -> Option<&Arc<State>> {
+        self.running.as_ref().map(Running::state)
+    }
+
+    /// The addresses that it listens on, with their real ports, in the configured order; empty until it is started.
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        let listeners = self.state().map_or(&[][..], |state| state.listeners());
+        listeners.iter().map(|listener| listener.address.clone()).collect()
+    }
+
+    /// The admin address, with its real port, once it is started.
+    pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+}
