@@ -66,6 +66,11 @@ impl Plan {
         if problems.is_empty() { Ok(filters) } else { Err(ConfigError::new(problems)) }
     }
 
+    /// What is wrong with the files that the configuration names: what `check` needs besides the filters.
+    pub fn files(model: &Model) -> Vec<PlanError> {
+        model.upstreams.iter().filter_map(|upstream| authorities(upstream).err()).collect()
+    }
+
     /// Makes a plan: filters, names resolved, certificates read.
     ///
     /// # Errors
@@ -95,14 +100,7 @@ impl Plan {
 }
 
 async fn plan_upstream(upstream: &evenkeel_config::Upstream, workers: usize) -> Result<Upstream, PlanError> {
-    let authorities = match &upstream.tls.ca {
-        Some(path) => Some(read_authorities(path).map_err(|reason| PlanError::Authorities {
-            upstream: upstream.name.clone(),
-            path: path.display().to_string(),
-            reason,
-        })?),
-        None => None,
-    };
+    let authorities = authorities(upstream)?;
     let mut all = Vec::with_capacity(upstream.backends.len());
     for backend in &upstream.backends {
         let address = resolve(&backend.url.host).await.map_err(|source| PlanError::Resolve {
@@ -126,6 +124,17 @@ async fn plan_upstream(upstream: &evenkeel_config::Upstream, workers: usize) -> 
         pool_idle_timeout: upstream.pool.idle_timeout,
         all,
     })
+}
+
+/// Whom an upstream trusts, when it is not the system's authorities.
+fn authorities(upstream: &evenkeel_config::Upstream) -> Result<Option<Arc<[Vec<u8>]>>, PlanError> {
+    let Some(path) = &upstream.tls.ca else { return Ok(None) };
+    let explain = |reason| PlanError::Authorities {
+        upstream: upstream.name.clone(),
+        path: path.display().to_string(),
+        reason,
+    };
+    read_authorities(path).map(Some).map_err(explain)
 }
 
 fn members(upstream: &evenkeel_config::Upstream, all: &[Arc<Endpoint>]) -> Members {

@@ -153,6 +153,10 @@ impl Drop for Running {
             worker.stop();
         }
         self.workers.clear();
+        if let Some(log) = &self.log {
+            // Somebody who looks at the state may still hold it.
+            log.close();
+        }
         for path in &self.sockets {
             let _ = std::fs::remove_file(path);
         }

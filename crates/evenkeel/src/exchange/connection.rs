@@ -149,9 +149,12 @@ impl Connection {
         self.epoch + Duration::from_millis(at.min(30 * 24 * 3600 * 1000))
     }
 
-    /// Enters a phase.
+    /// Enters a phase. The first head's time runs from the accept, so that silence before it is not for free.
     pub fn enter(&self, phase: Phase) {
-        self.timings.phase.store(phase as u8, Relaxed);
+        let before = self.timings.phase.swap(phase as u8, Relaxed);
+        if phase == Phase::Head && before == Phase::Fresh as u8 {
+            return;
+        }
         self.timings.since.store(self.now(), Relaxed);
     }
 

@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 
 use super::fields::{self, Entry, Field};
 
-/// The access log. Dropping it writes what is left and ends its thread.
+/// The access log. Closing or dropping it writes what is left and ends its thread.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
     line: Line,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The form of a record.
@@ -106,7 +106,7 @@ impl AccessLog {
             })
             .map_err(AccessLogError::Thread)?;
         let _ = shared.writer.set(writer.thread().clone());
-        Ok(Self { shared, line: Line::new(format), writer: Some(writer) })
+        Ok(Self { shared, line: Line::new(format), writer: Mutex::new(Some(writer)) })
     }
 
     /// Writes a record, or drops and counts it when the writer is a mebibyte behind.
@@ -130,6 +130,15 @@ impl AccessLog {
         self.shared.wake();
     }
 
+    /// Writes what is left and ends the log's thread. Records that come later are lost.
+    pub fn close(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(writer) = self.writer.lock().take() {
+            writer.thread().unpark();
+            let _ = writer.join();
+        }
+    }
+
     /// How many records were dropped.
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
@@ -138,11 +147,7 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.take() {
-            writer.thread().unpark();
-            let _ = writer.join();
-        }
+        self.close();
     }
 }
 
