@@ -142,7 +142,7 @@ impl Running {
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
             let open: u64 = self.state.listeners.iter().map(|listener| listener.metrics.open()).sum();
-            log::warn!("{open} connections were cut after {patience:?}");
+            log::warn!("cut after {patience:?}: {open} open connections");
         }
     }
 }

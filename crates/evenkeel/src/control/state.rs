@@ -72,6 +72,7 @@ impl State {
             json!({
                 "address": &*listener.name,
                 "connections_open": listener.metrics.open(),
+                "connections_open_by_worker": listener.metrics.open_by_worker().collect::<Vec<_>>(),
                 "connections_accepted": listener.metrics.accepted_total(),
             })
         });

@@ -23,18 +23,31 @@ pub fn client_address(table: &Table, peer: Option<IpAddr>, head: &dyn RequestHea
         return ClientAddress { ip: peer, peer_trusted: false };
     }
     let mut walk = Walk::new(table, peer);
-    let (name, parse): (_, fn(&str) -> Option<IpAddr>) = match head.header("x-forwarded-for") {
-        Some(_) => ("x-forwarded-for", hop_address),
-        None => ("forwarded", forwarded_for),
+    let (name, syntax) = match head.header("x-forwarded-for") {
+        Some(_) => ("x-forwarded-for", Syntax { cut: |line| cut_last(line, ',', false), parse: hop_address }),
+        None => ("forwarded", Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for }),
     };
     let mut lines: Vec<String> = Vec::new();
     head.each(name, &mut |value| lines.push(String::from_utf8_lossy(value).into_owned()));
-    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        if !walk.step(parse(hop.trim())) {
-            break;
+    for line in lines.iter().rev() {
+        let mut rest = Some(line.as_str());
+        while let Some(text) = rest {
+            let (before, hop) = (syntax.cut)(text);
+            if !walk.step((syntax.parse)(hop.trim())) {
+                return ClientAddress { ip: walk.client, peer_trusted: true };
+            }
+            rest = before;
         }
     }
     ClientAddress { ip: walk.client, peer_trusted: true }
+}
+
+/// How a field lists hops.
+struct Syntax {
+    /// What stands before the last hop, if anything does, and that hop.
+    cut: fn(&str) -> (Option<&str>, &str),
+    /// A hop's address.
+    parse: fn(&str) -> Option<IpAddr>,
 }
 
 /// From the peer leftwards, as long as each hop is trusted.
@@ -70,16 +83,42 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 
 /// The `for` of one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let value = element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
-    })?;
-    hop_address(value.trim_matches('"'))
+    let mut rest = Some(element);
+    while let Some(text) = rest {
+        let (before, pair) = cut_last(text, ';', true);
+        if let Some((name, value)) = pair.split_once('=')
+            && name.trim().eq_ignore_ascii_case("for")
+        {
+            return hop_address(value.trim().trim_matches('"'));
+        }
+        rest = before;
+    }
+    None
+}
+
+/// What stands before the last `separator`, if there is one, and what stands behind it. With `quotes`, a separator within a
+/// quoted string is none.
+///
+/// Read from the right: what is there was written by the nearest proxy, and a quote that a client left open further left
+/// changes nothing about it.
+fn cut_last(text: &str, separator: char, quotes: bool) -> (Option<&str>, &str) {
+    let mut quoted = false;
+    for (at, c) in text.char_indices().rev() {
+        let before = text.get(..at).unwrap_or_default();
+        if quotes && c == '"' {
+            // Within quotes, a backslash takes a quote's meaning away, and so does another one with the backslash's.
+            let backslashes = before.bytes().rev().take_while(|&byte| byte == b'\\').count();
+            quoted ^= backslashes % 2 == 0;
+        } else if c == separator && !quoted {
+            return (Some(before), text.get(at + 1..).unwrap_or_default());
+        }
+    }
+    (None, text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{forwarded_for, hop_address};
+    use super::{cut_last, forwarded_for, hop_address};
 
     #[test]
     fn hops_are_read_as_proxies_write_them() {
@@ -105,5 +144,25 @@ mod tests {
         assert_eq!(forwarded_for("for=192.0.2.60"), Some("192.0.2.60".parse().unwrap()));
         assert_eq!(forwarded_for("for=unknown"), None);
         assert_eq!(forwarded_for("proto=http"), None);
+        assert_eq!(
+            forwarded_for("host=\"a;for=192.0.2.1\";for=192.0.2.60"),
+            Some("192.0.2.60".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_is_quoted_separates_nothing() {
+        for (text, last) in [
+            ("a,b", "b"),
+            ("a,\"b,c\"", "\"b,c\""),
+            (r#"a,"b\",c""#, r#""b\",c""#),
+            (r#"a,"b\\",c"#, "c"),
+            // Left open by a client, before a proxy added its own.
+            ("\"open,b", "b"),
+            ("\"open,\"b,c\"", "\"b,c\""),
+        ] {
+            assert_eq!(cut_last(text, ',', true).1, last, "{text}");
+        }
+        assert_eq!(cut_last("\"a,b\"", ',', false).1, "b\"");
     }
 }

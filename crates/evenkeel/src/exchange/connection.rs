@@ -35,6 +35,7 @@ pub struct Connection {
     timings: Timings,
     limits: Limits,
     epoch: Instant,
+    clock: AtomicU64,
 }
 
 /// What is being waited for, and since when. Milliseconds since the connection began; zero is never.
@@ -130,6 +131,7 @@ impl Connection {
             timings: Timings::default(),
             limits: Limits::new(limits),
             epoch: Instant::now(),
+            clock: AtomicU64::new(1),
         }
     }
 
@@ -138,9 +140,15 @@ impl Connection {
         &self.timings
     }
 
-    /// Milliseconds since the connection began, at least one.
+    /// Reads the clock, for all that happens until the next tick. One task serves a connection, and ticks each time it
+    /// wakes: what it then does takes no time that matters to a timeout.
+    pub fn tick(&self) {
+        self.clock.store(millis(self.epoch.elapsed()).max(1), Relaxed);
+    }
+
+    /// Milliseconds since the connection began, at least one, as of the last tick.
     pub fn now(&self) -> u64 {
-        millis(self.epoch.elapsed()).max(1)
+        self.clock.load(Relaxed)
     }
 
     /// The moment that [`Connection::now`] calls `at`.
@@ -304,9 +312,8 @@ impl Connection {
     pub fn sent(&self) {
         let now = self.now();
         self.timings.client_moved.store(now, Relaxed);
-        if self.timings.blocked.load(Relaxed) > 0 {
-            self.timings.blocked.store(now, Relaxed);
-        }
+        // Whatever still waits is written next; if that blocks again, its time begins anew.
+        self.timings.blocked.store(0, Relaxed);
     }
 
     /// The client takes no more bytes for now.
@@ -314,11 +321,6 @@ impl Connection {
         if self.timings.blocked.load(Relaxed) == 0 {
             self.timings.blocked.store(self.now(), Relaxed);
         }
-    }
-
-    /// Nothing waits for the client any more.
-    pub fn unblocked(&self) {
-        self.timings.blocked.store(0, Relaxed);
     }
 
     /// A backend is being connected to.

@@ -6,8 +6,10 @@
 mod attempts;
 mod client;
 mod connection;
+mod entry;
 mod forwarding;
 mod record;
+mod redirect;
 mod request;
 mod table;
 

@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use evenkeel_core::backend::Outcome;
 use evenkeel_core::route::RequestParts;
-use http::{HeaderValue, header};
+use http::header;
 
 use super::attempts::{Attempt, Attempts, Failure};
 use super::client::client_address;
 use super::connection::{Connection, Expired};
 use super::forwarding::{self, Hop};
 use super::record::{Ending, Record, Text};
+use super::redirect;
 use super::table::{Rule, RuleAction, Table, Upstream};
 use crate::filter::Waited;
 use crate::filter::{
     Answer, AnswerFormat, Edits, Refusal, Request, RequestHead, Response, ResponseHead, Verdict,
 };
-use crate::observe::{AccessLog, Entry, Field, Metrics, RouteMetrics, Value};
+use crate::observe::{AccessLog, Metrics, RouteMetrics};
 
 /// What every request of one worker shares.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ pub struct HeadFacts {
     pub claims: bool,
     /// Largest body that the listener allows.
     pub max_body: Option<u64>,
+    /// Whether the answer has no body, for the request is a HEAD.
+    pub head_only: bool,
+    /// Whether the client asks that the connection end with this request, or does not know better.
+    pub last: bool,
     /// When the request's first byte came.
     pub started: Option<Instant>,
 }
@@ -74,12 +79,12 @@ pub struct Exchange {
     connection: Arc<Connection>,
     table: Arc<Table>,
     facts: HeadFacts,
-    lane: Lane,
+    pub(super) lane: Lane,
     route: Option<usize>,
-    attempts: Option<Attempts>,
+    pub(super) attempts: Option<Attempts>,
     edits: Edits,
     format: AnswerFormat,
-    record: Record,
+    pub(super) record: Record,
 }
 
 // === impl Exchange ===
@@ -122,6 +127,7 @@ impl Exchange {
             exchange.record.text = Some(Box::new(Text::without_head()));
         }
         let answer = exchange.refusal_answer(refusal);
+        exchange.count_sent(answer.body.len() as u64);
         (exchange, answer)
     }
 
@@ -178,7 +184,7 @@ impl Exchange {
                 }
             }
             RuleAction::Redirect(redirect) => {
-                let answer = redirect_answer(redirect, head, self.connection.tls);
+                let answer = redirect::answer(redirect, head, self.connection.tls);
                 return Decision::Answer(self.answered(answer));
             }
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
@@ -194,6 +200,8 @@ impl Exchange {
     /// The refusal to give to [`Exchange::refusal_answer`].
     pub fn next_attempt(&mut self) -> Result<Attempt, Refusal> {
         self.connection.connecting();
+        // What an earlier attempt was sent is sent again.
+        self.record.received = 0;
         if self.connection.time_left().is_some_and(|left| left.is_zero()) {
             return Err(Refusal::Timeout);
         }
@@ -234,7 +242,9 @@ impl Exchange {
     /// before it goes to the client.
     pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Edits {
         let status = head.status();
+        let edits = self.response_edits(head);
         if status >= 200 || upgraded {
+            // Only now: a filter that panics leaves the client without this answer.
             self.record.status = status;
             self.connection.head_received(upgraded);
             if let Some(current) = self.attempts.as_ref().and_then(|attempts| attempts.current.as_ref()) {
@@ -243,14 +253,23 @@ impl Exchange {
                 current.endpoint.metrics.answered(self.environment.worker, status, waited);
             }
         }
-        self.response_edits(head)
+        edits
     }
 
-    /// The exchange is over, as the transport sees it: with these many bytes of body in and out, and an answer that is
-    /// whole or was broken off by the backend or the client.
-    pub fn on_end(&mut self, received: u64, sent: u64, ending: Ending) {
-        self.record.received = received;
-        self.record.sent = sent;
+    /// So many more bytes of the request's body have come. Gives how many there were in all.
+    pub fn count_received(&mut self, bytes: u64) -> u64 {
+        self.record.received += bytes;
+        self.record.received
+    }
+
+    /// So many more bytes of the answer's body go to the client.
+    pub fn count_sent(&mut self, bytes: u64) {
+        self.record.sent += bytes;
+    }
+
+    /// The exchange is over, as the transport sees it: with an answer that is whole or was broken off by the backend or
+    /// the client.
+    pub fn on_end(&mut self, ending: Ending) {
         if let Some(attempts) = &mut self.attempts {
             attempts.end(match ending {
                 Ending::Ok => Outcome::Answered,
@@ -326,11 +345,11 @@ impl Exchange {
         edits
     }
 
-    fn rule(&self) -> Option<&Rule> {
+    pub(super) fn rule(&self) -> Option<&Rule> {
         self.route.and_then(|index| self.table.rules.get(index))
     }
 
-    fn last_backend(&self) -> Option<&str> {
+    pub(super) fn last_backend(&self) -> Option<&str> {
         Some(self.attempts.as_ref()?.last.as_ref()?.backend.name())
     }
 
@@ -349,6 +368,7 @@ impl Exchange {
                     self.record.ending = Some(Ending::Refused(refusal.end()));
                 } else {
                     let answer = self.refusal_answer(&refusal);
+                    self.count_sent(answer.body.len() as u64);
                     self.connection.leave(answer);
                 }
                 self.blame(expired);
@@ -365,9 +385,6 @@ impl Exchange {
             _ => {
                 self.record.ending.get_or_insert(Ending::ClientLeft);
             }
-        }
-        if self.record.status == 0 {
-            self.record.status = if std::thread::panicking() { 500 } else { 499 };
         }
     }
 
@@ -388,6 +405,9 @@ impl Drop for Exchange {
         if self.record.ending.is_none() || self.connection.expired().is_some() {
             self.settle();
         }
+        if self.record.status == 0 {
+            self.record.status = if std::thread::panicking() { 500 } else { 499 };
+        }
         let metrics: &RouteMetrics = match self.route.and_then(|index| self.table.rules.get(index)) {
             Some(rule) => &rule.metrics,
             None => &self.environment.metrics.unrouted,
@@ -397,47 +417,6 @@ impl Drop for Exchange {
         metrics.record(self.environment.worker, record.status, record.started.elapsed(), bytes);
         if let Some(log) = &self.environment.log {
             log.record(self.environment.worker, self);
-        }
-    }
-}
-
-impl Entry for Exchange {
-    fn field(&self, field: Field) -> Value<'_> {
-        let (record, text) = (&self.record, self.record.text.as_deref());
-        fn part(part: Option<&str>) -> Value<'_> {
-            part.filter(|part| !part.is_empty()).map_or(Value::Absent, Value::Text)
-        }
-        match field {
-            Field::Time => text.map_or(Value::Absent, |text| Value::Moment(text.time)),
-            Field::RequestId => record.request_id.as_deref().map_or(Value::Absent, Value::Text),
-            Field::Client => record.client.map_or(Value::Absent, Value::Address),
-            Field::Status => Value::Number(record.status.into()),
-            Field::Route => self.rule().map_or(Value::Absent, |rule| Value::Text(&rule.name)),
-            Field::Upstream => self.upstream().map_or(Value::Absent, |upstream| Value::Text(&upstream.name)),
-            Field::Attempts => match &self.attempts {
-                Some(attempts) => Value::Number(attempts.count as u64),
-                None => Value::Absent,
-            },
-            Field::Backend => self.last_backend().map_or(Value::Absent, Value::Text),
-            Field::Duration => Value::Span(record.started.elapsed()),
-            Field::FirstByte => record.first_byte.map_or(Value::Absent, Value::Span),
-            Field::Received => Value::Number(record.received),
-            Field::Sent => Value::Number(record.sent),
-            Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
-            Field::Lane => match self.lane {
-                Lane::Pingora => Value::Text("pingora"),
-                Lane::None => Value::Absent,
-            },
-            Field::Method => part(text.map(Text::method)),
-            Field::Host => part(text.map(Text::host)),
-            Field::Target => part(text.map(Text::target)),
-            Field::UserAgent => part(text.map(Text::user_agent)),
-            Field::Referer => part(text.map(Text::referer)),
-            Field::Protocol => match text {
-                Some(text) if text.is_http_10 => Value::Text("HTTP/1.0"),
-                Some(text) if !text.method().is_empty() => Value::Text("HTTP/1.1"),
-                _ => Value::Absent,
-            },
         }
     }
 }
@@ -464,31 +443,4 @@ fn find<'t>(table: &'t Table, head: &dyn RequestHead) -> Option<(usize, &'t Rule
     }
     let index = table.routes.find(&Parts(head))?;
     table.rules.get(index).map(|rule| (index, rule))
-}
-
-fn redirect_answer(redirect: &evenkeel_config::Redirect, head: &dyn RequestHead, tls: bool) -> Answer {
-    use evenkeel_config::Part;
-    let mut location = String::new();
-    for part in redirect.to.parts() {
-        match part {
-            Part::Text(text) => location.push_str(text),
-            Part::Name(name) => match &**name {
-                "scheme" => location.push_str(if tls { "https" } else { "http" }),
-                "host" => location.push_str(head.authority()),
-                "path" => location.push_str(head.path()),
-                "query" => {
-                    if let Some(query) = head.query() {
-                        location.push('?');
-                        location.push_str(query);
-                    }
-                }
-                _ => {}
-            },
-        }
-    }
-    let answer = Answer::new(redirect.status);
-    match HeaderValue::from_str(&location) {
-        Ok(location) => answer.header(header::LOCATION, location),
-        Err(_) => Refusal::BadRequest("the request cannot be redirected").answer(AnswerFormat::Text),
-    }
 }

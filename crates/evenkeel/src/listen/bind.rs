@@ -61,12 +61,15 @@ pub fn bind(address: &ListenAddress, workers: usize) -> Result<Bound, BindError>
 
 fn bind_tcp(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
     let explain = |error| explain(address.to_string(), error);
-    // Without SO_REUSEPORT first: with it, a second balancer would take half of the first one's connections in silence.
-    let probe = tcp_socket(address, false).map_err(explain)?;
-    let address = probe.local_addr().map_err(explain)?.as_socket().unwrap_or(address);
-    drop(probe);
-    let sockets = (0..workers.max(1)).map(|_| {
-        let socket = tcp_socket(address, true)?;
+    if address.port() != 0 {
+        // Without SO_REUSEPORT first: with it, a second balancer would take half of the first one's connections in silence.
+        drop(tcp_socket(address, false).map_err(explain)?);
+    }
+    let first = tcp_socket(address, true).map_err(explain)?;
+    let address = first.local_addr().map_err(explain)?.as_socket().unwrap_or(address);
+    let others = (1..workers).map(|_| tcp_socket(address, true));
+    let sockets = std::iter::once(Ok(first)).chain(others).map(|socket| {
+        let socket = socket?;
         socket.listen(BACKLOG)?;
         Ok(socket)
     });

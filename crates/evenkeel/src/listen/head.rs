@@ -48,11 +48,14 @@ pub fn check_head(bytes: &[u8], searched: &mut usize, max_fields: usize) -> Resu
     for field in request.headers.iter() {
         framing.field(field)?;
     }
-    framing.finish(is_http_10, request.path.unwrap_or_default())?;
+    let is_connect = request.method == Some("CONNECT");
+    framing.finish(is_http_10, is_connect, request.path.unwrap_or_default())?;
     let facts = HeadFacts {
         content_length: framing.content_length,
         chunked: framing.chunked,
         claims: framing.claims,
+        head_only: request.method == Some("HEAD"),
+        last: is_http_10 || framing.close,
         ..HeadFacts::default()
     };
     Ok(Some(Head { length, facts }))
@@ -101,6 +104,7 @@ struct Framing<'a> {
     chunked: bool,
     host: Option<&'a [u8]>,
     claims: bool,
+    close: bool,
 }
 
 impl<'a> Framing<'a> {
@@ -111,6 +115,7 @@ impl<'a> Framing<'a> {
             4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(field.value).is_some() => {
                 return Err(Refusal::BadRequest("there is more than one Host"));
             }
+            10 if name.eq_ignore_ascii_case(b"connection") => self.close |= says_close(field.value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length =
                     decimal(field.value).ok_or(Refusal::BadRequest("Content-Length is malformed"))?;
@@ -133,7 +138,7 @@ impl<'a> Framing<'a> {
         Ok(())
     }
 
-    fn finish(&self, is_http_10: bool, target: &str) -> Result<(), HeadError> {
+    fn finish(&self, is_http_10: bool, is_connect: bool, target: &str) -> Result<(), HeadError> {
         if self.chunked && self.content_length.is_some() {
             return Err(Refusal::BadRequest("there are both Content-Length and Transfer-Encoding"));
         }
@@ -151,17 +156,18 @@ impl<'a> Framing<'a> {
         if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Refusal::BadRequest("the request target is malformed"));
         }
-        check_target(target, host)
+        if is_connect { Ok(()) } else { check_target(target, host) }
     }
 }
 
-/// The target is a path, `*`, an absolute URL that names the same host as `Host` (RFC 9112, 3.2.2), or, for CONNECT, an
-/// authority.
+/// The target is a path, `*`, or an absolute URL that names the same host as `Host` (RFC 9112, 3.2.2).
 fn check_target(target: &str, host: &[u8]) -> Result<(), HeadError> {
     if target.starts_with('/') || target == "*" {
         return Ok(());
     }
-    let Some((scheme, rest)) = target.split_once("://") else { return Ok(()) };
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return Err(Refusal::BadRequest("the request target is neither a path nor a URL"));
+    };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(Refusal::BadRequest("the request target has an unknown scheme"));
     }
@@ -170,6 +176,10 @@ fn check_target(target: &str, host: &[u8]) -> Result<(), HeadError> {
         return Err(Refusal::BadRequest("the request target and Host name different hosts"));
     }
     Ok(())
+}
+
+fn says_close(connection: &[u8]) -> bool {
+    connection.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// Digits only: no sign, no space, no list, and not more than fits.
@@ -229,6 +239,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
             ("GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n", 400),

@@ -3,6 +3,7 @@
 //! This room never knows what is configured beyond its own limits, nor who asks it to stop.
 
 mod bind;
+mod buffer;
 mod clients;
 mod conn;
 mod head;

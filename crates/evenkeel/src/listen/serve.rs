@@ -1,7 +1,7 @@
 //! One connection, from its accept to its end: heads in, requests to the data path, refusals out.
 
 use std::fmt::Write as _;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,8 +75,8 @@ impl Serving<'_> {
         let (link, connection) = (&*self.link, &self.link.connection);
         if link.pending_input() == 0 {
             connection.enter(phase);
-            let readable = std::future::poll_fn(|cx| link.poll_readable(cx));
-            if !matches!(self.watch.guard(link, readable).await, Ok(Ok(()))) {
+            let first_bytes = std::future::poll_fn(|cx| link.poll_read_ahead(cx));
+            if !matches!(self.watch.guard(link, first_bytes).await, Ok(Ok(Read::Some))) {
                 return Ok(None);
             }
         }
@@ -131,7 +131,11 @@ impl Serving<'_> {
         }
         match outcome {
             Err(_) => match connection.take_farewell() {
-                Some(answer) => self.say(&answer),
+                Some(answer) => {
+                    // Where the whole request was taken, the next one can follow.
+                    let last = head.facts.last || link.granted() > 0 || connection.is_draining();
+                    self.say(&answer, head.facts.head_only, last)
+                }
                 None => Then::Close,
             },
             Ok(_) if connection.is_upgraded() || connection.is_draining() => self.close(),
@@ -154,7 +158,7 @@ impl Serving<'_> {
     fn refuse_head(&mut self, refusal: &Refusal) -> Then {
         let environment = self.service.environment.clone();
         let (exchange, answer) = Exchange::refuse_head(environment, self.link.connection.clone(), refusal);
-        let then = self.say(&answer);
+        let then = self.say(&answer, false, true);
         drop(exchange);
         then
     }
@@ -166,16 +170,18 @@ impl Serving<'_> {
         }
     }
 
-    /// Writes an answer without a data path. It is the connection's last.
-    fn say(&mut self, answer: &Answer) -> Then {
-        let (mut head, body) = (head_of(answer), &answer.body);
-        head.push_str("\r\n");
+    /// Writes an answer without a data path: only its head for a HEAD request, and perhaps as the connection's last.
+    fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
+        let mut head = head_of(answer);
+        head.push_str(if last { "connection: close\r\n\r\n" } else { "\r\n" });
+        let body = if head_only { &[][..] } else { &answer.body };
         self.link.connection.set_begun();
-        let parts = [IoSlice::new(head.as_bytes()), IoSlice::new(body)];
         // An answer of ours is short: it is gathered, and sent by the flush that follows.
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let _ = self.link.poll_write(&mut cx, &parts);
-        Then::Linger
+        for part in [head.as_bytes(), body] {
+            let _ = self.link.poll_write(&mut cx, part);
+        }
+        if last { Then::Linger } else { Then::Next }
     }
 
     /// Sends what is left. False when the connection is of no more use.
@@ -223,7 +229,7 @@ fn head_of(answer: &Answer) -> String {
     for (name, value) in &answer.headers {
         let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
     }
-    let _ = write!(head, "content-length: {}\r\ndate: {date}\r\nconnection: close\r\n", answer.body.len());
+    let _ = write!(head, "content-length: {}\r\ndate: {date}\r\n", answer.body.len());
     head
 }
 

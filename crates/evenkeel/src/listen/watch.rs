@@ -30,6 +30,7 @@ impl Watch {
         mut future: impl Future<Output = T> + Unpin,
     ) -> Result<T, Expired> {
         std::future::poll_fn(|cx| {
+            link.connection.tick();
             if let Poll::Ready(value) = Pin::new(&mut future).poll(cx) {
                 return Poll::Ready(Ok(value));
             }

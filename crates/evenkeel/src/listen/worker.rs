@@ -212,6 +212,8 @@ impl Local {
             }
             tokio::select! {
                 changed = stages.changed() => if changed.is_err() { return },
+                // Before its time: a worker that accepts no more must not go on as if it did.
+                Some(_) = acceptors.join_next(), if stage < Stage::Draining => return,
                 Some(accepted) = inbox.recv() => self.clone().take(accepted),
                 () = self.empty.notified() => {}
             }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::fields::{self, Entry, Field};
 pub struct AccessLog {
     shared: Arc<Shared>,
     line: Line,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Writer>>,
 }
 
 /// The form of a record.
@@ -58,6 +59,14 @@ pub enum AccessLogError {
     Thread(io::Error),
 }
 
+/// The thread that writes.
+#[derive(Debug)]
+struct Writer {
+    thread: JoinHandle<()>,
+    /// Disconnected once the thread has nothing more to do.
+    ended: Receiver<()>,
+}
+
 #[derive(Debug)]
 struct Shared {
     /// One for each worker. The lock is held for one record, or for a swap by the writer: a worker never waits for I/O.
@@ -80,6 +89,8 @@ enum Sink {
 const BUFFER_LIMIT: usize = 1 << 20;
 /// How long records are gathered before they are written: one system call for many.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long the end waits for the last records to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 // === impl AccessLog ===
 
@@ -98,15 +109,19 @@ impl AccessLog {
             stop: AtomicBool::new(false),
             writer: std::sync::OnceLock::new(),
         });
-        let writer = thread::Builder::new()
+        let (running, ended) = sync_channel(0);
+        let thread = thread::Builder::new()
             .name("access-log".to_owned())
             .spawn({
                 let shared = shared.clone();
-                move || shared.write_until_stopped(sink)
+                move || {
+                    shared.write_until_stopped(sink);
+                    drop(running);
+                }
             })
             .map_err(AccessLogError::Thread)?;
-        let _ = shared.writer.set(writer.thread().clone());
-        Ok(Self { shared, line: Line::new(format), writer: Mutex::new(Some(writer)) })
+        let _ = shared.writer.set(thread.thread().clone());
+        Ok(Self { shared, line: Line::new(format), writer: Mutex::new(Some(Writer { thread, ended })) })
     }
 
     /// Writes a record, or drops and counts it when the writer is a mebibyte behind.
@@ -130,12 +145,17 @@ impl AccessLog {
         self.shared.wake();
     }
 
-    /// Writes what is left and ends the log's thread. Records that come later are lost.
+    /// Writes what is left and ends the log's thread. Records that come later are lost. A reader that takes nothing for a
+    /// second is not waited for any longer.
     pub fn close(&self) {
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.lock().take() {
-            writer.thread().unpark();
-            let _ = writer.join();
+        let Some(Writer { thread, ended }) = self.writer.lock().take() else { return };
+        thread.thread().unpark();
+        // A pipe that nobody drains must not keep the process from its end.
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            log::warn!("access log: the last records were lost: nobody reads them");
+        } else {
+            let _ = thread.join();
         }
     }
 

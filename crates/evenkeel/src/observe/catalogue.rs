@@ -220,6 +220,11 @@ impl ListenerMetrics {
     pub fn open(&self) -> u64 {
         self.accepted_total().saturating_sub(self.shards.sum(|shard| &shard.closed))
     }
+
+    /// Connections open now, by the worker that serves them.
+    pub fn open_by_worker(&self) -> impl Iterator<Item = u64> {
+        self.shards.iter().map(|shard| shard.accepted.get().saturating_sub(shard.closed.get()))
+    }
 }
 
 // === impl Metrics ===

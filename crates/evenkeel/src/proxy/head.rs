@@ -136,6 +136,26 @@ pub(super) fn edit_response(response: &mut ResponseHeader, edits: Edits) -> Resu
     Ok(())
 }
 
+/// Takes out the fields that are for one hop only: those that `Connection` names, and those that always are (RFC 9110,
+/// 7.6.1). Pingora does that for requests, and writes a `Connection` of its own.
+pub(super) fn remove_hop_fields(response: &mut ResponseHeader) {
+    let named: Vec<http::HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| http::HeaderName::from_bytes(name.trim_ascii()).ok())
+        // The framing is not a backend's to hide.
+        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
+        .collect();
+    for name in named {
+        response.remove_header(&name);
+    }
+    for name in ["connection", "keep-alive", "proxy-connection"] {
+        response.remove_header(name);
+    }
+}
+
 /// An empty head of an answer with this status.
 pub(super) fn response(status: u16, fields: usize) -> Result<ResponseHeader> {
     let header = ResponseHeader::build_no_case(status, Some(fields));

@@ -13,6 +13,10 @@ use pingora_core::{Error, ErrorType, Result};
 
 use crate::exchange::{Attempt, Endpoint, Upstream};
 
+/// How much later the limit over TCP and TLS is than that over TCP alone, so that it tells which was slow: two ticks of
+/// Pingora's clock.
+const GRACE: Duration = Duration::from_millis(20);
+
 /// How to connect for this attempt.
 ///
 /// Pingora leaves every timeout open unless told otherwise. Only the time to connect is limited here, since its end may be
@@ -28,7 +32,7 @@ pub(super) fn peer(
     peer.group_key = if attempt.reuse { attempt.endpoint.group } else { u64::MAX };
     let options = &mut peer.options;
     options.connection_timeout = Some(connect);
-    options.total_connection_timeout = Some(connect);
+    options.total_connection_timeout = Some(connect + GRACE);
     options.idle_timeout = Some(upstream.pool_idle_timeout);
     if let Some(tls) = &attempt.endpoint.tls {
         options.verify_cert = tls.verify;

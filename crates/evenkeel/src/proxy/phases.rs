@@ -13,7 +13,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use super::head::{PingoraRequest, PingoraResponse, edit_request, edit_response};
+use super::head::{PingoraRequest, PingoraResponse, edit_request, edit_response, remove_hop_fields};
 use super::peer::{Authorities, peer};
 use super::respond;
 use crate::exchange::{Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane};
@@ -41,8 +41,6 @@ pub struct Context {
     exchange: Option<Exchange>,
     /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
     upgrade: Option<http::HeaderValue>,
-    received: u64,
-    sent: u64,
     refusal: Option<Refusal>,
 }
 
@@ -79,6 +77,9 @@ impl Context {
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 Some(Refusal::BadRequest("the request's head is malformed"))
             }
+            (ErrorSource::Downstream, ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd")) => {
+                Some(Refusal::BadRequest("the request's body is malformed"))
+            }
             (ErrorSource::Downstream, _) => None,
             (ErrorSource::Upstream, _) => Some(Refusal::BadAnswer),
             _ => Some(Refusal::Internal),
@@ -95,7 +96,7 @@ impl Proxy {
         let exchange = context.exchange()?;
         respond::write(session, exchange, answer).await?;
         if status != 204 && status != 304 && session.req_header().method != http::Method::HEAD {
-            context.sent = body;
+            context.exchange()?.count_sent(body);
         }
         Ok(())
     }
@@ -192,9 +193,8 @@ impl ProxyHttp for Proxy {
         end: bool,
         context: &mut Context,
     ) -> Result<()> {
-        context.received += body.as_ref().map_or(0, |body| body.len() as u64);
-        let received = context.received;
         let exchange = context.exchange()?;
+        let received = exchange.count_received(body.as_ref().map_or(0, |body| body.len() as u64));
         let upgraded = exchange.connection().is_upgraded();
         if !upgraded && exchange.facts().max_body.is_some_and(|max| received > max) {
             context.refusal = Some(Refusal::BodyTooLarge);
@@ -218,6 +218,17 @@ impl ProxyHttp for Proxy {
         if exchange.connection().is_draining() {
             session.set_keepalive(None);
         }
+        // Pingora means to close a connection whose body is not read when the answer begins, and takes a 100 for that.
+        session.set_close_on_response_before_downstream_finish(!response.status.is_informational());
+        if session.req_header().version == http::Version::HTTP_10
+            && response.remove_header(&header::TRANSFER_ENCODING).is_some()
+        {
+            // It knows no chunks: its body ends with the connection (RFC 9112, 6.1).
+            session.set_keepalive(None);
+        }
+        if !upgraded {
+            remove_hop_fields(response);
+        }
         edit_response(response, edits)
     }
 
@@ -228,8 +239,9 @@ impl ProxyHttp for Proxy {
         _: bool,
         context: &mut Context,
     ) -> Result<Option<std::time::Duration>> {
-        context.sent += body.as_ref().map_or(0, |body| body.len() as u64);
-        context.exchange()?.connection().backend_moved();
+        let exchange = context.exchange()?;
+        exchange.count_sent(body.as_ref().map_or(0, |body| body.len() as u64));
+        exchange.connection().backend_moved();
         Ok(None)
     }
 
@@ -241,6 +253,7 @@ impl ProxyHttp for Proxy {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let failure = match error.etype() {
+            ErrorType::ConnectTimedout if is_handshake_timeout(&error) => Failure::TlsTimeout,
             ErrorType::ConnectTimedout => Failure::ConnectTimeout,
             ErrorType::TLSHandshakeTimedout => Failure::TlsTimeout,
             _ => Failure::Connect,
@@ -299,7 +312,6 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
-        let (received, sent) = (context.received, context.sent);
         let Ok(exchange) = context.exchange() else { return };
         let complete = session.response_written().is_some();
         let ending = match error.map(Error::esource) {
@@ -307,7 +319,7 @@ impl ProxyHttp for Proxy {
             Some(ErrorSource::Upstream) => Ending::BackendLeft,
             _ => Ending::ClientLeft,
         };
-        exchange.on_end(received, sent, ending);
+        exchange.on_end(ending);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
@@ -331,6 +343,12 @@ impl Context {
             }
         }
     }
+}
+
+/// Whether TCP was connected, and the TLS handshake took too long. Pingora tells only in its texts: that for TCP begins with
+/// the word timeout, those for TLS and for both together do not (and [`peer`] sees that both together are later than TCP).
+fn is_handshake_timeout(error: &Error) -> bool {
+    error.context.as_ref().is_some_and(|context| context.as_str().starts_with("connecting to server"))
 }
 
 /// The protocol that a request wants to change to, other than a WebSocket, which Pingora passes on by itself, and HTTP/2,

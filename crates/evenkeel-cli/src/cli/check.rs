@@ -1,0 +1,48 @@
+//! `evenkeel check`: everything that can be wrong with a configuration, without opening a socket or asking for a name.
+
+use evenkeel::config::Model;
+use evenkeel::control::{Plan, PlanError};
+use evenkeel::filter::Registry;
+
+use super::failure::Failure;
+use super::file::File;
+use super::print;
+
+/// The arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: File,
+}
+
+/// Says that the file is fine, or all that is wrong with it.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let path = args.file.path()?;
+    let config = args.file.load()?;
+    let model = config.model().map_err(Clone::clone)?;
+    let problems = problems(model);
+    if !problems.is_empty() {
+        return Err(Failure::Refused(problems.join("\n")));
+    }
+    print(&format!("{}: fine: {}\n", path.display(), summary(model)))
+}
+
+/// What is wrong beyond the text: with filters, and with the files that it names.
+fn problems(model: &Model) -> Vec<String> {
+    let filters = Plan::filters(model, &Registry::builtin()).err();
+    let filters = filters.into_iter().map(|error| error.to_string());
+    let files = Plan::files(model).into_iter().map(|error: PlanError| format!("error: {error}"));
+    filters.chain(files).collect()
+}
+
+fn summary(model: &Model) -> String {
+    let backends = model.upstreams.iter().map(|upstream| upstream.backends.len()).sum();
+    let counts = [
+        (model.listeners.len(), "listener"),
+        (model.routes.len(), "route"),
+        (model.upstreams.len(), "upstream"),
+        (backends, "backend"),
+    ];
+    let counts = counts.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+    counts.join(", ")
+}

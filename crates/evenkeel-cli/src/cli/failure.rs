@@ -1,0 +1,71 @@
+//! Why a command did not do what it was asked, and the exit code that says so.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use evenkeel::ServerError;
+use evenkeel::config::ConfigError;
+use evenkeel::control::{PlanError, StartError};
+
+/// Why a command failed; `Display` is what the user reads.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The configuration is refused.
+    Refused(String),
+    /// The system did not give what a good configuration asks for.
+    Start(String),
+}
+
+impl Failure {
+    /// A refusal; `what` follows `error: `.
+    pub(super) fn refused(what: impl fmt::Display) -> Self {
+        Self::Refused(format!("error: {what}"))
+    }
+
+    /// A failure to start; `what` follows `error: `.
+    pub(super) fn start(what: impl fmt::Display) -> Self {
+        Self::Start(format!("error: {what}"))
+    }
+
+    /// The exit code. (2 is for bad usage, which the parser of the arguments tells.)
+    pub(super) fn code(&self) -> ExitCode {
+        match self {
+            Self::Refused(_) => ExitCode::from(1),
+            Self::Start(_) => ExitCode::from(3),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(text) | Self::Start(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        // Each of its diagnostics says `error: ` itself.
+        Self::Refused(error.to_string())
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Config(error) => error.into(),
+            PlanError::Authorities { .. } => Self::refused(error),
+            error => Self::start(error),
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Config(error) | ServerError::Start(StartError::Config(error)) => error.into(),
+            ServerError::Start(StartError::Plan(error)) => error.into(),
+            error => Self::start(error),
+        }
+    }
+}

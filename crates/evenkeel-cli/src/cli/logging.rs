@@ -1,0 +1,57 @@
+//! The error log: standard error, our own words, and none of Pingora's, which any scanner could fill a disk with.
+
+use std::thread;
+
+use clap::ValueEnum;
+
+use super::environment;
+
+/// How much is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub(super) enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The option that says how much is told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Logging {
+    /// How much is logged to standard error: off, error, warn, info, debug or trace; EVENKEEL_LOG takes finer
+    /// filters, like `warn,evenkeel::control=debug` [default: info, for the demo warn]
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
+    log_level: Option<Level>,
+}
+
+/// The variable that takes a filter.
+const VARIABLE: &str = "EVENKEEL_LOG";
+
+impl Logging {
+    /// Starts the error log, and has panics told there. `default` is the level when nobody asked for another.
+    pub(super) fn start(&self, default: Level) {
+        let filter = match self.log_level {
+            Some(level) => level.filter(),
+            None => environment(VARIABLE).unwrap_or_else(|| default.filter()),
+        };
+        env_logger::Builder::new().parse_filters(&filter).init();
+        std::panic::set_hook(Box::new(|panic| {
+            let message = panic.payload_as_str().unwrap_or("of an unknown kind");
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let thread = thread::current();
+            let thread = thread.name().unwrap_or("unnamed");
+            log::error!("panic in thread {thread} at {place}: {message}");
+        }));
+    }
+}
+
+impl Level {
+    /// This much of our own words, errors of others, nothing of Pingora: what it logs, clients can make it log.
+    fn filter(self) -> String {
+        let level = format!("{self:?}").to_lowercase();
+        format!("error,evenkeel={level},pingora=off")
+    }
+}

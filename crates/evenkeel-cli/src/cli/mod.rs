@@ -1,0 +1,98 @@
+//! What a user types, and what the process says and ends with; one file for each command.
+//!
+//! The only place that prints, reads the environment, or ends the process. It never knows Pingora.
+
+mod check;
+mod completions;
+mod demo;
+mod failure;
+mod file;
+mod logging;
+mod man;
+mod run;
+mod schema;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::failure::Failure;
+
+/// A load balancer for HTTP, built on Cloudflare's Pingora
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the balancer
+    Run(run::Args),
+    /// Say whether a configuration is fine, or what is wrong with it
+    Check(check::Args),
+    /// Show the whole thing alive: sample backends, a balancer, gentle traffic
+    Demo(demo::Args),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Print the manual page
+    Man,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 refused (bad configuration), 2 bad usage, 3 could not start";
+
+/// The command, from its arguments to its exit code.
+pub(crate) fn main() -> ExitCode {
+    // Ends the process with 2 on bad usage.
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man => man::run(Cli::command()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure.to_string());
+            failure.code()
+        }
+    }
+}
+
+/// Writes a result to standard output. Whoever reads it may stop reading.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::start(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line for people to standard error. When nobody hears it, nothing can be done about that.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// What the environment says of a name.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs a future to its end, on the runtime of the control side: connections have threads of their own.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::start(format!("cannot start a runtime: {error}")))?;
+    let outcome = runtime.block_on(future);
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,84 @@
+//! `evenkeel run`: the balancer, from a file or from a few options, until a signal ends it.
+
+use std::pin::pin;
+
+use evenkeel::Server;
+use evenkeel::config::{Config, ConfigBuilder, ListenAddress};
+use evenkeel::core::balance::LoadBalancingAlgorithm;
+
+use super::failure::Failure;
+use super::file::File;
+use super::logging::{Level, Logging};
+use super::{block_on, tell};
+
+/// The arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    file: File,
+    /// Listen here instead of reading a file: ip:port or unix:/path; may be repeated
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "path", requires = "to")]
+    listen: Vec<String>,
+    /// A backend, like http://127.0.0.1:8081; may be repeated
+    #[arg(long, value_name = "URL", conflicts_with = "path", requires = "listen")]
+    to: Vec<String>,
+    /// How a backend is chosen: round_robin, random, least_connections or power_of_two_choices
+    /// [default: round_robin]
+    #[arg(long, value_name = "NAME", conflicts_with = "path", requires = "listen")]
+    algorithm: Option<LoadBalancingAlgorithm>,
+    /// Show /metrics, /status, /livez and /readyz here
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "path", requires = "listen")]
+    admin: Option<String>,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+/// Runs the balancer until a signal ends it.
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    args.logging.start(Level::Info);
+    let config = args.config()?;
+    block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let mut server = Server::new(config);
+    server.start().await?;
+    let lines = announcement(&server);
+    let mut running = pin!(server.run());
+    // Its first poll catches the signals: only then may anybody learn that there is something to send one to.
+    tokio::select! {
+        biased;
+        ended = &mut running => return Ok(ended?),
+        () = async { lines.iter().for_each(|line| tell(line)) } => {}
+    }
+    Ok(running.await?)
+}
+
+/// One line for each address, with its real port. Scripts read these: their form stays.
+fn announcement(server: &Server) -> Vec<String> {
+    let listeners = server.addresses().into_iter().map(|address| match address {
+        ListenAddress::Tcp(address) => format!("listening on http://{address}"),
+        address => format!("listening on {address}"),
+    });
+    let admin = server.admin_address().map(|address| format!("admin on http://{address}"));
+    listeners.chain(admin).collect()
+}
+
+impl Args {
+    fn config(self) -> Result<Config, Failure> {
+        if self.listen.is_empty() {
+            return self.file.load();
+        }
+        let mut builder = ConfigBuilder::new().upstream_servers(self.to);
+        for address in self.listen {
+            builder = builder.listen_address(address);
+        }
+        if let Some(algorithm) = self.algorithm {
+            builder = builder.load_balancing_algorithm(algorithm);
+        }
+        if let Some(address) = self.admin {
+            builder = builder.admin(address);
+        }
+        Ok(builder.try_build()?)
+    }
+}

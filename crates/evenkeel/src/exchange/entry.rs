@@ -1,0 +1,46 @@
+//! One request, as the access log sees it.
+
+use super::record::Text;
+use super::request::{Exchange, Lane};
+use crate::observe::{Entry, Field, Value};
+
+impl Entry for Exchange {
+    fn field(&self, field: Field) -> Value<'_> {
+        let (record, text) = (&self.record, self.record.text.as_deref());
+        fn part(part: Option<&str>) -> Value<'_> {
+            part.filter(|part| !part.is_empty()).map_or(Value::Absent, Value::Text)
+        }
+        match field {
+            Field::Time => text.map_or(Value::Absent, |text| Value::Moment(text.time)),
+            Field::RequestId => record.request_id.as_deref().map_or(Value::Absent, Value::Text),
+            Field::Client => record.client.map_or(Value::Absent, Value::Address),
+            Field::Status => Value::Number(record.status.into()),
+            Field::Route => self.rule().map_or(Value::Absent, |rule| Value::Text(&rule.name)),
+            Field::Upstream => self.upstream().map_or(Value::Absent, |upstream| Value::Text(&upstream.name)),
+            Field::Attempts => match &self.attempts {
+                Some(attempts) => Value::Number(attempts.count as u64),
+                None => Value::Absent,
+            },
+            Field::Backend => self.last_backend().map_or(Value::Absent, Value::Text),
+            Field::Duration => Value::Span(record.started.elapsed()),
+            Field::FirstByte => record.first_byte.map_or(Value::Absent, Value::Span),
+            Field::Received => Value::Number(record.received),
+            Field::Sent => Value::Number(record.sent),
+            Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
+            Field::Lane => match self.lane {
+                Lane::Pingora => Value::Text("pingora"),
+                Lane::None => Value::Absent,
+            },
+            Field::Method => part(text.map(Text::method)),
+            Field::Host => part(text.map(Text::host)),
+            Field::Target => part(text.map(Text::target)),
+            Field::UserAgent => part(text.map(Text::user_agent)),
+            Field::Referer => part(text.map(Text::referer)),
+            Field::Protocol => match text {
+                Some(text) if text.is_http_10 => Value::Text("HTTP/1.0"),
+                Some(text) if !text.method().is_empty() => Value::Text("HTTP/1.1"),
+                _ => Value::Absent,
+            },
+        }
+    }
+}
