@@ -5,6 +5,7 @@ use std::pin::pin;
 use evenkeel::Server;
 use evenkeel::config::{Config, ConfigBuilder, ListenAddress};
 use evenkeel::core::balance::LoadBalancingAlgorithm;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::failure::Failure;
 use super::file::File;
@@ -37,7 +38,18 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     args.logging.start(Level::Info);
     let config = args.config()?;
+    raise_file_limit();
     block_on(serve(config))
+}
+
+/// Takes as many file descriptors as the system grants: the usual soft limit of 1,024, kept low for the sake of `select`,
+/// is 512 requests at a time.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {

@@ -355,8 +355,8 @@ impl Exchange {
 
     /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.
     fn settle(&mut self) {
+        // A head that was too slow was refused before there was a data path, and noted then.
         let refusal = match self.connection.expired() {
-            Some(Expired::Header) => Some(Refusal::HeaderTimeout),
             Some(Expired::Body) => Some(Refusal::BodyTimeout),
             Some(Expired::FirstByte) => Some(Refusal::BackendTimeout(Waited::FirstByte)),
             Some(Expired::Total) => Some(Refusal::Timeout),
