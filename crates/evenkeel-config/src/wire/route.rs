@@ -48,7 +48,8 @@ pub(crate) struct Match {
     pub(crate) path: Option<String>,
     /// What the path begins with, by whole segments: `/v1` takes `/v1` and `/v1/users`, but not `/v10`.
     pub(crate) path_prefix: Option<String>,
-    /// A regular expression that the whole path must match. It costs more than the others: prefer them.
+    /// A regular expression (Rust's `regex` syntax), looked for anywhere in the path; anchor it with `^` and `$` to mean the
+    /// whole path. It costs more than the others: prefer them.
     pub(crate) path_regex: Option<String>,
     /// Methods, in upper case. `GET` does not include `HEAD`.
     pub(crate) methods: Vec<String>,

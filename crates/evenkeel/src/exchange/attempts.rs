@@ -1,7 +1,6 @@
 //! The attempts of one request: which backend next, and whether there is a next.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::{Pick, Tried};
@@ -55,7 +54,8 @@ pub(super) struct Attempts {
 pub(super) struct Current {
     index: usize,
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) started: Instant,
+    /// By the connection's clock.
+    pub(super) started: u64,
     lease: Lease,
 }
 
@@ -88,7 +88,7 @@ impl Attempts {
     }
 
     /// Chooses a backend that was not tried yet.
-    pub(super) fn next(&mut self, worker: usize) -> Result<Attempt, Refusal> {
+    pub(super) fn next(&mut self, worker: usize, now: u64) -> Result<Attempt, Refusal> {
         self.current = None;
         let stale = self.last_failure == Some(Failure::Stale);
         let mut pick = Pick::new(0, &self.tried, &mut self.rng);
@@ -104,7 +104,7 @@ impl Attempts {
         let endpoint = endpoint.clone();
         self.last = Some(endpoint.clone());
         let lease = Lease::new(endpoint.backend.clone());
-        self.current = Some(Current { index, endpoint: endpoint.clone(), started: Instant::now(), lease });
+        self.current = Some(Current { index, endpoint: endpoint.clone(), started: now, lease });
         Ok(Attempt { endpoint, reuse: !stale })
     }
 

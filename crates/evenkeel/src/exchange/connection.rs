@@ -38,7 +38,7 @@ pub struct Connection {
     clock: AtomicU64,
 }
 
-/// What is being waited for, and since when. Milliseconds since the connection began; zero is never.
+/// What is being waited for, and since when. Microseconds since the connection began; zero is never.
 #[derive(Debug, Default)]
 pub struct Timings {
     phase: AtomicU8,
@@ -56,7 +56,7 @@ pub struct Timings {
     upgraded: AtomicBool,
 }
 
-/// How long each wait may last, in milliseconds; the first five are the listener's, the others the request's.
+/// How long each wait may last, in microseconds; the first five are the listener's, the others the request's.
 #[derive(Debug)]
 pub struct Limits {
     header: u64,
@@ -66,7 +66,7 @@ pub struct Limits {
     first_byte: AtomicU64,
     backend_idle: AtomicU64,
     upgraded_idle: AtomicU64,
-    /// When the whole request must have its answer's head, in milliseconds since the connection began.
+    /// When the whole request must have its answer's head, in microseconds since the connection began.
     deadline: AtomicU64,
 }
 
@@ -109,8 +109,8 @@ pub enum Expired {
 }
 
 const NEVER: u64 = u64::MAX;
-/// How long a connection that is to end may be quiet.
-const LAST_CALL: u64 = 100;
+/// How long a connection that is to end may be quiet, in microseconds.
+const LAST_CALL: u64 = 200_000;
 
 // === impl Connection ===
 
@@ -141,20 +141,25 @@ impl Connection {
     }
 
     /// Reads the clock, for all that happens until the next tick. One task serves a connection, and ticks each time it
-    /// wakes: what it then does takes no time that matters to a timeout.
+    /// wakes: what it then does takes microseconds, which matter neither to a timeout nor to a latency.
     pub fn tick(&self) {
-        self.clock.store(millis(self.epoch.elapsed()).max(1), Relaxed);
+        self.clock.store(micros(self.epoch.elapsed()).max(1), Relaxed);
     }
 
-    /// Milliseconds since the connection began, at least one, as of the last tick.
+    /// Microseconds since the connection began, at least one, as of the last tick.
     pub fn now(&self) -> u64 {
         self.clock.load(Relaxed)
+    }
+
+    /// How long ago `at` was, as of the last tick.
+    pub fn since(&self, at: u64) -> Duration {
+        Duration::from_micros(self.now().saturating_sub(at))
     }
 
     /// The moment that [`Connection::now`] calls `at`.
     pub fn instant(&self, at: u64) -> Instant {
         // A month is as good as never, and surely fits the clock.
-        self.epoch + Duration::from_millis(at.min(30 * 24 * 3600 * 1000))
+        self.epoch + Duration::from_micros(at.min(30 * 24 * 3600 * 1000))
     }
 
     /// Enters a phase. The first head's time runs from the accept, so that silence before it is not for free.
@@ -177,18 +182,18 @@ impl Connection {
 
     /// Takes over the upstream's limits and the route's deadline for this request.
     pub fn set_limits(&self, timeouts: &Timeouts, deadline: Option<Duration>) {
-        self.limits.first_byte.store(millis(timeouts.first_byte), Relaxed);
-        self.limits.backend_idle.store(millis(timeouts.idle), Relaxed);
-        self.limits.upgraded_idle.store(millis(timeouts.upgraded_idle), Relaxed);
+        self.limits.first_byte.store(micros(timeouts.first_byte), Relaxed);
+        self.limits.backend_idle.store(micros(timeouts.idle), Relaxed);
+        self.limits.upgraded_idle.store(micros(timeouts.upgraded_idle), Relaxed);
         if let Some(deadline) = deadline {
-            self.limits.deadline.store(self.now().saturating_add(millis(deadline)), Relaxed);
+            self.limits.deadline.store(self.now().saturating_add(micros(deadline)), Relaxed);
         }
     }
 
     /// How much of the route's deadline is left.
     pub fn time_left(&self) -> Option<Duration> {
         let deadline = self.limits.deadline.load(Relaxed);
-        (deadline != NEVER).then(|| Duration::from_millis(deadline.saturating_sub(self.now())))
+        (deadline != NEVER).then(|| Duration::from_micros(deadline.saturating_sub(self.now())))
     }
 
     /// When the wait that is on now will have lasted too long, and which it is. `u64::MAX` is never.
@@ -386,10 +391,10 @@ impl Timings {
 impl Limits {
     fn new(limits: &HttpLimits) -> Self {
         Self {
-            header: millis(limits.header_timeout),
-            idle: millis(limits.idle_timeout),
-            body: millis(limits.body_timeout),
-            send: millis(limits.send_timeout),
+            header: micros(limits.header_timeout),
+            idle: micros(limits.idle_timeout),
+            body: micros(limits.body_timeout),
+            send: micros(limits.send_timeout),
             first_byte: AtomicU64::new(NEVER),
             backend_idle: AtomicU64::new(NEVER),
             upgraded_idle: AtomicU64::new(NEVER),
@@ -423,6 +428,6 @@ impl Expired {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(NEVER)
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(NEVER)
 }

@@ -1,6 +1,6 @@
 //! One request, as the access log sees it.
 
-use super::record::Text;
+use super::record::{RequestId, Text};
 use super::request::{Exchange, Lane};
 use crate::observe::{Entry, Field, Value};
 
@@ -12,7 +12,11 @@ impl Entry for Exchange {
         }
         match field {
             Field::Time => text.map_or(Value::Absent, |text| Value::Moment(text.time)),
-            Field::RequestId => record.request_id.as_deref().map_or(Value::Absent, Value::Text),
+            Field::RequestId => match &record.request_id {
+                Some(RequestId::Random(id)) => Value::Id(*id),
+                Some(RequestId::Given(id)) => Value::Text(id),
+                None => Value::Absent,
+            },
             Field::Client => record.client.map_or(Value::Absent, Value::Address),
             Field::Status => Value::Number(record.status.into()),
             Field::Route => self.rule().map_or(Value::Absent, |rule| Value::Text(&rule.name)),
@@ -22,7 +26,7 @@ impl Entry for Exchange {
                 None => Value::Absent,
             },
             Field::Backend => self.last_backend().map_or(Value::Absent, Value::Text),
-            Field::Duration => Value::Span(record.started.elapsed()),
+            Field::Duration => Value::Span(self.connection.since(record.started)),
             Field::FirstByte => record.first_byte.map_or(Value::Absent, Value::Span),
             Field::Received => Value::Number(record.received),
             Field::Sent => Value::Number(record.sent),

@@ -36,7 +36,7 @@ pub(super) struct Hop<'a> {
 }
 
 /// Writes the edits that tell a backend who the client is.
-pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: &str, edits: &mut Edits) {
+pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>, edits: &mut Edits) {
     let trusted = hop.client.peer_trusted;
     if hop.claims && !trusted {
         for name in SPOOFABLE {
@@ -58,11 +58,11 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: &str, edits: &mut E
         edits.set(X_FORWARDED_PROTO, HeaderValue::from_static(scheme(hop.connection)));
     }
     if !given("x-forwarded-host")
-        && let Ok(host) = HeaderValue::from_str(hop.head.authority())
+        && let Some(host) = hop.head.authority_value()
     {
         edits.set(X_FORWARDED_HOST, host);
     }
-    if let Ok(id) = HeaderValue::from_str(request_id) {
+    if let Some(id) = request_id {
         edits.set(X_REQUEST_ID, id);
     }
     if table.forwarding.forwarded {

@@ -16,6 +16,6 @@ mod table;
 pub use attempts::{Attempt, Failure};
 pub use client::{ClientAddress, client_address};
 pub use connection::{Connection, Expired, Limits, Phase, Timings};
-pub use record::{Ending, Record};
+pub use record::{Ending, Record, RequestId};
 pub use request::{Decision, Environment, Exchange, HeadFacts, Lane};
 pub use table::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream, canonical_ip};

@@ -1,19 +1,22 @@
 //! What is known of one request when it ends: one line of the access log, one set of metrics.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
 
 use crate::filter::RequestHead;
 
 /// What is known of one request.
 #[derive(Debug)]
 pub struct Record {
-    /// When its first byte came.
-    pub started: Instant,
+    /// When its first byte came, by the connection's clock.
+    pub started: u64,
     /// The client.
     pub client: Option<IpAddr>,
     /// Its id: 32 hexadecimal digits, or what a trusted proxy called it.
-    pub request_id: Option<Box<str>>,
+    pub request_id: Option<RequestId>,
     /// The status of its answer; zero as long as there is none.
     pub status: u16,
     /// How it ended, once that is known.
@@ -26,6 +29,16 @@ pub struct Record {
     pub first_byte: Option<Duration>,
     /// What only the access log asks for; nothing if there is none.
     pub text: Option<Box<Text>>,
+}
+
+/// What a request is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestId {
+    /// A number drawn at random, written as 32 hexadecimal digits.
+    Random(u128),
+    /// What a trusted proxy called it.
+    Given(Box<str>),
 }
 
 /// How a request ended.
@@ -58,7 +71,7 @@ pub struct Text {
 
 impl Record {
     /// A request whose first byte came then.
-    pub fn new(started: Instant) -> Self {
+    pub fn new(started: u64) -> Self {
         Self {
             started,
             client: None,
@@ -69,6 +82,20 @@ impl Record {
             sent: 0,
             first_byte: None,
             text: None,
+        }
+    }
+}
+
+impl RequestId {
+    /// The value of `X-Request-Id`.
+    pub fn to_value(&self) -> Option<HeaderValue> {
+        match self {
+            Self::Given(id) => HeaderValue::from_str(id).ok(),
+            Self::Random(id) => {
+                let digit =
+                    |at: u32| char::from_digit((id >> (4 * (31 - at)) & 0xf) as u32, 16).unwrap_or('0') as u8;
+                HeaderValue::from_maybe_shared(Bytes::from((0..32).map(digit).collect::<Vec<u8>>())).ok()
+            }
         }
     }
 }
@@ -144,4 +171,16 @@ impl Text {
 
 fn shortened(text: &str, longest: usize) -> &str {
     text.get(..text.floor_char_boundary(longest)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RequestId;
+
+    #[test]
+    fn a_random_id_is_32_digits() {
+        for id in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
+            assert_eq!(RequestId::Random(id).to_value().unwrap(), format!("{id:032x}"));
+        }
+    }
 }

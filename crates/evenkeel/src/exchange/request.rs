@@ -1,7 +1,7 @@
 //! One request, from its head to its record.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_core::backend::Outcome;
@@ -12,7 +12,7 @@ use super::attempts::{Attempt, Attempts, Failure};
 use super::client::client_address;
 use super::connection::{Connection, Expired};
 use super::forwarding::{self, Hop};
-use super::record::{Ending, Record, Text};
+use super::record::{Ending, Record, RequestId, Text};
 use super::redirect;
 use super::table::{Rule, RuleAction, Table, Upstream};
 use crate::filter::Waited;
@@ -59,8 +59,10 @@ pub struct HeadFacts {
     pub head_only: bool,
     /// Whether the client asks that the connection end with this request, or does not know better.
     pub last: bool,
-    /// When the request's first byte came.
-    pub started: Option<Instant>,
+    /// In which form the client wants to read a refusal.
+    pub format: AnswerFormat,
+    /// When the request's first byte came, by the connection's clock; zero if that is not known.
+    pub started: u64,
 }
 
 /// What is done with a request.
@@ -76,14 +78,13 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Exchange {
     environment: Arc<Environment>,
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
     table: Arc<Table>,
     facts: HeadFacts,
     pub(super) lane: Lane,
     route: Option<usize>,
     pub(super) attempts: Option<Attempts>,
     edits: Edits,
-    format: AnswerFormat,
     pub(super) record: Record,
 }
 
@@ -99,7 +100,7 @@ impl Exchange {
     ) -> Self {
         connection.set_begun();
         let table = environment.table.load_full();
-        let mut record = Record::new(facts.started.unwrap_or_else(Instant::now));
+        let mut record = Record::new(if facts.started > 0 { facts.started } else { connection.now() });
         record.client = connection.peer.map(|peer| peer.ip());
         Self {
             environment,
@@ -110,7 +111,6 @@ impl Exchange {
             route: None,
             attempts: None,
             edits: Edits::default(),
-            format: AnswerFormat::Text,
             record,
         }
     }
@@ -143,13 +143,12 @@ impl Exchange {
     pub fn decide(&mut self, head: &dyn RequestHead) -> Decision {
         let client = client_address(&self.table, self.record.client, head);
         self.record.client = client.ip;
-        self.format = AnswerFormat::of(head.header("accept"), head.header("content-type"));
         if self.environment.log.is_some() {
             self.record.text = Some(Box::new(Text::of(head)));
         }
         let mut rng = fastrand::Rng::new();
         let given = if client.peer_trusted { forwarding::given_request_id(head) } else { None };
-        let request_id = given.unwrap_or_else(|| format!("{:032x}", rng.u128(..)).into_boxed_str());
+        let request_id = given.map_or_else(|| RequestId::Random(rng.u128(..)), RequestId::Given);
         self.record.request_id = Some(request_id);
         if head.method() == "CONNECT" {
             return self.refuse(&Refusal::MethodNotAllowed);
@@ -158,7 +157,7 @@ impl Exchange {
         let Some((index, rule)) = find(&table, head) else { return self.refuse(&Refusal::NoRoute) };
         self.route = Some(index);
         let hop = Hop { connection: &self.connection, client, head, claims: self.facts.claims };
-        let request_id = self.record.request_id.as_deref().unwrap_or_default();
+        let request_id = self.record.request_id.as_ref().and_then(RequestId::to_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
         if self.facts.content_length.zip(self.facts.max_body).is_some_and(|(length, max)| length > max) {
             return self.refuse(&Refusal::BodyTooLarge);
@@ -206,7 +205,7 @@ impl Exchange {
             return Err(Refusal::Timeout);
         }
         match &mut self.attempts {
-            Some(attempts) => attempts.next(self.environment.worker),
+            Some(attempts) => attempts.next(self.environment.worker, self.connection.now()),
             None => Err(Refusal::Internal),
         }
     }
@@ -248,7 +247,7 @@ impl Exchange {
             self.record.status = status;
             self.connection.head_received(upgraded);
             if let Some(current) = self.attempts.as_ref().and_then(|attempts| attempts.current.as_ref()) {
-                let waited = current.started.elapsed();
+                let waited = self.connection.since(current.started);
                 self.record.first_byte = Some(waited);
                 current.endpoint.metrics.answered(self.environment.worker, status, waited);
             }
@@ -283,7 +282,7 @@ impl Exchange {
     /// A refusal as an answer, in the form that the client wants; notes it for the record.
     pub fn refusal_answer(&mut self, refusal: &Refusal) -> Answer {
         self.note(refusal);
-        self.edited(refusal.answer(self.format))
+        self.edited(refusal.answer(self.facts.format))
     }
 
     /// Whether the request's body was said to be there.
@@ -355,6 +354,8 @@ impl Exchange {
 
     /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.
     fn settle(&mut self) {
+        // Not at the data path's own hand, so perhaps long after the last tick.
+        self.connection.tick();
         // A head that was too slow was refused before there was a data path, and noted then.
         let refusal = match self.connection.expired() {
             Some(Expired::Body) => Some(Refusal::BodyTimeout),
@@ -414,7 +415,7 @@ impl Drop for Exchange {
         };
         let record = &self.record;
         let bytes = (record.received, record.sent);
-        metrics.record(self.environment.worker, record.status, record.started.elapsed(), bytes);
+        metrics.record(self.environment.worker, record.status, self.connection.since(record.started), bytes);
         if let Some(log) = &self.environment.log {
             log.record(self.environment.worker, self);
         }

@@ -18,10 +18,11 @@ pub struct Answer {
 }
 
 /// The form in which a client wants to read a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnswerFormat {
     /// Plain text: for whoever asks for nothing particular.
+    #[default]
     Text,
     /// A page for a browser.
     Html,

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use evenkeel_core::route::RequestParts;
+use http::HeaderValue;
 
 /// The head of a request: what routes see of it ([`RequestParts`]), and the rest.
 pub trait RequestHead: RequestParts + Debug {
@@ -14,6 +15,11 @@ pub trait RequestHead: RequestParts + Debug {
 
     /// The host and port that were asked for, as sent; empty when there is none.
     fn authority(&self) -> &str;
+
+    /// The same as a value for another field; a data path that has one need not make it anew.
+    fn authority_value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.authority()).ok()
+    }
 
     /// Whether the version is HTTP/1.0 rather than 1.1.
     fn is_http_10(&self) -> bool;

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use crate::exchange::HeadFacts;
-use crate::filter::Refusal;
+use crate::filter::{AnswerFormat, Refusal};
 
 /// A head whose framing is sound.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,7 @@ pub fn check_head(bytes: &[u8], searched: &mut usize, max_fields: usize) -> Resu
         claims: framing.claims,
         head_only: request.method == Some("HEAD"),
         last: is_http_10 || framing.close,
+        format: AnswerFormat::of(framing.accept, framing.content_type),
         ..HeadFacts::default()
     };
     Ok(Some(Head { length, facts }))
@@ -105,6 +106,8 @@ struct Framing<'a> {
     host: Option<&'a [u8]>,
     claims: bool,
     close: bool,
+    accept: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
 }
 
 impl<'a> Framing<'a> {
@@ -115,6 +118,8 @@ impl<'a> Framing<'a> {
             4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(field.value).is_some() => {
                 return Err(Refusal::BadRequest("there is more than one Host"));
             }
+            6 if name.eq_ignore_ascii_case(b"accept") => _ = self.accept.get_or_insert(field.value),
+            12 if name.eq_ignore_ascii_case(b"content-type") => self.content_type = Some(field.value),
             10 if name.eq_ignore_ascii_case(b"connection") => self.close |= says_close(field.value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length =

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -200,6 +200,11 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends what was gathered, as much as goes at once. Pending leaves nobody to be woken: see [`Link::poll_flush`].
+    pub(super) fn flush_now(&self) -> Poll<io::Result<()>> {
+        self.poll_flush(&mut Context::from_waker(Waker::noop()))
+    }
+
     fn note_write(&self, polled: Poll<io::Result<usize>>, broken: &mut bool) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Pending => self.connection.blocked(),
@@ -207,11 +212,6 @@ impl Link {
             Poll::Ready(Err(_)) => *broken = true,
         }
         polled
-    }
-
-    /// Whether bytes wait to be sent.
-    pub(super) fn has_output(&self) -> bool {
-        self.state.lock().output.len() > 0
     }
 
     /// Says to the client that no more will come.

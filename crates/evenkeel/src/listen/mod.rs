@@ -2,6 +2,7 @@
 //!
 //! This room never knows what is configured beyond its own limits, nor who asks it to stop.
 
+mod accept;
 mod bind;
 mod buffer;
 mod clients;

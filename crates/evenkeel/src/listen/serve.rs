@@ -1,9 +1,9 @@
 //! One connection, from its accept to its end: heads in, requests to the data path, refusals out.
 
 use std::fmt::Write as _;
-use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use evenkeel_config::HttpLimits;
 use pingora_core::apps::HttpServerApp;
@@ -33,6 +33,13 @@ struct Serving<'a> {
     limits: &'a HttpLimits,
     link: Arc<Link>,
     watch: Watch,
+}
+
+/// A head that is on its way. Dropping it before it has become a request or a refusal records that the client left.
+struct PartialHead<'a> {
+    service: &'a Service,
+    link: &'a Link,
+    settled: bool,
 }
 
 /// What is done with a connection after a request.
@@ -81,7 +88,8 @@ impl Serving<'_> {
             }
         }
         connection.enter(Phase::Head);
-        let started = Some(Instant::now());
+        let started = connection.now();
+        let mut partial = PartialHead { service: self.service, link, settled: false };
         let mut searched = 0;
         loop {
             skip_empty_lines(link);
@@ -90,6 +98,7 @@ impl Serving<'_> {
                 let length = head.as_ref().map_or(bytes.len(), |head| head.length);
                 if length > self.limits.max_header_size { Err(Refusal::HeaderTooLarge) } else { Ok(head) }
             });
+            partial.settled = !matches!(checked, Ok(None));
             if let Some(mut head) = checked? {
                 head.facts.max_body = self.limits.max_body_size;
                 head.facts.started = started;
@@ -98,12 +107,11 @@ impl Serving<'_> {
             let more = std::future::poll_fn(|cx| link.poll_read_ahead(cx));
             match self.watch.guard(link, more).await {
                 Ok(Ok(Read::Some)) => {}
-                Err(Expired::Header) if link.pending_input() > 0 => return Err(Refusal::HeaderTimeout),
-                Err(_) => return Ok(None),
-                Ok(Ok(Read::End) | Err(_)) => {
-                    self.record_broken_head();
-                    return Ok(None);
+                Err(Expired::Header) if link.pending_input() > 0 => {
+                    partial.settled = true;
+                    return Err(Refusal::HeaderTimeout);
                 }
+                Ok(Ok(Read::End) | Err(_)) | Err(_) => return Ok(None),
             }
         }
     }
@@ -163,13 +171,6 @@ impl Serving<'_> {
         then
     }
 
-    fn record_broken_head(&self) {
-        if self.link.pending_input() > 0 {
-            let environment = self.service.environment.clone();
-            Exchange::left_in_head(environment, self.link.connection.clone());
-        }
-    }
-
     /// Writes an answer without a data path: only its head for a HEAD request, and perhaps as the connection's last.
     fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
         let mut head = head_of(answer);
@@ -177,7 +178,7 @@ impl Serving<'_> {
         let body = if head_only { &[][..] } else { &answer.body };
         self.link.connection.set_begun();
         // An answer of ours is short: it is gathered, and sent by the flush that follows.
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         for part in [head.as_bytes(), body] {
             let _ = self.link.poll_write(&mut cx, part);
         }
@@ -187,10 +188,11 @@ impl Serving<'_> {
     /// Sends what is left. False when the connection is of no more use.
     async fn flush(&mut self) -> bool {
         let link = &*self.link;
-        if !link.has_output() {
-            return true;
+        // Almost always all of it goes at once: then there is nothing to wait for, and nothing to watch.
+        match link.flush_now() {
+            Poll::Ready(result) => return result.is_ok(),
+            Poll::Pending => link.connection.enter(Phase::Flush),
         }
-        link.connection.enter(Phase::Flush);
         let flushed = std::future::poll_fn(|cx| link.poll_flush(cx));
         matches!(self.watch.guard(link, flushed).await, Ok(Ok(())))
     }
@@ -209,6 +211,14 @@ impl Serving<'_> {
             }
         };
         let _ = tokio::time::timeout(LINGER, drain).await;
+    }
+}
+
+impl Drop for PartialHead<'_> {
+    fn drop(&mut self) {
+        if !self.settled && self.link.pending_input() > 0 {
+            Exchange::left_in_head(self.service.environment.clone(), self.link.connection.clone());
+        }
     }
 }
 
@@ -231,10 +241,4 @@ fn head_of(answer: &Answer) -> String {
     }
     let _ = write!(head, "content-length: {}\r\ndate: {date}\r\n", answer.body.len());
     head
-}
-
-/// A client that is turned away before it has said anything.
-pub(super) fn is_out_of_files(error: &io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM: accepting again at once would only spin.
-    matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12))
 }

@@ -14,7 +14,7 @@ use crate::exchange::Expired;
 #[derive(Debug)]
 pub(super) struct Watch {
     timer: Pin<Box<Sleep>>,
-    /// In the connection's milliseconds; zero is not armed.
+    /// By the connection's clock; zero is not armed.
     armed: u64,
 }
 

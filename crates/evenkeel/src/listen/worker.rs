@@ -13,13 +13,13 @@ use evenkeel_config::HttpLimits;
 use parking_lot::Mutex;
 use slab::Slab;
 use socket2::Socket as RawSocket;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::accept::{Acceptor, is_out_of_files};
 use super::clients::{Clients, Full, Place};
 use super::link::{Link, Socket};
-use super::serve::{Service, is_out_of_files, serve};
+use super::serve::{Service, serve};
 use crate::exchange::{Connection, Environment, Table};
 use crate::observe::ListenerMetrics;
 use crate::proxy::http_proxy;
@@ -212,16 +212,19 @@ impl Local {
             }
             tokio::select! {
                 changed = stages.changed() => if changed.is_err() { return },
-                // Before its time: a worker that accepts no more must not go on as if it did.
-                Some(_) = acceptors.join_next(), if stage < Stage::Draining => return,
+                Some(_) = acceptors.join_next() => if *self.stage.borrow() < Stage::Draining {
+                    // Before its time: a worker that accepts no more must not go on as if it did.
+                    return;
+                },
                 Some(accepted) = inbox.recv() => self.clone().take(accepted),
                 () = self.empty.notified() => {}
             }
         }
     }
 
+    /// Whether no connection is open, nor about to be: one that was accepted counts before its task has run.
     fn is_empty(&self) -> bool {
-        self.connections.lock().is_empty()
+        self.shared.open.get(self.index).is_none_or(|open| open.load(Relaxed) == 0)
     }
 
     fn drain_connections(&self) {
@@ -232,72 +235,41 @@ impl Local {
     }
 
     async fn accept(self: Arc<Self>, socket: RawSocket, site: usize) {
-        let result = match socket.domain() {
-            Ok(socket2::Domain::UNIX) => self.accept_unix(socket.into(), site).await,
-            _ => self.accept_tcp(socket.into(), site).await,
+        let acceptor = match Acceptor::new(socket) {
+            Ok(acceptor) => acceptor,
+            Err(error) => return log::error!("a listener ended: {error}"),
         };
-        if let Err(error) = result {
-            log::error!("a listener ended: {error}");
-        }
-    }
-
-    async fn accept_tcp(self: &Arc<Self>, listener: std::net::TcpListener, site: usize) -> io::Result<()> {
-        let listener = TcpListener::from_std(listener)?;
         let mut stage = self.stage.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
-                accepted = listener.accept() => accepted,
+                accepted = acceptor.accept() => accepted,
                 // Only once nothing waits to be accepted: those who connected before the end are served.
-                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return Ok(()),
+                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return,
             };
             match accepted {
-                Ok((socket, peer)) => self.admit_tcp(socket, peer, site),
-                Err(error) => self.complain(&error).await,
-            }
-        }
-    }
-
-    async fn accept_unix(
-        self: &Arc<Self>,
-        listener: std::os::unix::net::UnixListener,
-        site: usize,
-    ) -> io::Result<()> {
-        let listener = UnixListener::from_std(listener)?;
-        let mut stage = self.stage.clone();
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                accepted = listener.accept() => accepted,
-                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return Ok(()),
-            };
-            match accepted {
-                Ok((socket, _)) => {
-                    if let Some(place) = self.place(None, site) {
-                        self.clone().begin(Socket::Unix(socket), None, site, place);
+                Ok((socket, peer)) => self.admit(socket, peer, site),
+                Err(error) => {
+                    log::warn!("accepting a connection: {error}");
+                    if is_out_of_files(&error) {
+                        tokio::time::sleep(PAUSE).await;
                     }
                 }
-                Err(error) => self.complain(&error).await,
             }
         }
     }
 
-    fn admit_tcp(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, site: usize) {
-        let Some(place) = self.place(Some(peer.ip()), site) else { return };
-        // Answers leave in one piece: waiting for more would only delay them.
-        let _ = socket.set_nodelay(true);
-        match self.less_busy_worker() {
-            Some(inbox) => {
-                let Ok(socket) = socket.into_std() else { return };
-                let accepted = Accepted { socket: socket.into(), peer: Some(peer), site, place };
-                if let Err(error) = inbox.try_send(accepted) {
-                    // The other one is busy, or on its way out: then it is ours after all.
-                    let (mpsc::error::TrySendError::Full(accepted)
-                    | mpsc::error::TrySendError::Closed(accepted)) = error;
-                    self.clone().take(accepted);
-                }
-            }
-            None => self.clone().begin(Socket::Tcp(socket), Some(peer), site, place),
+    fn admit(self: &Arc<Self>, socket: Socket, peer: Option<SocketAddr>, site: usize) {
+        let Some(place) = self.place(peer.map(|peer| peer.ip()), site) else { return };
+        let Some(inbox) = self.less_busy_worker() else {
+            return self.clone().begin(socket, peer, site, place);
+        };
+        let Ok(socket) = socket.detach() else { return };
+        if let Err(error) = inbox.try_send(Accepted { socket, peer, site, place }) {
+            // The other one is busy, or on its way out: then it is ours after all.
+            let (mpsc::error::TrySendError::Full(accepted) | mpsc::error::TrySendError::Closed(accepted)) =
+                error;
+            self.clone().take(accepted);
         }
     }
 
@@ -330,12 +302,7 @@ impl Local {
 
     fn take(self: Arc<Self>, accepted: Accepted) {
         let Accepted { socket, peer, site, place } = accepted;
-        let socket = if peer.is_some() {
-            TcpStream::from_std(socket.into()).map(Socket::Tcp)
-        } else {
-            UnixStream::from_std(socket.into()).map(Socket::Unix)
-        };
-        match socket {
+        match Socket::attach(socket) {
             Ok(socket) => self.begin(socket, peer, site, place),
             Err(error) => log::warn!("a connection was lost between workers: {error}"),
         }
@@ -354,13 +321,6 @@ impl Local {
             presence.register(connection).await;
             serve(&self.service, &site.http, link).await;
         });
-    }
-
-    async fn complain(&self, error: &io::Error) {
-        log::warn!("accepting a connection: {error}");
-        if is_out_of_files(error) {
-            tokio::time::sleep(PAUSE).await;
-        }
     }
 }
 
@@ -394,13 +354,11 @@ impl Presence {
 impl Drop for Presence {
     fn drop(&mut self) {
         let local = &self.local;
-        if let Some(open) = local.shared.open.get(local.index) {
-            open.fetch_sub(1, Relaxed);
-        }
+        local.connections.lock().try_remove(self.key.load(Relaxed));
         self.site.metrics.closed(local.index);
-        let mut connections = local.connections.lock();
-        connections.try_remove(self.key.load(Relaxed));
-        if connections.is_empty() {
+        if let Some(open) = local.shared.open.get(local.index)
+            && open.fetch_sub(1, Relaxed) == 1
+        {
             local.empty.notify_one();
         }
     }

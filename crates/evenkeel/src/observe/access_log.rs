@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -283,5 +284,7 @@ impl Sink {
 }
 
 fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    // Opening a pipe for writing alone would wait for a reader, and a balancer does not wait for its log's reader.
+    OpenOptions::new().read(is_pipe).write(is_pipe).create(!is_pipe).append(!is_pipe).open(path)
 }

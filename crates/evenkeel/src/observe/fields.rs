@@ -68,6 +68,8 @@ pub enum Value<'a> {
     Number(u64),
     /// A span of time, written in milliseconds.
     Span(Duration),
+    /// A number of 128 bits, written as 32 hexadecimal digits.
+    Id(u128),
     /// An address.
     Address(IpAddr),
     /// A moment.
@@ -148,6 +150,9 @@ pub(super) fn json(out: &mut String, entry: &impl Entry) {
             Value::Address(address) => {
                 let _ = write!(out, "\"{address}\"");
             }
+            Value::Id(id) => {
+                let _ = write!(out, "\"{id:032x}\"");
+            }
             Value::Moment(moment) => {
                 let _ = write!(out, "\"{moment:.3}\"");
             }
@@ -204,6 +209,7 @@ fn plain(out: &mut String, value: Value<'_>) {
             let micros = span.as_micros();
             write!(out, "{}.{:03}", micros / 1000, micros % 1000)
         }
+        Value::Id(id) => write!(out, "{id:032x}"),
         Value::Address(address) => write!(out, "{address}"),
         Value::Moment(moment) => write!(out, "{moment:.3}"),
     };

@@ -1,7 +1,7 @@
 //! Pingora's heads, as the exchange sees them, and the exchange's edits, as Pingora takes them.
 
 use evenkeel_core::route::RequestParts;
-use http::{Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -28,11 +28,12 @@ impl<'a> PingoraRequest<'a> {
 
     /// The target in origin form: what follows the authority of an absolute one.
     fn origin_form(&self) -> &'a str {
+        if self.target.starts_with('/') {
+            return self.target;
+        }
         match self.target.split_once("://") {
-            Some((_, rest)) if !self.target.starts_with('/') => {
-                rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/")
-            }
-            _ => self.target,
+            Some((_, rest)) => rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/"),
+            None => self.target,
         }
     }
 }
@@ -82,6 +83,10 @@ impl RequestHead for PingoraRequest<'_> {
         self.header.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
     }
 
+    fn authority_value(&self) -> Option<HeaderValue> {
+        self.header.headers.get(header::HOST).cloned()
+    }
+
     fn is_http_10(&self) -> bool {
         self.header.version == Version::HTTP_10
     }
@@ -106,18 +111,42 @@ pub(super) fn edit_request(request: &mut RequestHeader, edits: &Edits) -> Result
         let target = format!("{path}{}", query.unwrap_or_default());
         request.set_raw_path(target.as_bytes())?;
     }
-    for edit in &edits.headers {
-        match edit {
-            HeaderEdit::Set(name, value) => request.insert_header(name.clone(), value.clone())?,
-            HeaderEdit::Add(name, value) => {
-                request.append_header(name.clone(), value.clone())?;
-            }
-            HeaderEdit::Remove(name) => {
-                request.remove_header(name);
+    with_fields(request, |fields| {
+        for edit in &edits.headers {
+            match edit {
+                HeaderEdit::Set(name, value) => {
+                    fields.insert(name, value.clone());
+                }
+                HeaderEdit::Add(name, value) => {
+                    fields.append(name, value.clone());
+                }
+                HeaderEdit::Remove(name) => {
+                    fields.remove(name);
+                }
             }
         }
+    })
+}
+
+/// Forgets how a request's field names were spelled: Pingora would keep a second map for that, copy it for each attempt, and
+/// look each edit up in it. Names mean the same in any case (RFC 9110, 5.1); backends get them in lower case.
+pub(super) fn forget_spelling(request: &mut RequestHeader) -> Result<()> {
+    with_fields(request, |_| ())
+}
+
+/// Pingora lets nobody at the map of fields while it keeps their spelling; taken apart and put together, a head keeps none.
+fn with_fields(request: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) -> Result<()> {
+    // Only a path comes back from the URI as it was sent.
+    let target = request.raw_path();
+    let target = (!target.starts_with(b"/")).then(|| target.to_vec());
+    let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
+    let mut parts = http::request::Parts::from(std::mem::replace(request, empty));
+    edit(&mut parts.headers);
+    *request = RequestHeader::from(parts);
+    match target {
+        Some(target) => request.set_raw_path(&target),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Applies edits to an answer on its way to the client.
@@ -139,21 +168,30 @@ pub(super) fn edit_response(response: &mut ResponseHeader, edits: Edits) -> Resu
 /// Takes out the fields that are for one hop only: those that `Connection` names, and those that always are (RFC 9110,
 /// 7.6.1). Pingora does that for requests, and writes a `Connection` of its own.
 pub(super) fn remove_hop_fields(response: &mut ResponseHeader) {
-    let named: Vec<http::HeaderName> = response
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    if response.headers.contains_key(header::CONNECTION) {
+        remove_nominated(response);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION] {
+        response.remove_header(&name);
+    }
+}
+
+fn remove_nominated(response: &mut ResponseHeader) {
+    let named: Vec<HeaderName> = response
         .headers
         .get_all(header::CONNECTION)
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| http::HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // The framing is not a backend's to hide.
         .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
         .collect();
     for name in named {
         response.remove_header(&name);
     }
-    for name in ["connection", "keep-alive", "proxy-connection"] {
-        response.remove_header(name);
-    }
+    response.remove_header(&header::CONNECTION);
 }
 
 /// An empty head of an answer with this status.

@@ -13,7 +13,9 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use super::head::{PingoraRequest, PingoraResponse, edit_request, edit_response, remove_hop_fields};
+use super::head::{
+    PingoraRequest, PingoraResponse, edit_request, edit_response, forget_spelling, remove_hop_fields,
+};
 use super::peer::{Authorities, peer};
 use super::respond;
 use crate::exchange::{Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane};
@@ -128,6 +130,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        forget_spelling(session.req_header_mut())?;
         let exchange = context.exchange()?;
         match exchange.decide(&PingoraRequest::new(session.req_header())) {
             Decision::Proxy => {

@@ -1,0 +1,51 @@
+//! What the documentation says is what the program does.
+
+#![cfg(test)]
+
+use std::path::Path;
+
+use crate::architecture::source::root;
+use crate::cli::golden;
+use crate::program::evenkeel;
+
+#[tokio::test]
+async fn the_generated_files_are_fresh() {
+    for (file, arguments) in [
+        ("docs/configuration.md", ["schema", "--reference"].as_slice()),
+        ("docs/evenkeel.schema.json", &["schema"]),
+    ] {
+        let said = evenkeel(&root(), arguments).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+        golden(&root().join(file), &said.out);
+    }
+}
+
+#[tokio::test]
+async fn the_files_of_the_readme_are_fine() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let blocks = blocks("yaml");
+    assert!(!blocks.is_empty(), "no YAML in the README");
+    for block in blocks {
+        std::fs::write(folder.path().join("evenkeel.yaml"), &block).expect("a file");
+        let said = evenkeel(folder.path(), &["check"]).await;
+        assert_eq!(said.code, Some(0), "{block}\n{}", said.err);
+    }
+}
+
+#[test]
+fn the_program_of_the_readme_is_the_example() {
+    let example = read(&root().join("crates/evenkeel/examples/founding.rs"));
+    let program = blocks("rust").swap_remove(0);
+    assert!(example.contains(&program), "examples/founding.rs is not what the README shows:\n{program}");
+}
+
+/// The blocks of code in the README that are of this language.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = read(&root().join("README.md"));
+    let blocks = readme.split("```").skip(1).step_by(2);
+    blocks.filter_map(|block| Some(block.strip_prefix(language)?.trim_start().to_owned())).collect()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

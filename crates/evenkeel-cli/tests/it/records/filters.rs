@@ -1,0 +1,41 @@
+//! A user's filter, which answers, refuses and panics as the configuration says.
+
+use evenkeel::prelude::{
+    Answer, Filter, FilterError, FilterKind, Refusal, Registry, Request, Response, Verdict,
+};
+
+/// The filters of the balancer, and `judge`.
+pub(super) fn registry() -> Registry {
+    Registry::builtin().with::<Judge>()
+}
+
+#[derive(Debug)]
+struct Judge(String);
+
+impl FilterKind for Judge {
+    const NAME: &'static str = "judge";
+    const DOC: &'static str = "Answers, refuses or panics: a verdict.";
+    const EXAMPLE: &'static str = "judge: refuse";
+    type Params = String;
+
+    fn new(verdict: String) -> Result<Self, FilterError> {
+        Ok(Self(verdict))
+    }
+}
+
+impl Filter for Judge {
+    fn on_request(&self, _: &mut Request<'_>) -> Verdict {
+        match self.0.as_str() {
+            "refuse" => {
+                Verdict::Refuse(Refusal::Filter { status: 403, message: "no".into(), retry_after: None })
+            }
+            "answer" => Verdict::Answer(Answer::new(203).body("from the filter")),
+            "panic" => panic!("a filter that panics when it sees a request, as a test wants it"),
+            _ => Verdict::Continue,
+        }
+    }
+
+    fn on_response(&self, _: &mut Response<'_>) {
+        assert!(self.0 != "panic_late", "a filter that panics when it sees an answer, as a test wants it");
+    }
+}

@@ -1,0 +1,138 @@
+//! A balancer in this process, from YAML as a user writes it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use evenkeel::config::{Config, ListenAddress};
+use evenkeel::{Server, ServerError, filter::Registry};
+use serde_json::Value;
+
+use super::{Client, Message, PATIENCE, eventually, get};
+
+/// A running balancer. Dropping it ends it with all its connections.
+pub(crate) struct Balancer {
+    server: Server,
+    log: PathBuf,
+    /// Holds the log, and whatever a test wants to put beside it.
+    _folder: tempfile::TempDir,
+}
+
+// === impl Balancer ===
+
+impl Balancer {
+    /// Starts one. What the text does not say is added: a listener on a free port of 127.0.0.1, the admin address, and an
+    /// access log as JSON.
+    pub(crate) async fn start(yaml: &str) -> Self {
+        Self::with(yaml, Registry::builtin()).await
+    }
+
+    /// Starts one in front of one backend, with nothing else to say.
+    pub(crate) async fn before(backend: &str) -> Self {
+        Self::start(&format!("upstreams: {{ web: {{ backends: [\"{backend}\"] }} }}")).await
+    }
+
+    /// Starts one that knows these filters.
+    pub(crate) async fn with(yaml: &str, filters: Registry) -> Self {
+        Self::try_with(yaml, filters).await.unwrap_or_else(|error| panic!("{error}\n{yaml}"))
+    }
+
+    /// Starts one, if it can be.
+    pub(crate) async fn try_with(yaml: &str, filters: Registry) -> Result<Self, ServerError> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = folder.path().join("access.log");
+        let mut text = yaml.to_owned();
+        let says = |key: &str| yaml.lines().any(|line| line.starts_with(key));
+        for (key, value) in [
+            ("listeners:", "[{ address: 127.0.0.1:0 }]".to_owned()),
+            ("admin:", "{ address: 127.0.0.1:0 }".to_owned()),
+            ("access_log:", format!("{{ to: {}, format: json }}", log.display())),
+        ] {
+            if !says(key) {
+                text = format!("{text}\n{key} {value}\n");
+            }
+        }
+        let config = Config::from_yaml(&text, "test.yaml", &|_| None).map_err(ServerError::Config)?;
+        let mut server = Server::new(config).filters(filters);
+        server.start().await?;
+        Ok(Self { server, log, _folder: folder })
+    }
+
+    /// The address of its first listener.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.nth_address(0)
+    }
+
+    /// The address of a listener. Fails on a Unix socket.
+    pub(crate) fn nth_address(&self, listener: usize) -> SocketAddr {
+        match &self.server.addresses()[listener] {
+            ListenAddress::Tcp(address) => *address,
+            other => panic!("{other:?} is not an IP address"),
+        }
+    }
+
+    /// The admin address.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.server.admin_address().expect("an admin address")
+    }
+
+    /// A connection to its first listener.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address()).await
+    }
+
+    /// Asks for `path` on a connection of its own.
+    pub(crate) async fn get(&self, path: &str) -> Message {
+        get(self.address(), path).await
+    }
+
+    /// The records of the access log, as soon as there are at least `count`.
+    pub(crate) async fn log_lines(&self, count: usize) -> Vec<Value> {
+        let mut lines = Vec::new();
+        eventually(PATIENCE, || {
+            lines = self.records();
+            lines.len() >= count
+        })
+        .await;
+        lines
+    }
+
+    /// The one record of the access log, as soon as it is there. Fails when there are more.
+    pub(crate) async fn log_line(&self) -> Value {
+        let mut lines = self.log_lines(1).await;
+        assert_eq!(lines.len(), 1, "records: {lines:#?}");
+        lines.remove(0)
+    }
+
+    /// The record of the request for this target, as soon as it is there.
+    pub(crate) async fn log_line_of(&self, target: &str) -> Value {
+        let mut found = None;
+        eventually(PATIENCE, || {
+            found = self.records().into_iter().find(|record| record["target"] == target);
+            found.is_some()
+        })
+        .await;
+        found.expect("just found")
+    }
+
+    /// The page of metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        get(self.admin(), "/metrics").await.text()
+    }
+
+    /// What `/status` says.
+    pub(crate) async fn status(&self) -> Value {
+        serde_json::from_str(&get(self.admin(), "/status").await.text()).expect("JSON")
+    }
+
+    /// Ends it.
+    pub(crate) fn stop(self) {
+        drop(self);
+    }
+
+    /// The whole lines that are there now.
+    fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()
+    }
+}
