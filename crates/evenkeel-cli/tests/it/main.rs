@@ -24,4 +24,5 @@ mod size;
 mod smuggling;
 mod support;
 mod timeouts;
+mod tls;
 mod upgrade;

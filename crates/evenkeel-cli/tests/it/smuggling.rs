@@ -113,11 +113,6 @@ async fn a_body_ends_where_it_ends() {
         let mut client = balancer.client().await;
         client.send(format!("POST /first HTTP/1.1\r\nHost: test\r\n{head}\r\n{body}{next}")).await;
         assert_eq!(client.response().await.text(), "/first", "{head:?}");
-        if head.starts_with("Transfer") {
-            // What follows chunks in one go is lost to what lies below, which closes: the client has to ask again.
-            client.closed().await;
-            continue;
-        }
         assert_eq!(client.response().await.text(), "/next", "{head:?}");
     }
     assert!(backend.requests().iter().all(|seen| seen.target() != "/hidden"));

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::buffer::Buffer;
+use super::grant::Grant;
 use crate::exchange::Connection;
 
 /// A client's socket with its buffers.
@@ -36,8 +37,8 @@ struct State {
     input: Buffer,
     /// What waits to be sent.
     output: Buffer,
-    /// How many more bytes belong to the request that the data path has; what follows is the next request's.
-    allowance: u64,
+    /// What is left of the request that the data path has; what follows is the next request's.
+    grant: Grant,
     broken: bool,
 }
 
@@ -56,7 +57,7 @@ const PIPELINE_LIMIT: usize = 16 * 1024;
 impl Link {
     pub(super) fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
-        let state = State { socket, input, output, allowance: 0, broken: false };
+        let state = State { socket, input, output, grant: Grant::Bytes(0), broken: false };
         Arc::new(Self { connection, state: Mutex::new(state) })
     }
 
@@ -97,14 +98,14 @@ impl Link {
         self.state.lock().input.len()
     }
 
-    /// Hands the next `bytes` to a data path; what follows them is kept back. `u64::MAX` for all there is.
-    pub(super) fn grant(&self, bytes: u64) {
-        self.state.lock().allowance = bytes;
+    /// Hands the next request to a data path; what follows it is kept back.
+    pub(super) fn grant(&self, grant: Grant) {
+        self.state.lock().grant = grant;
     }
 
-    /// How many of the granted bytes the data path has not taken.
-    pub(super) fn granted(&self) -> u64 {
-        self.state.lock().allowance
+    /// Whether the data path has had all of the request.
+    pub(super) fn is_spent(&self) -> bool {
+        self.state.lock().grant.is_spent()
     }
 
     /// Reads for a data path. Past the grant, it reads ahead for the next request, and tells the data path only of the
@@ -112,10 +113,10 @@ impl Link {
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if state.allowance == 0 && self.connection.is_upgraded() {
-            state.allowance = u64::MAX;
+        if self.connection.is_upgraded() {
+            state.grant = Grant::All;
         }
-        if state.allowance == 0 {
+        if state.grant.is_spent() {
             drop(guard);
             return self.poll_next_request(cx);
         }
@@ -123,7 +124,7 @@ impl Link {
             state.hand_on(buf);
             return Poll::Ready(Ok(()));
         }
-        let most = usize::try_from(state.allowance).unwrap_or(usize::MAX);
+        let most = state.grant.at_most();
         let before = buf.filled().len();
         let polled = if most >= buf.remaining() {
             state.socket.poll_read(cx, buf)
@@ -139,7 +140,7 @@ impl Link {
             self.connection.awaits_client();
         }
         ready!(polled)?;
-        state.take_allowance(buf.filled().len() - before);
+        state.keep_back(buf, before);
         self.connection.received();
         Poll::Ready(Ok(()))
     }
@@ -263,17 +264,21 @@ impl AsFd for Socket {
 // === impl State ===
 
 impl State {
-    fn take_allowance(&mut self, count: usize) {
-        if self.allowance != u64::MAX {
-            self.allowance = self.allowance.saturating_sub(count as u64);
-        }
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+        let most = self.input.len().min(buf.remaining());
+        let bytes = self.input.filled().get(..most).unwrap_or_default();
+        let count = self.grant.take(bytes);
+        buf.put_slice(bytes.get(..count).unwrap_or_default());
+        self.input.consume(count);
     }
 
-    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
-        let granted = usize::try_from(self.allowance).unwrap_or(usize::MAX);
-        let count = self.input.len().min(buf.remaining()).min(granted);
-        buf.put_slice(self.input.filled().get(..count).unwrap_or_default());
-        self.input.consume(count);
-        self.take_allowance(count);
+    /// Takes out of what was just read what belongs to the next request.
+    fn keep_back(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let bytes = buf.filled().get(before..).unwrap_or_default();
+        let count = self.grant.take(bytes);
+        if count < bytes.len() {
+            self.input.push(bytes.get(count..).unwrap_or_default());
+            buf.set_filled(before + count);
+        }
     }
 }

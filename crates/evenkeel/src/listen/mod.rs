@@ -7,6 +7,7 @@ mod bind;
 mod buffer;
 mod clients;
 mod conn;
+mod grant;
 mod head;
 mod link;
 mod serve;

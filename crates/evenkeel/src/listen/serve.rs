@@ -12,6 +12,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::conn::Conn;
+use super::grant::{Chunks, Grant};
 use super::head::{Head, check_head};
 use super::link::{Link, Read};
 use super::watch::Watch;
@@ -119,10 +120,11 @@ impl Serving<'_> {
     /// Hands a request to the data path.
     async fn exchange(&mut self, head: Head) -> Then {
         let (link, connection) = (&self.link, &self.link.connection);
+        let length = head.length as u64;
         link.grant(match head.facts {
-            HeadFacts { chunked: true, .. } => u64::MAX,
+            HeadFacts { chunked: true, .. } => Grant::Chunked { head: length, body: Chunks::default() },
             HeadFacts { content_length, .. } => {
-                (head.length as u64).saturating_add(content_length.unwrap_or_default())
+                Grant::Bytes(length.saturating_add(content_length.unwrap_or_default()))
             }
         });
         connection.enter(Phase::Exchange);
@@ -141,25 +143,21 @@ impl Serving<'_> {
             Err(_) => match connection.take_farewell() {
                 Some(answer) => {
                     // Where the whole request was taken, the next one can follow.
-                    let last = head.facts.last || link.granted() > 0 || connection.is_draining();
+                    let last = head.facts.last || !link.is_spent() || connection.is_draining();
                     self.say(&answer, head.facts.head_only, last)
                 }
                 None => Then::Close,
             },
             Ok(_) if connection.is_upgraded() || connection.is_draining() => self.close(),
             Ok(Some(_)) => Then::Next,
-            Ok(None) if connection.is_reusable() && link.granted() == 0 => Then::Next,
+            Ok(None) if connection.is_reusable() && link.is_spent() => Then::Next,
             Ok(None) => self.close(),
         }
     }
 
     fn close(&self) -> Then {
-        let granted = self.link.granted();
-        if granted > 0 && !self.link.connection.is_upgraded() || self.link.pending_input() > 0 {
-            Then::Linger
-        } else {
-            Then::Close
-        }
+        let unread = !self.link.is_spent() && !self.link.connection.is_upgraded();
+        if unread || self.link.pending_input() > 0 { Then::Linger } else { Then::Close }
     }
 
     /// Answers what never became a request, and records it.
