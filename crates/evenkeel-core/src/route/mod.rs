@@ -49,7 +49,7 @@ pub struct RouteMatch {
 
 impl RouteMatch {
     /// Whether the request meets every condition: the definition that [`RouteTable::find`] is held against.
-    pub fn matches(&self, request: &impl RequestParts) -> bool {
+    pub fn matches(&self, request: &(impl RequestParts + ?Sized)) -> bool {
         (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(request.host())))
             && self.matches_path(request.path())
             && self.matches_rest(request)
@@ -95,7 +95,7 @@ impl RouteMatch {
     }
 
     /// The conditions beyond host and path, which the table's index does not hold.
-    fn matches_rest(&self, request: &impl RequestParts) -> bool {
+    fn matches_rest(&self, request: &(impl RequestParts + ?Sized)) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method()))
             && self.headers.iter().all(|field| field.takes_header(request.header(field.name())))
             && self.query.iter().all(|field| field.takes_query(request.query()))

@@ -129,7 +129,7 @@ impl RouteTable {
 
     /// The first route that matches, by its place in the order; `None` when none does.
     #[inline]
-    pub fn find(&self, request: &impl RequestParts) -> Option<usize> {
+    pub fn find(&self, request: &(impl RequestParts + ?Sized)) -> Option<usize> {
         let host = Folded::new(request.host());
         let path = request.path();
         self.lowest(host.as_bytes(), path.as_bytes(), u32::MAX, |candidate| {

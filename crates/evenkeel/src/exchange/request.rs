@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_core::backend::Outcome;
-use evenkeel_core::route::RequestParts;
 use http::header;
 
 use super::attempts::{Attempt, Attempts, Failure};
@@ -154,7 +153,8 @@ impl Exchange {
             return self.refuse(&Refusal::MethodNotAllowed);
         }
         let table = self.table.clone();
-        let Some((index, rule)) = find(&table, head) else { return self.refuse(&Refusal::NoRoute) };
+        let found = table.routes.find(head).and_then(|index| Some((index, table.rules.get(index)?)));
+        let Some((index, rule)) = found else { return self.refuse(&Refusal::NoRoute) };
         self.route = Some(index);
         let hop = Hop { connection: &self.connection, client, head, claims: self.facts.claims };
         let request_id = self.record.request_id.as_ref().and_then(RequestId::to_value);
@@ -409,7 +409,7 @@ impl Drop for Exchange {
         if self.record.status == 0 {
             self.record.status = if std::thread::panicking() { 500 } else { 499 };
         }
-        let metrics: &RouteMetrics = match self.route.and_then(|index| self.table.rules.get(index)) {
+        let metrics: &RouteMetrics = match self.rule() {
             Some(rule) => &rule.metrics,
             None => &self.environment.metrics.unrouted,
         };
@@ -420,28 +420,4 @@ impl Drop for Exchange {
             log.record(self.environment.worker, self);
         }
     }
-}
-
-fn find<'t>(table: &'t Table, head: &dyn RequestHead) -> Option<(usize, &'t Rule)> {
-    /// Routes take any sized head; this one is known only as a trait object.
-    struct Parts<'a>(&'a dyn RequestHead);
-    impl RequestParts for Parts<'_> {
-        fn method(&self) -> &str {
-            self.0.method()
-        }
-        fn host(&self) -> &str {
-            self.0.host()
-        }
-        fn path(&self) -> &str {
-            self.0.path()
-        }
-        fn query(&self) -> Option<&str> {
-            self.0.query()
-        }
-        fn header(&self, name: &str) -> Option<&[u8]> {
-            self.0.header(name)
-        }
-    }
-    let index = table.routes.find(&Parts(head))?;
-    table.rules.get(index).map(|rule| (index, rule))
 }
