@@ -1,2 +1,0 @@
-//! What the balancer is measured against.
-fn main() {}
