@@ -54,7 +54,8 @@ pub(crate) struct File {
     pub(crate) workers: Option<usize>,
 }
 
-/// What is told to backends about the client.
+/// What is told to backends about the client. The names of all fields go to backends in lower case, however the client
+/// wrote them: they mean the same (RFC 9110, 5.1).
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "forwarding")]
