@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::HttpLimits;
@@ -92,6 +92,8 @@ struct Local {
 const INBOX: usize = 256;
 /// How long accepting pauses when there are no more files to be had.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often the log says so.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Starts one worker for each environment, on sockets that are bound already: `sockets[listener][worker]`.
 ///
@@ -240,6 +242,7 @@ impl Local {
             Err(error) => return log::error!("a listener ended: {error}"),
         };
         let mut stage = self.stage.clone();
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -250,7 +253,10 @@ impl Local {
             match accepted {
                 Ok((socket, peer)) => self.admit(socket, peer, site),
                 Err(error) => {
-                    log::warn!("accepting a connection: {error}");
+                    if complained.is_none_or(|then| then.elapsed() > COMPLAIN_EVERY) {
+                        complained = Some(Instant::now());
+                        log::warn!("connections cannot be accepted: {error}");
+                    }
                     if is_out_of_files(&error) {
                         tokio::time::sleep(PAUSE).await;
                     }

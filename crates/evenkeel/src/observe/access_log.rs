@@ -220,6 +220,7 @@ impl Shared {
 
     fn write_until_stopped(&self, mut sink: Sink) {
         let mut taken = String::new();
+        let mut failing = false;
         loop {
             let stopping = self.stop.load(Ordering::Acquire);
             if !stopping && !self.pending.load(Ordering::Acquire) {
@@ -236,8 +237,17 @@ impl Shared {
             for buffer in &self.buffers {
                 std::mem::swap(&mut taken, &mut *buffer.lock());
                 if !taken.is_empty() {
-                    sink.write(taken.as_bytes());
+                    let written = sink.write(taken.as_bytes());
+                    if written.is_err() {
+                        let lost = memchr::memchr_iter(b'\n', taken.as_bytes()).count();
+                        self.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+                    }
                     taken.clear();
+                    if let (Err(error), false) = (&written, failing) {
+                        // Once: a pipe whose reader has gone fails for each batch from then on.
+                        log::warn!("access log: records are being lost: {error}");
+                    }
+                    failing = written.is_err();
                 }
             }
             if stopping {
@@ -271,14 +281,11 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        let result = match self {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
             Self::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
             Self::Stderr => io::stderr().write_all(bytes),
             Self::File(_, file) => file.write_all(bytes),
-        };
-        if let Err(error) = result {
-            log::warn!("access log: {error}");
         }
     }
 }
@@ -287,4 +294,30 @@ fn append(path: &PathBuf) -> io::Result<File> {
     let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     // Opening a pipe for writing alone would wait for a reader, and a balancer does not wait for its log's reader.
     OpenOptions::new().read(is_pipe).write(is_pipe).create(!is_pipe).append(!is_pipe).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AccessLog, Entry, Field};
+    use crate::observe::Value;
+    use evenkeel_config::{LogFormat, LogTarget};
+
+    struct Nothing;
+
+    impl Entry for Nothing {
+        fn field(&self, _: Field) -> Value<'_> {
+            Value::Absent
+        }
+    }
+
+    #[test]
+    fn records_that_cannot_be_written_are_counted() {
+        // Writing to it always fails, for want of space.
+        let log = AccessLog::open(&LogTarget::File("/dev/full".into()), &LogFormat::Combined, 1).unwrap();
+        for _ in 0..3 {
+            log.record(0, &Nothing);
+        }
+        log.close();
+        assert_eq!(log.dropped(), 3);
+    }
 }

@@ -289,7 +289,7 @@ impl Metrics {
         page.family(
             "evenkeel_access_log_dropped_total",
             "counter",
-            "Access-log records lost to a slow reader.",
+            "Access-log records lost to a slow reader or a failed write.",
         );
         page.sample("evenkeel_access_log_dropped_total", &[], view.log_dropped);
         page.family(
