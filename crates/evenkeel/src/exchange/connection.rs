@@ -109,6 +109,8 @@ pub enum Expired {
 }
 
 const NEVER: u64 = u64::MAX;
+/// A month, in microseconds: as good as never, and surely within the clock.
+const FURTHEST: u64 = 30 * 24 * 3600 * 1_000_000;
 /// How long a connection that is to end may be quiet, in microseconds.
 const LAST_CALL: u64 = 200_000;
 
@@ -156,10 +158,12 @@ impl Connection {
         Duration::from_micros(self.now().saturating_sub(at))
     }
 
-    /// The moment that [`Connection::now`] calls `at`.
+    /// The moment that [`Connection::now`] calls `at`; what is further off than the furthest a timer need reach is brought
+    /// nearer. Never in the past for what lies ahead, however old the connection is: a timer there would fire at once, and
+    /// for ever.
     pub fn instant(&self, at: u64) -> Instant {
-        // A month is as good as never, and surely fits the clock.
-        self.epoch + Duration::from_micros(at.min(30 * 24 * 3600 * 1000))
+        let now = self.now();
+        self.epoch + Duration::from_micros(now + at.saturating_sub(now).min(FURTHEST))
     }
 
     /// Enters a phase. The first head's time runs from the accept, so that silence before it is not for free.
@@ -430,4 +434,26 @@ impl Expired {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(NEVER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Connection, NEVER, Relaxed};
+    use evenkeel_config::HttpLimits;
+    use std::time::Duration;
+
+    #[test]
+    fn however_old_a_connection_is_its_timer_lies_ahead() {
+        let connection = Connection::new(None, false, &HttpLimits::default());
+        let hour = Duration::from_secs(3600);
+        for age in [Duration::ZERO, hour, 24 * hour, 400 * 24 * hour] {
+            let now = age.as_micros() as u64 + 1;
+            connection.clock.store(now, Relaxed);
+            let present = connection.epoch + Duration::from_micros(now);
+            let ahead = connection.instant(now + hour.as_micros() as u64).saturating_duration_since(present);
+            assert_eq!(ahead, hour, "at the age of {age:?}");
+            let never = connection.instant(NEVER).saturating_duration_since(present);
+            assert!(never >= 24 * hour, "at the age of {age:?}");
+        }
+    }
 }
