@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::exchange::table::{Table, canonical_ip};
+use crate::exchange::table::Table;
 use crate::filter::RequestHead;
 
 /// Who the client is, and how far the peer that told us is believed.
@@ -78,7 +78,8 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     } else {
         hop.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok()?
     };
-    Some(canonical_ip(ip))
+    // An IPv4 address that is written as an IPv6 one is an IPv4 address.
+    Some(ip.to_canonical())
 }
 
 /// The `for` of one element of `Forwarded`.

@@ -40,7 +40,7 @@ pub struct Connection {
 
 /// What is being waited for, and since when. Microseconds since the connection began; zero is never.
 #[derive(Debug, Default)]
-pub struct Timings {
+struct Timings {
     phase: AtomicU8,
     since: AtomicU64,
     /// When a byte last came from or went to the client.
@@ -58,7 +58,7 @@ pub struct Timings {
 
 /// How long each wait may last, in microseconds; the first five are the listener's, the others the request's.
 #[derive(Debug)]
-pub struct Limits {
+struct Limits {
     header: u64,
     idle: u64,
     body: u64,
@@ -135,11 +135,6 @@ impl Connection {
             epoch: Instant::now(),
             clock: AtomicU64::new(1),
         }
-    }
-
-    /// What is waited for.
-    pub fn timings(&self) -> &Timings {
-        &self.timings
     }
 
     /// Reads the clock, for all that happens until the next tick. One task serves a connection, and ticks each time it

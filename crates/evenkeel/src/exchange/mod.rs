@@ -15,7 +15,7 @@ mod table;
 
 pub use attempts::{Attempt, Failure};
 pub use client::{ClientAddress, client_address};
-pub use connection::{Connection, Expired, Limits, Phase, Timings};
+pub use connection::{Connection, Expired, Phase};
 pub use record::{Ending, Record, RequestId};
 pub use request::{Decision, Environment, Exchange, HeadFacts, Lane};
-pub use table::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream, canonical_ip};
+pub use table::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};

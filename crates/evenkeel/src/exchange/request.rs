@@ -121,10 +121,7 @@ impl Exchange {
         connection: Arc<Connection>,
         refusal: &Refusal,
     ) -> (Self, Answer) {
-        let mut exchange = Self::new(environment, connection, HeadFacts::default(), Lane::None);
-        if exchange.environment.log.is_some() {
-            exchange.record.text = Some(Box::new(Text::without_head()));
-        }
+        let mut exchange = Self::without_head(environment, connection);
         let answer = exchange.refusal_answer(refusal);
         exchange.count_sent(answer.body.len() as u64);
         (exchange, answer)
@@ -132,10 +129,15 @@ impl Exchange {
 
     /// Begins and ends with a request whose client left in the middle of its head.
     pub fn left_in_head(environment: Arc<Environment>, connection: Arc<Connection>) {
+        drop(Self::without_head(environment, connection));
+    }
+
+    fn without_head(environment: Arc<Environment>, connection: Arc<Connection>) -> Self {
         let mut exchange = Self::new(environment, connection, HeadFacts::default(), Lane::None);
         if exchange.environment.log.is_some() {
             exchange.record.text = Some(Box::new(Text::without_head()));
         }
+        exchange
     }
 
     /// The client's address, the route, its filters: what is done with the request.

@@ -125,8 +125,3 @@ impl Table {
         peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)))
     }
 }
-
-/// An IPv4 address that came in as IPv6 (`::ffff:a.b.c.d`, as on a `[::]` listener) is an IPv4 address.
-pub fn canonical_ip(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
-}

@@ -87,19 +87,27 @@ impl Context {
             _ => Some(Refusal::Internal),
         }
     }
+
+    /// An attempt failed: tells Pingora whether another one may follow, and remembers what to say if none may.
+    fn fail(&mut self, failure: Failure, error: &mut Error) {
+        let Some(exchange) = &mut self.exchange else { return };
+        match exchange.attempt_failed(failure) {
+            Ok(()) => error.set_retry(true),
+            Err(refusal) => {
+                self.refusal = Some(refusal);
+                error.set_retry(false);
+            }
+        }
+    }
 }
 
 // === impl Proxy ===
 
 impl Proxy {
     async fn answer(&self, session: &mut Session, context: &mut Context, answer: Answer) -> Result<()> {
-        let status = answer.status;
-        let body = answer.body.len() as u64;
         let exchange = context.exchange()?;
-        respond::write(session, exchange, answer).await?;
-        if status != 204 && status != 304 && session.req_header().method != http::Method::HEAD {
-            context.exchange()?.count_sent(body);
-        }
+        let sent = respond::write(session, exchange, answer).await?;
+        exchange.count_sent(sent);
         Ok(())
     }
 }
@@ -332,19 +340,6 @@ impl ProxyHttp for Proxy {
 
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
-    }
-}
-
-impl Context {
-    fn fail(&mut self, failure: Failure, error: &mut Error) {
-        let Some(exchange) = &mut self.exchange else { return };
-        match exchange.attempt_failed(failure) {
-            Ok(()) => error.set_retry(true),
-            Err(refusal) => {
-                self.refusal = Some(refusal);
-                error.set_retry(false);
-            }
-        }
     }
 }
 

@@ -11,10 +11,10 @@ use crate::filter::Answer;
 /// Largest body of a request that is read to its end, unused, so that its connection can be kept.
 const DRAINABLE: u64 = 64 * 1024;
 
-/// Writes a whole answer.
+/// Writes a whole answer; gives how many bytes of body went with it.
 ///
 /// Pingora's own helper is not used: it always closes the connection, and says `Server: Pingora`.
-pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<()> {
+pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<u64> {
     let facts = exchange.facts();
     if !session.is_body_done() {
         let short = facts.content_length.is_some_and(|length| length <= DRAINABLE);
@@ -40,8 +40,9 @@ pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: An
     let head_only = bodiless || session.req_header().method == http::Method::HEAD;
     let empty = head_only || answer.body.is_empty();
     session.write_response_header(Box::new(head), empty).await.map_err(Error::into_down)?;
+    let sent = if empty { 0 } else { answer.body.len() as u64 };
     if !empty {
         session.write_response_body(Some(answer.body), true).await.map_err(Error::into_down)?;
     }
-    Ok(())
+    Ok(sent)
 }
