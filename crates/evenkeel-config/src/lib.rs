@@ -33,7 +33,7 @@ pub use builder::{ConfigBuilder, ListenerBuilder, RouteBuilder, UpstreamBuilder}
 pub use config::Config;
 pub use error::{ConfigError, Diagnostic, Place};
 pub use model::{
-    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, HttpLimits, ListenAddress,
+    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, HttpLimits, Lanes, ListenAddress,
     Listener, LogFormat, LogTarget, Model, Pool, Redirect, Respond, Route, Shutdown, Timeouts, Upstream,
     UpstreamTls,
 };

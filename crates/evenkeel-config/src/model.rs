@@ -36,6 +36,8 @@ pub struct Model {
     pub access_log: Option<AccessLog>,
     /// How many threads serve connections; `None` for one a core.
     pub workers: Option<NonZeroUsize>,
+    /// Which data paths may serve.
+    pub lanes: Lanes,
 }
 
 /// A local address that accepts connections.
@@ -211,6 +213,9 @@ pub struct Timeouts {
 pub struct Pool {
     /// How long an idle connection is kept; keep it below the backends' own limit. Default 30 s.
     pub idle_timeout: Duration,
+    /// Most idle connections that each worker keeps for each backend in the lean lane; 0 keeps none. The newest are used
+    /// first. Default 128.
+    pub max_idle: usize,
 }
 
 /// How `https` backends are verified.
@@ -287,6 +292,18 @@ pub enum LogFormat {
     Combined,
     /// A template with the names of the fields in braces: `{client} {status}`.
     Template(Template),
+}
+
+/// Which data paths may serve plain HTTP/1.1. All else is always Pingora's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lanes {
+    /// The lean lane takes plain HTTP/1.1, and hands over to Pingora's proxy whatever else comes. The default.
+    #[default]
+    Auto,
+    /// Pingora's proxy carries everything, at more CPU time and memory for each request and connection: to compare the
+    /// two, and as a way back.
+    Pingora,
 }
 
 /// The fields that a template of the access log may name, each in braces.
@@ -413,7 +430,7 @@ impl Default for Timeouts {
 
 impl Default for Pool {
     fn default() -> Self {
-        Self { idle_timeout: Duration::from_secs(30) }
+        Self { idle_timeout: Duration::from_secs(30), max_idle: 128 }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use evenkeel_config::{Config, ConfigBuilder, ListenerBuilder, RouteBuilder, UpstreamBuilder};
+use evenkeel_config::{Config, ConfigBuilder, Lanes, ListenerBuilder, RouteBuilder, UpstreamBuilder};
 use evenkeel_core::balance::LoadBalancingAlgorithm;
 use serde_json::json;
 
@@ -63,6 +63,7 @@ fn api_upstream() -> UpstreamBuilder {
         .idle_timeout(Duration::from_secs(30))
         .upgraded_idle_timeout(Duration::from_secs(7200))
         .pool_idle_timeout(Duration::from_secs(10))
+        .pool_max_idle(16)
         .tls_ca("internal.pem")
         .tls_server_name("api.internal")
         .danger_accept_invalid_certificates(false)
@@ -111,7 +112,8 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         .admin("0.0.0.0:9900")
         .admin_token("0123456789abcdef-secret")
         .access_log("/var/log/evenkeel.log", "{client} \"{method} {target}\" {status}")
-        .workers(4);
+        .workers(4)
+        .lanes(Lanes::Pingora);
     let file = include_str!("golden/ok/full.yaml").replace("${TOKEN}", "0123456789abcdef-secret");
     assert_eq!(of_builder(builder), of_file(&file));
 }

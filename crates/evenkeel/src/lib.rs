@@ -18,17 +18,20 @@
 //! # Layout
 //! * [`Server`] runs what a [`Config`](config::Config) says; [`config`] and [`core`] are the floors below.
 //! * [`filter`]: a step on a request's path; yours and ours by the same trait.
-//! * [`exchange`] decides, [`proxy`] carries, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
+//! * [`exchange`] decides, [`lane`] and [`proxy`] carry, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
 
 pub mod admin;
 pub mod control;
 pub mod exchange;
 pub mod filter;
+pub mod http1;
+pub mod lane;
 pub mod listen;
 pub mod observe;
 pub mod prelude;
 pub mod proxy;
 mod server;
+pub mod stream;
 
 pub use evenkeel_config as config;
 pub use evenkeel_core as core;

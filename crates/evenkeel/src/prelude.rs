@@ -5,6 +5,6 @@ pub use crate::filter::{
 };
 pub use crate::server::{Server, ServerError};
 pub use evenkeel_config::{
-    Config, ConfigBuilder, ConfigError, ListenerBuilder, RouteBuilder, UpstreamBuilder,
+    Config, ConfigBuilder, ConfigError, Lanes, ListenerBuilder, RouteBuilder, UpstreamBuilder,
 };
 pub use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm, Pick};

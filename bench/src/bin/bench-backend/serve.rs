@@ -145,10 +145,10 @@ impl Connection {
     /// Goes as far as the socket lets it. An error ends the connection.
     fn advance(&mut self, answers: &Answers) -> io::Result<()> {
         loop {
+            self.discard_body();
             if !self.send(answers)? {
                 return Ok(());
             }
-            self.discard_body();
             if self.body_left == 0
                 && let Some(request) = Request::find(&self.received)
             {
@@ -156,11 +156,8 @@ impl Connection {
                 self.body_left = request.body_length;
                 self.close = request.close;
                 self.sending = Some((request.answer, 0));
-                self.discard_body();
-                // The answer to a request with a body waits for the body's end.
-                if self.body_left == 0 {
-                    continue;
-                }
+                // The answer to a request with a body waits for the body's end, some of which may be here.
+                continue;
             }
             if !self.receive()? {
                 return Ok(());
@@ -275,6 +272,26 @@ mod tests {
     #[test]
     fn an_unknown_path_is_missing() {
         assert_eq!(Request::find(b"GET / HTTP/1.1\r\n\r\n").map(|r| r.answer), Some(Which::Missing));
+    }
+
+    #[test]
+    fn a_body_that_comes_in_pieces_is_answered_once_it_is_whole() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || serve(&[free.port()], || ready.send(()).unwrap()));
+        is_ready.recv().unwrap();
+        let mut client = std::net::TcpStream::connect(free).unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        client.set_nodelay(true).unwrap();
+        for _ in 0..2 {
+            client.write_all(b"POST /small HTTP/1.1\r\nContent-Length: 40000\r\n\r\n").unwrap();
+            for _ in 0..4 {
+                client.write_all(&[b'x'; 10_000]).unwrap();
+            }
+            let mut answer = vec![0; Answers::new().small.len()];
+            client.read_exact(&mut answer).unwrap();
+            assert!(answer.ends_with(SMALL));
+        }
     }
 
     #[test]

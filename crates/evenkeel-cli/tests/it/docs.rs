@@ -39,6 +39,23 @@ fn the_program_of_the_readme_is_the_example() {
     assert!(example.contains(&program), "examples/founding.rs is not what the README shows:\n{program}");
 }
 
+#[test]
+fn the_tests_that_the_page_on_lanes_names_are_there() {
+    let page = read(&root().join("docs/lanes.md"));
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ") && line.contains("::")).collect();
+    assert!(rows.len() > 10, "{rows:#?}");
+    for name in rows.iter().flat_map(|row| row.split('`')).filter(|word| word.contains("::")) {
+        let (module, test) = name.split_once("::").expect("just looked");
+        let source = read(&root().join(format!("crates/evenkeel-cli/tests/it/{module}.rs")));
+        assert!(source.contains(&format!("fn {test}()")), "docs/lanes.md names {name}, which is no test");
+    }
+    for row in
+        page.lines().skip_while(|line| !line.ends_with("| test |")).skip(2).take_while(|l| !l.is_empty())
+    {
+        assert!(rows.contains(&row), "no test for a difference: {row}");
+    }
+}
+
 /// The blocks of code in the README that are of this language.
 fn blocks(language: &str) -> Vec<String> {
     let readme = read(&root().join("README.md"));

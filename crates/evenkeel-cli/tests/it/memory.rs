@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use self::peers::{Client, Framing, Source, backend};
 use super::program::Program;
-use super::support::get;
 use super::support::samples::Samples;
+use super::support::{Lane, get, lane};
 
 const MIB: u64 = 1 << 20;
 
@@ -184,7 +184,9 @@ async fn an_idle_connection_costs_little_and_is_closed_in_the_end() {
     println!(
         "an idle connection costs {each} bytes: RSS {before} KiB, with {CONNECTIONS} {with} KiB ({opened:.1?})"
     );
-    assert!(each < 24 * 1024, "{each} bytes each");
+    // What is there once counts as well, and so does what is allocated in large pieces: with more of them, each costs less.
+    let most = if lane() == Lane::Lean { 3 * 1024 } else { 24 * 1024 };
+    assert!(each < most, "{each} bytes each");
     // Unless some were closed by then, which would make them look cheap.
     let open =
         Samples::parse(&get(program.admin(), "/metrics").await.text()).sum("evenkeel_connections_open", &[]);
@@ -203,5 +205,8 @@ async fn an_idle_connection_costs_little_and_is_closed_in_the_end() {
     }
     println!("closed after {closed:.1?}; with as many again, {TIMES} times: RSS {again} KiB");
     let cost = with.saturating_sub(before).max(1024);
-    assert!(again < with + cost * TIMES / 2, "RSS was {with} KiB with as many connections, and is {again} KiB");
+    assert!(
+        again < with + cost * TIMES / 2,
+        "RSS was {with} KiB with as many connections, and is {again} KiB"
+    );
 }

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
+use crate::support::lane::filled_up;
 use crate::support::{PATIENCE, get, in_time};
 
 /// What a run of the program said, and how it ended.
@@ -59,16 +60,13 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 /// A folder with this configuration, filled up as [`Program::run`] says.
 fn configured(yaml: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut text = yaml.replace("FOLDER", &folder.path().display().to_string());
-    for (key, value) in [
+    let text = yaml.replace("FOLDER", &folder.path().display().to_string());
+    let defaults = [
         ("listeners:", "[{ address: 127.0.0.1:0 }]"),
         ("admin:", "{ address: 127.0.0.1:0 }"),
         ("access_log:", "{ to: access.log, format: json }"),
-    ] {
-        if !yaml.lines().any(|line| line.starts_with(key)) {
-            let _ = write!(text, "\n{key} {value}\n");
-        }
-    }
+    ];
+    let text = filled_up(&text, &defaults);
     std::fs::write(folder.path().join("evenkeel.yaml"), text).expect("a configuration");
     folder
 }
@@ -97,7 +95,7 @@ impl Said {
 
 impl Program {
     /// Runs this configuration, and waits until all addresses are known. What the text does not say is added: a listener
-    /// on a free port, the admin address, an access log. `FOLDER` in it stands for its own folder.
+    /// on a free port, the admin address, an access log, the lanes of this run. `FOLDER` in it stands for its own folder.
     pub(crate) async fn run(yaml: &str) -> Self {
         Self::start(configured(yaml), &["run"]).await
     }

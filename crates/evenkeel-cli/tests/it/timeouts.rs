@@ -83,6 +83,32 @@ async fn a_backend_that_does_not_answer_is_a_504() {
 }
 
 #[tokio::test]
+async fn after_a_504_the_connection_goes_on() {
+    let backend = Backend::start(|request| match request.target() {
+        "/silence" => Reply::silence(),
+        target => Reply::ok(target),
+    })
+    .await;
+    let balancer = balancer("", &[backend.url()], "timeouts: { first_byte: 300ms }").await;
+    let mut client = balancer.client().await;
+    let next = "GET /next HTTP/1.1\r\nHost: test\r\n\r\n";
+    for request in [
+        "GET /silence HTTP/1.1\r\nHost: test\r\n\r\n",
+        "POST /silence HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nhi",
+        "POST /silence HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ] {
+        let refused = client.ask(request).await;
+        assert_eq!((refused.status(), refused.closes()), (504, false), "{request:?}");
+        assert_eq!(client.ask(next).await.text(), "/next", "{request:?}");
+        // Also where the next request came long before.
+        client.send(format!("{request}{next}")).await;
+        assert_eq!(client.response().await.status(), 504, "{request:?}");
+        assert_eq!(client.response().await.text(), "/next", "{request:?}");
+    }
+    assert_eq!(balancer.log_lines(12).await.len(), 12);
+}
+
+#[tokio::test]
 async fn a_backend_that_never_takes_the_body_is_a_504() {
     let backend = Backend::start(|_| Reply::new().stall()).await;
     let balancer = balancer("", &[backend.url()], "timeouts: { first_byte: 300ms }").await;

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Balancer, Client, Reply, Seen, assert_lasted};
+use crate::support::{Backend, Balancer, Client, Reply, Seen, assert_lasted, lane};
 
 const WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -65,6 +65,7 @@ async fn a_websocket_is_set_up_and_carries_bytes_both_ways() {
     drop(client);
     let record = balancer.log_line().await;
     assert_eq!((&record["status"], &record["end"]), (&101.into(), &"ok".into()));
+    assert_eq!(record["lane"], "pingora", "handed over, whatever the lane of this run");
     assert_eq!(record["bytes_in"], 300_005);
     assert_eq!(record["bytes_out"], 300_005);
 }
@@ -136,7 +137,9 @@ async fn an_upgrade_that_the_backend_declines_is_an_answer_like_any_other() {
     assert_eq!(client.response().await.text(), "no");
     let targets: Vec<_> = backend.requests().iter().map(|request| request.target().to_owned()).collect();
     assert_eq!(targets, ["/chat", "/second"]);
-    assert_eq!(balancer.log_lines(2).await.len(), 2);
+    let records = balancer.log_lines(2).await;
+    let lanes: Vec<_> = records.iter().map(|record| record["lane"].as_str()).collect();
+    assert_eq!(lanes, [Some("pingora"), Some(lane().name())]);
 }
 
 #[tokio::test]
@@ -163,6 +166,8 @@ async fn http_2_is_not_something_to_upgrade_to() {
         let seen = backend.last_request();
         assert_eq!((seen.header("upgrade"), seen.header("http2-settings")), (None, None));
     }
+    // So there is nothing to hand over.
+    assert!(balancer.log_lines(3).await.iter().all(|record| record["lane"] == lane().name()));
 }
 
 #[tokio::test]

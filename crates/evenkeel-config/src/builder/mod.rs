@@ -19,7 +19,7 @@ use crate::resolve::{self, Context};
 use crate::values;
 use crate::wire;
 use crate::yaml::Path;
-use crate::{Config, ConfigError, Model};
+use crate::{Config, ConfigError, Lanes, Model};
 
 /// Builds a [`Config`] from code. It reaches everything that a file reaches, with the same defaults, and takes what a file
 /// can only name: a user's own algorithm.
@@ -150,6 +150,12 @@ impl ConfigBuilder {
     /// How many threads serve connections. Default one for each core.
     pub fn workers(mut self, workers: usize) -> Self {
         self.file.workers = Some(workers);
+        self
+    }
+
+    /// Which data paths may serve plain HTTP/1.1. Default [`Lanes::Auto`].
+    pub fn lanes(mut self, lanes: Lanes) -> Self {
+        self.file.lanes = lanes.into();
         self
     }
 

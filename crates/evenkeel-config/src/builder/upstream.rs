@@ -82,6 +82,12 @@ impl UpstreamBuilder {
         self
     }
 
+    /// The most idle connections that each worker keeps for each backend; 0 keeps none. Default 128.
+    pub fn pool_max_idle(mut self, connections: usize) -> Self {
+        self.wire.pool.max_idle = connections;
+        self
+    }
+
     /// A PEM file of authorities to trust instead of the system's.
     pub fn tls_ca(mut self, path: impl Into<String>) -> Self {
         self.wire.tls.get_or_insert_default().ca = Some(path.into());

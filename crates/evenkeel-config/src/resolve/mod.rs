@@ -61,5 +61,6 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         admin: admin?,
         access_log: access_log?,
         workers,
+        lanes: file.lanes.into(),
     })
 }

@@ -33,7 +33,7 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
     let tls = tls(upstream.tls.as_ref(), &backends, path, context);
     let timeouts = timeouts(&upstream.timeouts, &path.key("timeouts"), context);
     let pool_path = path.key("pool").key("idle_timeout");
-    let pool = listener::timeout(upstream.pool.idle_timeout, &pool_path, context);
+    let idle_timeout = listener::timeout(upstream.pool.idle_timeout, &pool_path, context);
     let wire::MaxAttempts(attempts) = upstream.max_attempts;
     if attempts == 0 || attempts > wire::MaxAttempts::MAX {
         let message = format!("is out of range: expected 1 to {}", wire::MaxAttempts::MAX);
@@ -45,7 +45,7 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
         backends,
         timeouts: timeouts?,
         max_attempts: NonZeroUsize::new(attempts)?,
-        pool: Pool { idle_timeout: pool? },
+        pool: Pool { idle_timeout: idle_timeout?, max_idle: upstream.pool.max_idle },
         tls,
     })
 }

@@ -68,9 +68,11 @@ fn the_defaults_shown_are_those_that_the_model_gets() {
         "/upstreams/web/max_attempts",
         "/upstreams/web/timeouts/upgraded_idle",
         "/upstreams/web/pool/idle_timeout",
+        "/upstreams/web/pool/max_idle",
         "/upstreams/web/backends/0/weight",
         "/shutdown/drain_timeout",
         "/forwarding/forwarded",
+        "/lanes",
     ] {
         assert!(file.pointer(pointer).is_some_and(|value| !value.is_null()), "{pointer} in {file:#}");
     }

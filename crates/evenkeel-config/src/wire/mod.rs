@@ -52,10 +52,15 @@ pub(crate) struct File {
     /// on the machine.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) workers: Option<usize>,
+    /// Which data paths may serve plain HTTP/1.1. `auto`: the lean lane takes it, and hands over to Pingora's proxy what it
+    /// does not do itself, such as upgrades. `pingora`: Pingora's proxy carries everything, for comparison and as a way
+    /// back: when an answer looks wrong, see whether it does so here too. It costs more CPU time for each request, and more
+    /// memory for each connection.
+    pub(crate) lanes: Lanes,
 }
 
-/// What is told to backends about the client. The names of all fields go to backends in lower case, however the client
-/// wrote them: they mean the same (RFC 9110, 5.1).
+/// What is told to backends about the client. How the names of fields are spelled may change on the way: they mean the same
+/// in any case (RFC 9110, 5.1).
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "forwarding")]
@@ -106,6 +111,15 @@ pub(crate) struct AccessLog {
     pub(crate) format: String,
 }
 
+/// Which data paths may serve plain HTTP/1.1.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "lanes")]
+pub(crate) enum Lanes {
+    Auto,
+    Pingora,
+}
+
 /// What else messages say about keys.
 pub(crate) const HINTS: Hints = Hints {
     later: &[
@@ -114,7 +128,6 @@ pub(crate) const HINTS: Hints = Hints {
         "discovery",
         "h2c",
         "health_check",
-        "lanes",
         "outlier_detection",
         "protocol",
         "proxy_protocol",
@@ -174,5 +187,31 @@ impl Short for AccessLog {
 
     fn text_schema() -> Schema {
         json_schema!({ "const": "off" })
+    }
+}
+
+// === impl Lanes ===
+
+impl Default for Lanes {
+    fn default() -> Self {
+        model::Lanes::default().into()
+    }
+}
+
+impl From<model::Lanes> for Lanes {
+    fn from(lanes: model::Lanes) -> Self {
+        match lanes {
+            model::Lanes::Auto => Self::Auto,
+            model::Lanes::Pingora => Self::Pingora,
+        }
+    }
+}
+
+impl From<Lanes> for model::Lanes {
+    fn from(lanes: Lanes) -> Self {
+        match lanes {
+            Lanes::Auto => Self::Auto,
+            Lanes::Pingora => Self::Pingora,
+        }
     }
 }

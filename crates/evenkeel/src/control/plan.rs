@@ -122,6 +122,8 @@ async fn plan_upstream(upstream: &evenkeel_config::Upstream, workers: usize) -> 
         timeouts: upstream.timeouts.clone(),
         max_attempts: upstream.max_attempts,
         pool_idle_timeout: upstream.pool.idle_timeout,
+        pool_max_idle: upstream.pool.max_idle,
+        plain: all.iter().all(|endpoint| endpoint.tls.is_none()),
         all,
     })
 }

@@ -92,7 +92,7 @@ impl Running {
             Arc::new(Environment { worker, table, metrics, log })
         });
         let (sockets, handles) = unzip(bound);
-        let workers = spawn(sites, handles, environments.collect())?;
+        let workers = spawn(sites, handles, environments.collect(), model.lanes)?;
         Ok(Self { state, workers, shutdown: model.shutdown.clone(), log, sockets })
     }
 

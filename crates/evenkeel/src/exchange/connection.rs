@@ -286,6 +286,11 @@ impl Connection {
         self.begun.store(true, Relaxed);
     }
 
+    /// Notes that the request is on its way to another data path, which has not taken it yet.
+    pub fn unset_begun(&self) {
+        self.begun.store(false, Relaxed);
+    }
+
     /// Whether an exchange has taken the request.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Relaxed)

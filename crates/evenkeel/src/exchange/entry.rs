@@ -1,7 +1,7 @@
 //! One request, as the access log sees it.
 
 use super::record::{RequestId, Text};
-use super::request::{Exchange, Lane};
+use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
 
 impl Entry for Exchange {
@@ -31,10 +31,7 @@ impl Entry for Exchange {
             Field::Received => Value::Number(record.received),
             Field::Sent => Value::Number(record.sent),
             Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
-            Field::Lane => match self.lane {
-                Lane::Pingora => Value::Text("pingora"),
-                Lane::None => Value::Absent,
-            },
+            Field::Lane => self.lane.name().map_or(Value::Absent, Value::Text),
             Field::Method => part(text.map(Text::method)),
             Field::Host => part(text.map(Text::host)),
             Field::Target => part(text.map(Text::target)),

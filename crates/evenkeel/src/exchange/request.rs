@@ -39,6 +39,8 @@ pub struct Environment {
 pub enum Lane {
     /// None: it was refused before one took it.
     None,
+    /// The lean lane, for plain HTTP/1.1.
+    Lean,
     /// Pingora's proxy.
     Pingora,
 }
@@ -85,6 +87,19 @@ pub struct Exchange {
     pub(super) attempts: Option<Attempts>,
     edits: Edits,
     pub(super) record: Record,
+}
+
+// === impl Lane ===
+
+impl Lane {
+    /// What the access log and the metrics call it; nothing if there was none.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Lean => Some("lean"),
+            Self::Pingora => Some("pingora"),
+        }
+    }
 }
 
 // === impl Exchange ===
@@ -287,6 +302,24 @@ impl Exchange {
         self.edited(refusal.answer(self.facts.format))
     }
 
+    /// Hands a request that was decided on to another lane. The connection waits until that has taken it: see
+    /// [`Exchange::taken_over`].
+    pub fn hand_over(&mut self, lane: Lane) {
+        self.lane = lane;
+        self.connection.unset_begun();
+    }
+
+    /// The other lane has taken the request.
+    pub fn taken_over(&self) {
+        self.connection.set_begun();
+    }
+
+    /// Notes that the balancer gave up in the middle of an answer.
+    pub fn note_refusal(&mut self, refusal: &Refusal) {
+        self.environment.metrics.refused(self.environment.worker, refusal.reason());
+        self.record.ending = Some(Ending::Refused(refusal.end()));
+    }
+
     /// Whether the request's body was said to be there.
     pub fn has_body(&self) -> bool {
         self.facts.chunked || self.facts.content_length.is_some_and(|length| length > 0)
@@ -312,9 +345,8 @@ impl Exchange {
     }
 
     fn note(&mut self, refusal: &Refusal) {
-        self.environment.metrics.refused(self.environment.worker, refusal.reason());
+        self.note_refusal(refusal);
         self.record.status = refusal.status();
-        self.record.ending = Some(Ending::Refused(refusal.end()));
     }
 
     fn answered(&mut self, answer: Answer) -> Answer {
@@ -417,6 +449,7 @@ impl Drop for Exchange {
         };
         let record = &self.record;
         let bytes = (record.received, record.sent);
+        self.environment.metrics.carried(self.environment.worker, self.lane.name());
         metrics.record(self.environment.worker, record.status, self.connection.since(record.started), bytes);
         if let Some(log) = &self.environment.log {
             log.record(self.environment.worker, self);

@@ -78,6 +78,10 @@ pub struct Upstream {
     pub max_attempts: NonZeroUsize,
     /// How long an idle connection to a backend is kept.
     pub pool_idle_timeout: Duration,
+    /// How many idle connections are kept for each backend, by each worker.
+    pub pool_max_idle: usize,
+    /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
+    pub plain: bool,
     /// Every backend that was configured, also those of weight zero: for whoever shows them.
     pub all: Vec<Arc<Endpoint>>,
 }

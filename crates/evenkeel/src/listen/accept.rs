@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Socket as RawSocket};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
-use super::link::Socket;
+use crate::stream::Socket;
 
 /// A listening socket, known to the worker's event queue.
 #[derive(Debug)]
@@ -33,24 +33,6 @@ impl Acceptor {
                 let _ = socket.set_nodelay(true);
                 Ok((Socket::Tcp(socket), Some(peer)))
             }
-        }
-    }
-}
-
-impl Socket {
-    /// Takes it out of this worker's event queue.
-    pub(super) fn detach(self) -> io::Result<RawSocket> {
-        match self {
-            Self::Tcp(socket) => socket.into_std().map(RawSocket::from),
-            Self::Unix(socket) => socket.into_std().map(RawSocket::from),
-        }
-    }
-
-    /// Puts it into this worker's event queue.
-    pub(super) fn attach(socket: RawSocket) -> io::Result<Self> {
-        match socket.domain()? {
-            Domain::UNIX => UnixStream::from_std(socket.into()).map(Self::Unix),
-            _ => TcpStream::from_std(socket.into()).map(Self::Tcp),
         }
     }
 }

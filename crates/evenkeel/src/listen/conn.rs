@@ -13,7 +13,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::link::Link;
+use crate::stream::Link;
 
 /// The stream of one request. The link outlives it: whatever the data path does with the stream, the listener keeps the
 /// connection.

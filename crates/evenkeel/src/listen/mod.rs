@@ -4,16 +4,11 @@
 
 mod accept;
 mod bind;
-mod buffer;
 mod clients;
 mod conn;
-mod grant;
-mod head;
-mod link;
 mod serve;
 mod watch;
 mod worker;
 
 pub use bind::{BindError, Bound, bind};
-pub use head::{Head, HeadError, check_head};
 pub use worker::{Shared, Site, Worker, WorkerError, spawn};

@@ -1,28 +1,30 @@
 //! One connection, from its accept to its end: heads in, requests to the data path, refusals out.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use evenkeel_config::HttpLimits;
+use evenkeel_config::{HttpLimits, Lanes};
+use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::conn::Conn;
-use super::grant::{Chunks, Grant};
-use super::head::{Head, check_head};
-use super::link::{Link, Read};
 use super::watch::Watch;
-use crate::exchange::{Environment, Exchange, Expired, HeadFacts, Phase};
+use crate::exchange::{self, Connection, Environment, Exchange, Expired, HeadFacts, Phase};
 use crate::filter::{Answer, Refusal};
+use crate::http1::{Head, ReadHead, own_answer, with_request};
+use crate::lane::{Lane, Request, Then};
 use crate::proxy::{Incoming, Proxy};
+use crate::stream::{Grant, Link, Read};
 
 /// What serves the connections of one worker.
 pub(super) struct Service {
     pub(super) environment: Arc<Environment>,
+    pub(super) lane: Lane,
+    pub(super) lanes: Lanes,
     pub(super) proxy: Arc<HttpProxy<Proxy>>,
     /// Pingora asks at each request whether it is to shut down. It never is: the listener ends connections.
     pub(super) never: ShutdownWatch,
@@ -36,20 +38,19 @@ struct Serving<'a> {
     watch: Watch,
 }
 
+/// A request that has come, and the lane that takes it.
+enum Arrived {
+    Lean(Box<Request>),
+    /// The lean lane decided on it, and cannot carry it.
+    HandedOver(Head, Box<Exchange>),
+    Pingora(Head),
+}
+
 /// A head that is on its way. Dropping it before it has become a request or a refusal records that the client left.
 struct PartialHead<'a> {
     service: &'a Service,
     link: &'a Link,
     settled: bool,
-}
-
-/// What is done with a connection after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    Next,
-    /// Close; the client may still be sending what nobody will read.
-    Linger,
-    Close,
 }
 
 /// How long a client is listened to after the last answer, so that it can read that before it learns of the close.
@@ -62,7 +63,15 @@ pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link
     loop {
         serving.link.connection.begin_request();
         let then = match serving.next_head(phase).await {
-            Ok(Some(head)) => serving.exchange(head).await,
+            Ok(Some(Arrived::Lean(request))) => serving.carry(request).await,
+            // The rarer ways are in boxes: a connection need not always have room for them.
+            Ok(Some(Arrived::HandedOver(head, exchange))) => {
+                Box::pin(serving.hand_over(head, exchange)).await
+            }
+            Ok(Some(Arrived::Pingora(head))) => {
+                let incoming = Incoming::new(&serving.link.connection, &head);
+                Box::pin(serving.proxy(head, incoming)).await
+            }
             Ok(None) => Then::Close,
             Err(refusal) => serving.refuse_head(&refusal),
         };
@@ -79,7 +88,7 @@ pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link
 
 impl Serving<'_> {
     /// Waits for the next request's head. `None` when there is none, and nothing to say about it.
-    async fn next_head(&mut self, phase: Phase) -> Result<Option<Head>, Refusal> {
+    async fn next_head(&mut self, phase: Phase) -> Result<Option<Arrived>, Refusal> {
         let (link, connection) = (&*self.link, &self.link.connection);
         if link.pending_input() == 0 {
             connection.enter(phase);
@@ -94,16 +103,10 @@ impl Serving<'_> {
         let mut searched = 0;
         loop {
             skip_empty_lines(link);
-            let checked = link.peek(|bytes| {
-                let head = check_head(bytes, &mut searched, self.limits.max_header_fields)?;
-                let length = head.as_ref().map_or(bytes.len(), |head| head.length);
-                if length > self.limits.max_header_size { Err(Refusal::HeaderTooLarge) } else { Ok(head) }
-            });
-            partial.settled = !matches!(checked, Ok(None));
-            if let Some(mut head) = checked? {
-                head.facts.max_body = self.limits.max_body_size;
-                head.facts.started = started;
-                return Ok(Some(head));
+            let arrived = self.look(&mut searched, started);
+            partial.settled = !matches!(arrived, Ok(None));
+            if let Some(arrived) = arrived? {
+                return Ok(Some(arrived));
             }
             let more = std::future::poll_fn(|cx| link.poll_read_ahead(cx));
             match self.watch.guard(link, more).await {
@@ -117,12 +120,81 @@ impl Serving<'_> {
         }
     }
 
-    /// Hands a request to the data path.
-    async fn exchange(&mut self, head: Head) -> Then {
+    /// Looks at what has come of a head; once it is whole, finds the lane that takes the request.
+    fn look(&self, searched: &mut usize, started: u64) -> Result<Option<Arrived>, Refusal> {
+        let (link, most) = (&*self.link, self.limits.max_header_size);
+        let arrived = link.peek(|bytes| {
+            let arrived = with_request(bytes, searched, self.limits.max_header_fields, |request| {
+                if request.head.length > most {
+                    Err(Refusal::HeaderTooLarge)
+                } else {
+                    Ok(self.sort(request, started))
+                }
+            })?;
+            match arrived {
+                Some(arrived) => arrived.map(Some),
+                None if bytes.len() > most => Err(Refusal::HeaderTooLarge),
+                None => Ok(None),
+            }
+        })?;
+        if let Some(Arrived::Lean(request)) = &arrived {
+            link.skip(request.head().length);
+        }
+        Ok(arrived)
+    }
+
+    /// Which lane takes a request. The lean one takes plain HTTP/1.1, and must be allowed to.
+    fn sort(&self, request: &mut ReadHead<'_>, started: u64) -> Arrived {
+        let facts = &mut request.head.facts;
+        facts.max_body = self.limits.max_body_size;
+        facts.started = started;
+        if self.service.lanes == Lanes::Pingora || request.head.upgrade {
+            return Arrived::Pingora(request.head);
+        }
+        let decided = self.service.lane.begin(&self.link.connection, request);
+        if decided.is_plain() {
+            return Arrived::Lean(Box::new(decided));
+        }
+        Arrived::HandedOver(request.head, decided.into_exchange())
+    }
+
+    /// The lean lane's request.
+    async fn carry(&mut self, request: Box<Request>) -> Then {
+        let (link, head) = (&*self.link, *request.head());
+        link.connection.enter(Phase::Exchange);
+        // In a box, so that a connection that waits for its next request does not hold room for this.
+        let carried = Box::pin(self.service.lane.carry(link, request));
+        match self.watch.guard(link, carried).await {
+            Ok(then) => then,
+            Err(_) => self.farewell(&head.facts, head.persistent && link.connection.is_reusable()),
+        }
+    }
+
+    /// A request on which the exchange has decided, and that is not for the lean lane.
+    async fn hand_over(&mut self, head: Head, mut exchange: Box<Exchange>) -> Then {
+        exchange.hand_over(exchange::Lane::Pingora);
+        let decided = Arc::new(Mutex::new(Some(*exchange)));
+        let then = self.proxy(head, Incoming::Decided(decided.clone())).await;
+        // If it is still there, then Pingora never took the request.
+        let left = decided.lock().take();
+        match left {
+            None => then,
+            Some(mut exchange) => {
+                let answer = exchange.refusal_answer(&Refusal::BadRequest("the request's head is malformed"));
+                self.say(&answer, head.facts.head_only, true)
+            }
+        }
+    }
+
+    /// Pingora's request.
+    async fn proxy(&mut self, head: Head, incoming: Incoming) -> Then {
         let (link, connection) = (&self.link, &self.link.connection);
+        let decided = matches!(incoming, Incoming::Decided(_));
         let length = head.length as u64;
         link.grant(match head.facts {
-            HeadFacts { chunked: true, .. } => Grant::Chunked { head: length, body: Chunks::default() },
+            HeadFacts { chunked: true, .. } => {
+                Grant::Chunked { head: length, body: Box::default(), broken: false }
+            }
             HeadFacts { content_length, .. } => {
                 Grant::Bytes(length.saturating_add(content_length.unwrap_or_default()))
             }
@@ -131,27 +203,32 @@ impl Serving<'_> {
         let mut session = ServerSession::new_http1(Box::new(Conn(link.clone())));
         // All waits are the watchdog's.
         session.set_read_timeout(None);
-        let incoming = Incoming { connection: connection.clone(), facts: head.facts };
         session.set_connection_user_context(Some(Box::new(incoming)));
         let request = self.service.proxy.process_new_http(session, &self.service.never);
         let outcome = self.watch.guard(link, request).await;
         if !connection.has_begun() {
             // The head passed our check and not Pingora's.
-            return self.refuse_head(&Refusal::BadRequest("the request's head is malformed"));
+            return match decided {
+                true => Then::Linger,
+                false => self.refuse_head(&Refusal::BadRequest("the request's head is malformed")),
+            };
         }
         match outcome {
-            Err(_) => match connection.take_farewell() {
-                Some(answer) => {
-                    // Where the whole request was taken, the next one can follow.
-                    let last = head.facts.last || !link.is_spent() || connection.is_draining();
-                    self.say(&answer, head.facts.head_only, last)
-                }
-                None => Then::Close,
-            },
+            // Where the whole request was taken, the next one can follow.
+            Err(_) => self.farewell(&head.facts, !head.facts.last && link.is_spent()),
             Ok(_) if connection.is_upgraded() || connection.is_draining() => self.close(),
             Ok(Some(_)) => Then::Next,
             Ok(None) if connection.is_reusable() && link.is_spent() => Then::Next,
             Ok(None) => self.close(),
+        }
+    }
+
+    /// Says what there is to say when a wait has ended a request.
+    fn farewell(&self, facts: &HeadFacts, reusable: bool) -> Then {
+        let connection: &Connection = &self.link.connection;
+        match connection.take_farewell() {
+            Some(answer) => self.say(&answer, facts.head_only, !reusable || connection.is_draining()),
+            None => Then::Close,
         }
     }
 
@@ -169,17 +246,12 @@ impl Serving<'_> {
         then
     }
 
-    /// Writes an answer without a data path: only its head for a HEAD request, and perhaps as the connection's last.
+    /// Writes an answer without a data path: only its head for a HEAD request, and perhaps as the connection's last. It is
+    /// gathered, and sent by the flush that follows.
     fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
-        let mut head = head_of(answer);
-        head.push_str(if last { "connection: close\r\n\r\n" } else { "\r\n" });
-        let body = if head_only { &[][..] } else { &answer.body };
+        let (text, _) = own_answer(answer, head_only, last.then_some("close"));
         self.link.connection.set_begun();
-        // An answer of ours is short: it is gathered, and sent by the flush that follows.
-        let mut cx = Context::from_waker(Waker::noop());
-        for part in [head.as_bytes(), body] {
-            let _ = self.link.poll_write(&mut cx, part);
-        }
+        self.link.gather(|out| out.push(&text));
         if last { Then::Linger } else { Then::Next }
     }
 
@@ -214,7 +286,9 @@ impl Serving<'_> {
 
 impl Drop for PartialHead<'_> {
     fn drop(&mut self) {
-        if !self.settled && self.link.pending_input() > 0 {
+        // A request that panicked while it was decided on has its record.
+        let begun = self.link.connection.has_begun();
+        if !self.settled && !begun && self.link.pending_input() > 0 {
             Exchange::left_in_head(self.service.environment.clone(), self.link.connection.clone());
         }
     }
@@ -228,15 +302,17 @@ fn skip_empty_lines(link: &Link) {
     }
 }
 
-fn head_of(answer: &Answer) -> String {
-    let status = http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
-    let mut head = String::with_capacity(256);
-    let _ =
-        write!(head, "HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("Refused"));
-    for (name, value) in &answer.headers {
-        let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
+#[cfg(test)]
+mod tests {
+    use super::{Arc, HttpLimits, Link, Service, serve};
+
+    /// Each open connection has one of these, idle or not.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        fn size<'a, F: Future>(_: impl FnOnce(&'a Service, &'a HttpLimits, Arc<Link>) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(serve) <= 400, "{} bytes", size(serve));
+        assert!(size_of::<Link>() <= 200, "{} bytes", size_of::<Link>());
     }
-    let _ = write!(head, "content-length: {}\r\ndate: {date}\r\n", answer.body.len());
-    head
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
-use super::link::Link;
 use crate::exchange::Expired;
+use crate::stream::Link;
 
 /// The one timer of a connection. It is armed for the earliest moment at which anything could expire, and looks then
 /// whether anything has: requests that come and go in between never touch it.

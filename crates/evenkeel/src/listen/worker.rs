@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use evenkeel_config::HttpLimits;
+use evenkeel_config::{HttpLimits, Lanes};
 use parking_lot::Mutex;
 use slab::Slab;
 use socket2::Socket as RawSocket;
@@ -18,11 +18,12 @@ use tokio::task::JoinSet;
 
 use super::accept::{Acceptor, is_out_of_files};
 use super::clients::{Clients, Full, Place};
-use super::link::{Link, Socket};
 use super::serve::{Service, serve};
 use crate::exchange::{Connection, Environment, Table};
+use crate::lane::Lane;
 use crate::observe::ListenerMetrics;
 use crate::proxy::http_proxy;
+use crate::stream::{Link, Socket};
 
 /// One listener, as all workers share it.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub struct Shared {
     table: Arc<ArcSwap<Table>>,
     open: Box<[AtomicUsize]>,
     inboxes: Vec<mpsc::Sender<Accepted>>,
+    lanes: Lanes,
 }
 
 /// A running worker.
@@ -103,13 +105,14 @@ pub fn spawn(
     sites: Vec<Arc<Site>>,
     mut sockets: Vec<Vec<RawSocket>>,
     environments: Vec<Arc<Environment>>,
+    lanes: Lanes,
 ) -> Result<Vec<Worker>, WorkerError> {
     let (inboxes, receivers): (Vec<_>, Vec<_>) = environments.iter().map(|_| mpsc::channel(INBOX)).unzip();
     let Some(table) = environments.first().map(|environment| environment.table.clone()) else {
         return Ok(Vec::new());
     };
     let open = environments.iter().map(|_| AtomicUsize::new(0)).collect();
-    let shared = Arc::new(Shared { sites, table, open, inboxes });
+    let shared = Arc::new(Shared { sites, table, open, inboxes, lanes });
     let mut workers = Vec::new();
     for (environment, inbox) in environments.into_iter().zip(receivers) {
         let sockets: Vec<RawSocket> = sockets.iter_mut().filter_map(Vec::pop).collect();
@@ -175,6 +178,8 @@ impl Drop for Worker {
 impl Local {
     fn new(environment: Arc<Environment>, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> Arc<Self> {
         let service = Service {
+            lane: Lane::new(environment.clone()),
+            lanes: shared.lanes,
             proxy: http_proxy(environment.clone()),
             environment: environment.clone(),
             never: watch::channel(false).1,
@@ -195,6 +200,9 @@ impl Local {
         for (site, socket) in sockets.into_iter().enumerate() {
             acceptors.spawn(self.clone().accept(socket, site));
         }
+        let sweeper = self.clone();
+        // It ends with the runtime.
+        tokio::spawn(async move { sweeper.service.lane.pool().sweep().await });
         let mut stages = self.stage.clone();
         loop {
             let stage = *stages.borrow_and_update();

@@ -34,6 +34,7 @@ pub struct ListenerMetrics {
 pub struct Metrics {
     workers: usize,
     refusals: Sharded<RefusalShard>,
+    lanes: Sharded<LaneShard>,
     /// Requests that no route took: malformed ones, and those that matched none.
     pub unrouted: Arc<RouteMetrics>,
 }
@@ -67,6 +68,10 @@ struct ListenerShard {
 /// One counter for each reason of [`Metrics::REFUSALS`].
 #[derive(Debug, Default)]
 struct RefusalShard([Counter; Metrics::REFUSALS.len()]);
+
+/// One counter for each of [`Metrics::LANES`].
+#[derive(Debug, Default)]
+struct LaneShard([Counter; Metrics::LANES.len()]);
 
 /// What a page of metrics is made of, besides the process's own.
 #[derive(Debug)]
@@ -250,9 +255,13 @@ impl Metrics {
         "internal",
     ];
 
+    /// The data paths that may carry a request, as the label `lane` says it.
+    pub const LANES: [&'static str; 2] = ["lean", "pingora"];
+
     /// Counters for this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { workers, refusals: Sharded::new(workers), unrouted: Arc::new(RouteMetrics::new(workers)) }
+        let unrouted = Arc::new(RouteMetrics::new(workers));
+        Self { workers, refusals: Sharded::new(workers), lanes: Sharded::new(workers), unrouted }
     }
 
     /// How many workers write these counters.
@@ -264,6 +273,14 @@ impl Metrics {
     pub fn refused(&self, worker: usize, reason: &str) {
         let at = Self::REFUSALS.iter().position(|known| *known == reason);
         if let Some(counter) = at.and_then(|at| self.refusals.of(worker).0.get(at)) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a finished request by the one of [`Metrics::LANES`] that carried it, if one did.
+    pub fn carried(&self, worker: usize, lane: Option<&str>) {
+        let at = Self::LANES.iter().position(|known| Some(*known) == lane);
+        if let Some(counter) = at.and_then(|at| self.lanes.of(worker).0.get(at)) {
             counter.increment();
         }
     }
@@ -300,6 +317,15 @@ impl Metrics {
         for (at, reason) in Self::REFUSALS.iter().enumerate() {
             let count: u64 = self.refusals.iter().filter_map(|shard| shard.0.get(at)).map(Counter::get).sum();
             page.sample("evenkeel_refusals_total", &[("reason", reason)], count);
+        }
+        page.family(
+            "evenkeel_lane_requests_total",
+            "counter",
+            "Finished requests by the data path that took them.",
+        );
+        for (at, lane) in Self::LANES.iter().enumerate() {
+            let count: u64 = self.lanes.iter().filter_map(|shard| shard.0.get(at)).map(Counter::get).sum();
+            page.sample("evenkeel_lane_requests_total", &[("lane", lane)], count);
         }
     }
 }

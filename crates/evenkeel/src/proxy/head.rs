@@ -130,8 +130,16 @@ pub(super) fn edit_request(request: &mut RequestHeader, edits: &Edits) -> Result
 
 /// Forgets how a request's field names were spelled: Pingora would keep a second map for that, copy it for each attempt, and
 /// look each edit up in it. Names mean the same in any case (RFC 9110, 5.1); backends get them in lower case.
+///
+/// An `Upgrade` that `Connection` does not name is for nobody (RFC 9110, 7.8), and goes as well.
 pub(super) fn forget_spelling(request: &mut RequestHeader) -> Result<()> {
-    with_fields(request, |_| ())
+    with_fields(request, |fields| {
+        let options = fields.get_all(header::CONNECTION).iter();
+        let mut options = options.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+        if !options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade")) {
+            fields.remove(header::UPGRADE);
+        }
+    })
 }
 
 /// Pingora lets nobody at the map of fields while it keeps their spelling; taken apart and put together, a head keeps none.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use evenkeel_core::route::RequestParts;
 use http::header;
+use parking_lot::Mutex;
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -20,6 +21,7 @@ use super::peer::{Authorities, peer};
 use super::respond;
 use crate::exchange::{Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane};
 use crate::filter::{Answer, Refusal};
+use crate::http1::Head;
 
 /// Pingora's lane for one worker.
 #[derive(Debug)]
@@ -30,17 +32,18 @@ pub struct Proxy {
 
 /// What the listener hands over with a request: Pingora carries it as the connection's user context.
 #[derive(Debug)]
-pub struct Incoming {
-    /// The connection that the request came on.
-    pub connection: Arc<Connection>,
-    /// What was learned of its head.
-    pub facts: HeadFacts,
+pub enum Incoming {
+    /// A request on which nobody has decided yet: the connection that it came on, and what was learned of its head.
+    Fresh(Arc<Connection>, HeadFacts),
+    /// A request on which the exchange has decided that a backend be asked. It is taken out as Pingora takes the request.
+    Decided(Arc<Mutex<Option<Exchange>>>),
 }
 
 /// What one request keeps between the phases.
 #[derive(Debug, Default)]
 pub struct Context {
     exchange: Option<Exchange>,
+    decided: bool,
     /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
     upgrade: Option<http::HeaderValue>,
     refusal: Option<Refusal>,
@@ -58,6 +61,15 @@ pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
     proxy.server_options = Some(options);
     proxy.handle_init_modules();
     Arc::new(proxy)
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    /// A request on which nobody has decided yet.
+    pub fn new(connection: &Arc<Connection>, head: &Head) -> Self {
+        Self::Fresh(connection.clone(), head.facts)
+    }
 }
 
 // === impl Context ===
@@ -80,6 +92,9 @@ impl Context {
                 Some(Refusal::BadRequest("the request's head is malformed"))
             }
             (ErrorSource::Downstream, ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd")) => {
+                Some(Refusal::BadRequest("the request's body is malformed"))
+            }
+            (ErrorSource::Downstream, _) if is_invalid_data(error) => {
                 Some(Refusal::BadRequest("the request's body is malformed"))
             }
             (ErrorSource::Downstream, _) => None,
@@ -130,17 +145,31 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         incoming: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        if let Ok(incoming) = incoming.downcast::<Incoming>() {
-            let Incoming { connection, facts } = *incoming;
-            context.exchange =
-                Some(Exchange::new(self.environment.clone(), connection, facts, Lane::Pingora));
+        match incoming.downcast::<Incoming>().map(|incoming| *incoming) {
+            Ok(Incoming::Fresh(connection, facts)) => {
+                context.exchange =
+                    Some(Exchange::new(self.environment.clone(), connection, facts, Lane::Pingora));
+            }
+            Ok(Incoming::Decided(exchange)) => {
+                context.exchange = exchange.lock().take();
+                context.decided = true;
+                if let Some(exchange) = &context.exchange {
+                    exchange.taken_over();
+                }
+            }
+            Err(_) => {}
         }
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         forget_spelling(session.req_header_mut())?;
+        let decided = context.decided;
         let exchange = context.exchange()?;
-        match exchange.decide(&PingoraRequest::new(session.req_header())) {
+        let decision = match decided {
+            true => Decision::Proxy,
+            false => exchange.decide(&PingoraRequest::new(session.req_header())),
+        };
+        match decision {
             Decision::Proxy => {
                 if !exchange.has_body() {
                     exchange.connection().request_sent();
@@ -223,8 +252,13 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
-        let exchange = context.exchange()?;
         let upgraded = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
+        if upgraded && !session.req_header().headers.contains_key(header::UPGRADE) {
+            // Nobody asked for another protocol: what follows would be a tunnel past us.
+            context.refusal = Some(Refusal::BadAnswer);
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unasked 101").map_err(Error::into_up);
+        }
+        let exchange = context.exchange()?;
         let edits = exchange.on_head(&PingoraResponse(response), upgraded);
         if exchange.connection().is_draining() {
             session.set_keepalive(None);
@@ -341,6 +375,12 @@ impl ProxyHttp for Proxy {
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
+}
+
+/// Whether the listener found that what came is no chunked body.
+fn is_invalid_data(error: &Error) -> bool {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 /// Whether TCP was connected, and the TLS handshake took too long. Pingora tells only in its texts: that for TCP begins with

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::support::samples::assert_golden;
-use super::super::support::{Backend, Balancer, Client, PATIENCE, Reply, eventually};
+use super::super::support::{Backend, Balancer, Client, PATIENCE, Reply, eventually, lane};
 
 /// What is sent, one connection each. The values try to break out of their line and their quotes.
 const REQUESTS: [&str; 6] = [
@@ -64,6 +64,7 @@ fn normal(line: &str, format: &str) -> String {
                 ("request_id", |id| id.len() == 34 && id[1..33].bytes().all(|b| b.is_ascii_hexdigit())),
                 ("duration_ms", is_millis),
                 ("first_byte_ms", is_millis),
+                ("lane", |name| name.trim_matches('"') == lane().name()),
             ] {
                 let Some((before, rest)) = line.split_once(&format!("\"{name}\":")) else { continue };
                 let (value, after) = rest.split_at(rest.find([',', '}']).expect("the value ends"));

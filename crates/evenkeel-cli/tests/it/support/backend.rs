@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
 
 use super::wire::{Message, Reader};
 use super::{PATIENCE, eventually};
@@ -30,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) unix: Option<PathBuf>,
     /// Listen on this address instead of a free port of 127.0.0.1.
     pub(crate) address: Option<SocketAddr>,
+    /// Speak TLS.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// One request, as the backend saw it.
@@ -133,6 +138,7 @@ impl Backend {
     /// Its address as a configuration has it.
     pub(crate) fn url(&self) -> String {
         match &self.place {
+            Place::Tcp(address) if self.shared.options.tls.is_some() => format!("https://{address}"),
             Place::Tcp(address) => format!("http://{address}"),
             Place::Unix(path) => format!("http+unix:{}", path.display()),
         }
@@ -321,6 +327,20 @@ impl Stream for tokio::net::UnixStream {
     fn reset(&mut self) {}
 }
 
+impl Stream for TlsStream<Box<dyn Stream>> {
+    fn reset(&mut self) {
+        self.get_mut().0.reset();
+    }
+}
+
+/// Shakes hands, if the backend speaks TLS.
+async fn secured(stream: Box<dyn Stream>, options: &Options) -> io::Result<Box<dyn Stream>> {
+    match &options.tls {
+        Some(config) => Ok(Box::new(TlsAcceptor::from(config.clone()).accept(stream).await?)),
+        None => Ok(stream),
+    }
+}
+
 async fn accept(listener: Listener, shared: Arc<Shared>) {
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
@@ -331,6 +351,7 @@ async fn accept(listener: Listener, shared: Arc<Shared>) {
         let shared = shared.clone();
         connections.spawn(async move {
             let open = Open(shared);
+            let Ok(stream) = secured(stream, &open.0.options).await else { return };
             let mut connection = Connection { shared: &open.0, number, reader: Reader::new(stream) };
             // A balancer that breaks off is what many tests are about.
             let _ = connection.serve().await;

@@ -7,6 +7,7 @@ use evenkeel::config::{Config, ListenAddress};
 use evenkeel::{Server, ServerError, filter::Registry};
 use serde_json::Value;
 
+use super::lane::filled_up;
 use super::{Client, Message, PATIENCE, eventually, get};
 
 /// A running balancer. Dropping it ends it with all its connections.
@@ -20,8 +21,8 @@ pub(crate) struct Balancer {
 // === impl Balancer ===
 
 impl Balancer {
-    /// Starts one. What the text does not say is added: a listener on a free port of 127.0.0.1, the admin address, and an
-    /// access log as JSON.
+    /// Starts one. What the text does not say is added: a listener on a free port of 127.0.0.1, the admin address, an access
+    /// log as JSON, and the lanes of this run.
     pub(crate) async fn start(yaml: &str) -> Self {
         Self::with(yaml, Registry::builtin()).await
     }
@@ -40,17 +41,13 @@ impl Balancer {
     pub(crate) async fn try_with(yaml: &str, filters: Registry) -> Result<Self, ServerError> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("access.log");
-        let mut text = yaml.to_owned();
-        let says = |key: &str| yaml.lines().any(|line| line.starts_with(key));
-        for (key, value) in [
-            ("listeners:", "[{ address: 127.0.0.1:0 }]".to_owned()),
-            ("admin:", "{ address: 127.0.0.1:0 }".to_owned()),
-            ("access_log:", format!("{{ to: {}, format: json }}", log.display())),
-        ] {
-            if !says(key) {
-                text = format!("{text}\n{key} {value}\n");
-            }
-        }
+        let to_log = format!("{{ to: {}, format: json }}", log.display());
+        let defaults = [
+            ("listeners:", "[{ address: 127.0.0.1:0 }]"),
+            ("admin:", "{ address: 127.0.0.1:0 }"),
+            ("access_log:", to_log.as_str()),
+        ];
+        let text = filled_up(yaml, &defaults);
         let config = Config::from_yaml(&text, "test.yaml", &|_| None).map_err(ServerError::Config)?;
         let mut server = Server::new(config).filters(filters);
         server.start().await?;

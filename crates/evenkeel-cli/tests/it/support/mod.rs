@@ -6,14 +6,18 @@
 pub(crate) mod backend;
 pub(crate) mod balancer;
 pub(crate) mod client;
+pub(crate) mod lane;
 pub(crate) mod refusing;
 pub(crate) mod samples;
+pub(crate) mod secure;
 pub(crate) mod wire;
 
 pub(crate) use backend::{Backend, Options, Reply, Seen};
 pub(crate) use balancer::Balancer;
 pub(crate) use client::{Client, get, send};
+pub(crate) use lane::{Lane, lane};
 pub(crate) use refusing::{BlackHole, ClosedPort};
+pub(crate) use secure::Secure;
 pub(crate) use wire::Message;
 
 use std::time::{Duration, Instant};
@@ -42,7 +46,7 @@ pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T
 /// machine may be late.
 pub(crate) fn assert_lasted(what: &str, elapsed: Duration, limit: Duration) {
     let tick = Duration::from_millis(10);
-    let late = limit.mul_f32(1.2) + Duration::from_secs(1);
+    let late = limit.mul_f32(1.2) + Duration::from_secs(3);
     assert!(elapsed + tick >= limit, "{what}: after {elapsed:?}, which is before {limit:?}");
     assert!(elapsed <= late, "{what}: only after {elapsed:?}, long after {limit:?}");
 }

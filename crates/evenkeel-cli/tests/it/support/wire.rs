@@ -90,6 +90,12 @@ impl Message {
         fields.map(|(_, value)| value.as_str()).collect()
     }
 
+    /// The names of the fields as they were spelled, in order.
+    pub(crate) fn spellings(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.raw).into_owned();
+        text.split("\r\n").skip(1).filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+    }
+
     /// The body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

@@ -5,29 +5,23 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::ReadBuf;
 
-use super::buffer::Buffer;
 use super::grant::Grant;
+use super::socket::Socket;
 use crate::exchange::Connection;
+use crate::http1::Buffer;
 
 /// A client's socket with its buffers.
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) connection: Arc<Connection>,
+pub struct Link {
+    /// What is known of the connection, and what it is waited for.
+    pub connection: Arc<Connection>,
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 #[derive(Debug)]
@@ -44,73 +38,76 @@ struct State {
 
 /// What came of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub enum Read {
+    /// There is more.
     Some,
+    /// The other end has nothing more to say.
     End,
 }
 
 /// From here on, writing waits for the client instead of gathering.
 const GATHER_LIMIT: usize = 16 * 1024;
-/// How much of the next requests is read while one is served.
+/// The most that is read at once.
+const READ_AT_MOST: usize = 64 * 1024;
+/// How much of the next requests is read while one is served, and perhaps once more as much as one read gives.
 const PIPELINE_LIMIT: usize = 16 * 1024;
 
 impl Link {
-    pub(super) fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
+    /// A link over a socket that was just accepted.
+    pub fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
         let state = State { socket, input, output, grant: Grant::Bytes(0), broken: false };
         Arc::new(Self { connection, state: Mutex::new(state) })
     }
 
     /// The file descriptor, as an id among the open connections.
-    pub(super) fn id(&self) -> i32 {
+    pub fn id(&self) -> i32 {
         self.state.lock().socket.as_fd().as_raw_fd()
     }
 
     /// Reads more of what no data path has been granted, to what was read before. While it waits, an empty buffer holds no
     /// memory.
-    pub(super) fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
+    pub fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
         let state = &mut *self.state.lock();
-        let mut room = ReadBuf::new(state.input.room());
-        let polled = state.socket.poll_read(cx, &mut room);
-        let count = room.filled().len();
-        state.input.add(count);
-        state.input.release();
-        ready!(polled)?;
-        if count == 0 {
-            return Poll::Ready(Ok(Read::End));
+        let polled = state.socket.poll_read(cx, state.input.room(READ_AT_MOST));
+        if let Poll::Ready(Ok(count @ 1..)) = polled {
+            state.input.add(count);
+            self.connection.received();
+            return Poll::Ready(Ok(Read::Some));
         }
-        self.connection.received();
-        Poll::Ready(Ok(Read::Some))
+        state.input.settle();
+        ready!(polled)?;
+        Poll::Ready(Ok(Read::End))
     }
 
     /// Looks at what was read ahead.
-    pub(super) fn peek<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+    pub fn peek<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
         look(self.state.lock().input.filled())
     }
 
     /// Drops bytes that were read ahead.
-    pub(super) fn skip(&self, count: usize) {
+    pub fn skip(&self, count: usize) {
         self.state.lock().input.consume(count);
     }
 
     /// How many bytes were read ahead.
-    pub(super) fn pending_input(&self) -> usize {
+    pub fn pending_input(&self) -> usize {
         self.state.lock().input.len()
     }
 
     /// Hands the next request to a data path; what follows it is kept back.
-    pub(super) fn grant(&self, grant: Grant) {
+    pub fn grant(&self, grant: Grant) {
         self.state.lock().grant = grant;
     }
 
     /// Whether the data path has had all of the request.
-    pub(super) fn is_spent(&self) -> bool {
+    pub fn is_spent(&self) -> bool {
         self.state.lock().grant.is_spent()
     }
 
-    /// Reads for a data path. Past the grant, it reads ahead for the next request, and tells the data path only of the
+    /// Reads for a data path; `InvalidData` when what comes is no chunked body. Past the grant, it reads ahead for the next request, and tells the data path only of the
     /// client's end.
-    pub(super) fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if self.connection.is_upgraded() {
@@ -120,33 +117,27 @@ impl Link {
             drop(guard);
             return self.poll_next_request(cx);
         }
-        if state.input.len() > 0 {
-            state.hand_on(buf);
-            return Poll::Ready(Ok(()));
+        if state.grant.is_broken() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if !state.input.is_empty() {
+            return Poll::Ready(state.hand_on(buf));
         }
         let most = state.grant.at_most();
         let before = buf.filled().len();
-        let polled = if most >= buf.remaining() {
-            state.socket.poll_read(cx, buf)
-        } else {
-            // Not one byte more than is granted: what follows is another request's.
-            let mut granted = ReadBuf::new(buf.initialize_unfilled_to(most));
-            let polled = state.socket.poll_read(cx, &mut granted);
-            let count = granted.filled().len();
-            buf.advance(count);
-            polled
-        };
+        // Not one byte more than is granted: what follows is another request's.
+        let count = most.min(buf.remaining());
+        let polled = state.socket.poll_read(cx, buf.initialize_unfilled_to(count));
         if polled.is_pending() {
             self.connection.awaits_client();
         }
-        ready!(polled)?;
-        state.keep_back(buf, before);
+        buf.advance(ready!(polled)?);
         self.connection.received();
-        Poll::Ready(Ok(()))
+        Poll::Ready(state.keep_back(buf, before))
     }
 
     /// The request is read; the data path waits for the client to leave. A next request that comes is kept.
-    fn poll_next_request(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_next_request(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.pending_input() >= PIPELINE_LIMIT {
                 return Poll::Pending;
@@ -159,7 +150,7 @@ impl Link {
     }
 
     /// Takes bytes to send. Few are gathered, and leave with [`Link::poll_flush`]; many are sent from where they are.
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.connection.has_begun() {
             // No exchange has the request: what the data path says is its own complaint. The listener will answer.
             return Poll::Ready(Ok(bytes.len()));
@@ -184,11 +175,24 @@ impl Link {
         }
     }
 
+    /// Adds to what is gathered, whatever there is already; it leaves with [`Link::poll_flush`].
+    pub fn gather<T>(&self, write: impl FnOnce(&mut Buffer) -> T) -> T {
+        write(&mut self.state.lock().output)
+    }
+
+    /// Waits until less than `limit` is gathered.
+    ///
+    /// # Errors
+    /// When the client takes nothing more.
+    pub fn poll_room(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
+        if self.state.lock().output.len() < limit { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+    }
+
     /// Sends what was gathered. The listener calls this each time the data path has nothing more to do for now, so that
     /// all it wrote in one go leaves in one system call.
-    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.state.lock();
-        while state.output.len() > 0 {
+        while !state.output.is_empty() {
             let polled = state.socket.poll_write(cx, state.output.filled());
             match ready!(self.note_write(polled, &mut state.broken)) {
                 Ok(sent) => state.output.consume(sent),
@@ -202,7 +206,7 @@ impl Link {
     }
 
     /// Sends what was gathered, as much as goes at once. Pending leaves nobody to be woken: see [`Link::poll_flush`].
-    pub(super) fn flush_now(&self) -> Poll<io::Result<()>> {
+    pub fn flush_now(&self) -> Poll<io::Result<()>> {
         self.poll_flush(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -216,69 +220,39 @@ impl Link {
     }
 
     /// Says to the client that no more will come.
-    pub(super) fn finish(&self) {
+    pub fn finish(&self) {
         let state = self.state.lock();
         // A client that is gone already needs no farewell.
         let _ = socket2::SockRef::from(&state.socket).shutdown(std::net::Shutdown::Write);
     }
 }
 
-// === impl Socket ===
-
-impl Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        &mut self,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, parts),
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
-    }
-}
-
 // === impl State ===
 
 impl State {
-    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) {
+    fn hand_on(&mut self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
         let most = self.input.len().min(buf.remaining());
         let bytes = self.input.filled().get(..most).unwrap_or_default();
         let count = self.grant.take(bytes);
         buf.put_slice(bytes.get(..count).unwrap_or_default());
         self.input.consume(count);
+        self.sound(count)
     }
 
     /// Takes out of what was just read what belongs to the next request.
-    fn keep_back(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+    fn keep_back(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
         let bytes = buf.filled().get(before..).unwrap_or_default();
         let count = self.grant.take(bytes);
         if count < bytes.len() {
             self.input.push(bytes.get(count..).unwrap_or_default());
             buf.set_filled(before + count);
+            return self.sound(count);
         }
+        Ok(())
+    }
+
+    /// An error, once a data path has had what is sound of a request that is not.
+    fn sound(&self, count: usize) -> io::Result<()> {
+        if count == 0 && self.grant.is_broken() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
     }
 }

@@ -1,0 +1,54 @@
+//! A backend behind `https`, with a certificate of its own.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::{Backend, Options, Reply, Seen};
+
+/// A backend that speaks TLS, and the file with the authority that vouches for it.
+pub(crate) struct Secure {
+    pub(crate) backend: Backend,
+    pub(crate) authority: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+// === impl Secure ===
+
+impl Secure {
+    /// A backend with a certificate for this name, which does as `handler` says.
+    pub(crate) async fn start(name: &str, handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (config, authority) = certified(name, folder.path());
+        let options = Options { tls: Some(Arc::new(config)), ..Options::default() };
+        Self { backend: Backend::with(options, handler).await, authority, _folder: folder }
+    }
+}
+
+impl Deref for Secure {
+    type Target = Backend;
+
+    fn deref(&self) -> &Backend {
+        &self.backend
+    }
+}
+
+/// A server's configuration with a certificate for this name, and a file with the authority that signed it.
+fn certified(name: &str, folder: &Path) -> (ServerConfig, PathBuf) {
+    let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority =
+        CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    let certificate = params.signed_by(&key, &authority).expect("a certificate");
+    let path = folder.join("ca.pem");
+    std::fs::write(&path, authority.pem()).expect("a file");
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder().with_no_client_auth();
+    (config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair"), path)
+}

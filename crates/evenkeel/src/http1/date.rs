@@ -1,0 +1,34 @@
+//! `Date`, made once a second.
+
+use std::cell::RefCell;
+
+use rustix::time::{ClockId, clock_gettime};
+
+thread_local! {
+    static DATE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
+}
+
+/// Calls `then` with the time as `Date` has it (RFC 9110, 5.6.7).
+pub fn date<T>(then: impl FnOnce(&str) -> T) -> T {
+    // Coarse is fine enough for seconds, and costs a fifth.
+    let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+    DATE.with_borrow_mut(|(second, text)| {
+        if *second != now {
+            *second = now;
+            let moment = jiff::Timestamp::from_second(now).unwrap_or_default();
+            *text = moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        }
+        then(text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_date_is_as_rfc_9110_has_it() {
+        let text = super::date(str::to_owned);
+        let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&text).unwrap();
+        assert!(jiff::Timestamp::now().duration_since(then).as_secs() < 5, "{text}");
+        assert_eq!((text.len(), text.ends_with(" GMT")), (29, true), "{text}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Fields on their way through: which ones end here, and how the others are written.
+
+use http::{HeaderName, header};
+
+use super::Buffer;
+use crate::filter::HeaderEdit;
+
+/// Fields that are for one hop only (RFC 9110, 7.6.1), and those that frame the message, which are written anew.
+pub(super) fn is_for_one_hop(name: &[u8]) -> bool {
+    match name.len() {
+        2 => name.eq_ignore_ascii_case(b"te"),
+        7 => name.eq_ignore_ascii_case(b"upgrade"),
+        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
+        14 => name.eq_ignore_ascii_case(b"http2-settings"),
+        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
+        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
+        _ => false,
+    }
+}
+
+/// Whether a field may not be edited, since it frames the message or is for one hop only. The built-in filters refuse such
+/// edits at start; a filter of a user's own could still ask.
+pub(super) fn is_framing(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH || is_for_one_hop(name.as_str().as_bytes())
+}
+
+/// What a `Connection` field says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ConnectionOptions {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+    /// Whether it names fields besides those that never pass anyway.
+    pub(super) nominates: bool,
+}
+
+impl ConnectionOptions {
+    /// Takes in one value of the field.
+    pub(super) fn read(&mut self, value: &[u8]) {
+        for option in options(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else if !option.is_empty() && !is_for_one_hop(option) {
+                self.nominates = true;
+            }
+        }
+    }
+}
+
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Fields on their way through, with changes.
+#[derive(Debug)]
+pub(super) struct Passing<'a> {
+    pub(super) fields: &'a [httparse::Header<'a>],
+    pub(super) edits: &'a [HeaderEdit],
+    /// Whether a `Connection` among the fields names others.
+    pub(super) nominates: bool,
+}
+
+impl Passing<'_> {
+    /// Writes the fields that pass, and then what the edits add.
+    pub(super) fn write(&self, out: &mut Buffer) {
+        let edited = self.edited_lengths();
+        for field in self.fields {
+            let name = field.name.as_bytes();
+            if is_for_one_hop(name)
+                || edited & length_bit(name.len()) != 0 && self.is_replaced(name)
+                || self.nominates && self.is_nominated(name)
+            {
+                continue;
+            }
+            write_field(out, name, field.value);
+        }
+        for (at, edit) in self.edits.iter().enumerate() {
+            let (HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value)) = edit else { continue };
+            let later = self.edits.get(at + 1..).unwrap_or_default();
+            if !is_framing(name) && !later.iter().any(|edit| replaces(edit, name.as_str().as_bytes())) {
+                write_field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+    }
+
+    /// One bit for each length of a name that is edited: most fields need no closer look.
+    fn edited_lengths(&self) -> u64 {
+        self.edits.iter().fold(0, |bits, edit| match edit {
+            HeaderEdit::Set(name, _) | HeaderEdit::Remove(name) => bits | length_bit(name.as_str().len()),
+            HeaderEdit::Add(..) => bits,
+        })
+    }
+
+    fn is_replaced(&self, name: &[u8]) -> bool {
+        // What frames the message stays whatever an edit says.
+        !name.eq_ignore_ascii_case(b"content-length") && self.edits.iter().any(|edit| replaces(edit, name))
+    }
+
+    fn is_nominated(&self, name: &[u8]) -> bool {
+        // The framing and the host are nobody's to hide.
+        if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"host") {
+            return false;
+        }
+        self.fields
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case("connection"))
+            .any(|field| options(field.value).any(|option| option.eq_ignore_ascii_case(name)))
+    }
+}
+
+fn length_bit(length: usize) -> u64 {
+    1 << (length & 63)
+}
+
+fn replaces(edit: &HeaderEdit, name: &[u8]) -> bool {
+    match edit {
+        HeaderEdit::Set(known, _) | HeaderEdit::Remove(known) => {
+            known.as_str().as_bytes().eq_ignore_ascii_case(name)
+        }
+        HeaderEdit::Add(..) => false,
+    }
+}
+
+pub(super) fn write_field(out: &mut Buffer, name: &[u8], value: &[u8]) {
+    out.push(name);
+    out.push(b": ");
+    out.push(value);
+    out.push(b"\r\n");
+}
+
+/// Whether a trailer may not pass: what frames, routes or authorises a message, or says who sent it, belongs into its head
+/// (RFC 9110, 6.5.1).
+pub(super) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
+    const FORBIDDEN: [&[u8]; 16] = [
+        b"authorization",
+        b"cache-control",
+        b"content-encoding",
+        b"content-length",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"proxy-authorization",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"x-real-ip",
+        b"x-request-id",
+    ];
+    let claims = name.get(..11).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded"));
+    claims || is_for_one_hop(name) || FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+}

@@ -1,0 +1,25 @@
+//! HTTP/1.1 as bytes (RFC 9112): heads read and written, bodies framed and re-framed.
+//!
+//! This room never knows a socket, and never decides: it says what the bytes mean, or that they mean nothing.
+
+mod answer;
+mod body;
+mod buffer;
+mod chunked;
+mod date;
+mod fields;
+mod own;
+mod request;
+
+pub use answer::{AnswerHead, AnswerStyle, with_answer};
+pub use body::Body;
+pub use buffer::Buffer;
+pub use chunked::{Chunked, Piece};
+pub use date::date;
+pub use own::own_answer;
+pub use request::{Head, HeadError, ReadHead, check_head, with_request};
+
+/// Why a body or an answer makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);

@@ -1,0 +1,578 @@
+//! The framing of a request's head, strictly by RFC 9112: where it ends, and how long the body is.
+//!
+//! This runs before any data path sees the request, so that what is refused is refused alike, recorded, and answered in
+//! our own words. What a request means is not decided here.
+
+use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
+
+use evenkeel_core::route::RequestParts;
+use http::{HeaderValue, header};
+
+use super::Buffer;
+use super::fields::{ConnectionOptions, Passing};
+use crate::exchange::HeadFacts;
+use crate::filter::{AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead};
+
+/// A head whose framing is sound.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// Its length in bytes, with the empty line that ends it.
+    pub length: usize,
+    /// What was learned on the way.
+    pub facts: HeadFacts,
+    /// Whether the version is 1.1 rather than 1.0.
+    pub is_http_11: bool,
+    /// Whether to send the request twice does no more than to send it once (RFC 9110, 9.2.2).
+    pub is_idempotent: bool,
+    /// Whether another request may follow on the connection, as far as the client says.
+    pub persistent: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects: bool,
+    /// Whether the client asks for another protocol than HTTP; one to HTTP/2 does not count, and is ignored.
+    pub upgrade: bool,
+}
+
+/// A head, as it lies in the bytes that came.
+#[derive(Debug)]
+pub struct ReadHead<'a> {
+    /// Its framing.
+    pub head: Head,
+    method: &'a str,
+    target: &'a str,
+    is_http_10: bool,
+    fields: &'a [httparse::Header<'a>],
+    host: Option<&'a str>,
+    nominates: bool,
+}
+
+/// Why a head is refused.
+pub type HeadError = Refusal;
+
+/// Most fields that a head may be configured to have.
+const MOST_FIELDS: usize = 256;
+
+/// Checks what has come of a head. `Ok(None)` when its end is not there yet.
+///
+/// # Errors
+/// As [`with_request`].
+pub fn check_head(bytes: &[u8], searched: &mut usize, max_fields: usize) -> Result<Option<Head>, HeadError> {
+    with_request(bytes, searched, max_fields, |request| request.head)
+}
+
+/// Reads what has come of a head, and lets `then` have a look at it. `Ok(None)` when its end is not there yet.
+///
+/// `searched` is how many bytes were looked at before; it is moved on, so that a head that comes byte by byte is not
+/// searched from its start each time.
+///
+/// # Errors
+/// The refusal, when the head is malformed or has too many fields.
+pub fn with_request<T>(
+    bytes: &[u8],
+    searched: &mut usize,
+    max_fields: usize,
+    then: impl FnOnce(&mut ReadHead<'_>) -> T,
+) -> Result<Option<T>, HeadError> {
+    let Some(length) = find_end(bytes, searched)? else { return Ok(None) };
+    let Some(head) = bytes.get(..length) else { return Ok(None) };
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut fields) {
+        Ok(httparse::Status::Complete(parsed)) if parsed == length => {}
+        Ok(_) => return Err(Refusal::BadRequest("the request's head is malformed")),
+        Err(error) => return Err(refusal_of(error, head)),
+    }
+    if request.headers.len() > max_fields {
+        return Err(Refusal::HeaderTooLarge);
+    }
+    let is_http_10 = request.version == Some(0);
+    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    let mut framing = Framing::default();
+    for field in request.headers.iter() {
+        framing.field(field)?;
+    }
+    framing.finish(is_http_10, method, target)?;
+    let head = framing.head(length, is_http_10, method);
+    let host = framing.host.and_then(|host| std::str::from_utf8(host).ok());
+    let nominates = framing.connection.nominates;
+    Ok(Some(then(&mut ReadHead {
+        head,
+        method,
+        target,
+        is_http_10,
+        fields: request.headers,
+        host,
+        nominates,
+    })))
+}
+
+// === impl ReadHead ===
+
+impl<'a> ReadHead<'a> {
+    /// Writes the head as a backend gets it: in origin form, as HTTP/1.1, without what is for this hop only, with the edits
+    /// applied.
+    pub fn write(&self, edits: &Edits, out: &mut Buffer) {
+        out.push(self.method.as_bytes());
+        out.push(b" ");
+        match (&edits.path, self.query()) {
+            (None, _) => {
+                let target = self.origin_form();
+                if target.starts_with('?') {
+                    out.push(b"/");
+                }
+                out.push(target.as_bytes());
+            }
+            (Some(path), None) => out.push(path.as_bytes()),
+            (Some(path), Some(query)) => {
+                for part in [path, "?", query] {
+                    out.push(part.as_bytes());
+                }
+            }
+        }
+        out.push(b" HTTP/1.1\r\n");
+        if self.host.is_none() && !edits.headers.iter().any(is_host) {
+            // HTTP/1.0 may do without; HTTP/1.1 may not (RFC 9112, 3.2).
+            out.push(b"host: \r\n");
+        }
+        Passing { fields: self.fields, edits: &edits.headers, nominates: self.nominates }.write(out);
+        if self.head.facts.chunked {
+            out.push(b"transfer-encoding: chunked\r\n");
+        }
+        out.push(b"\r\n");
+    }
+
+    /// The target without scheme and authority (RFC 9112, 3.2.1 and 3.2.4).
+    fn origin_form(&self) -> &'a str {
+        if self.target.starts_with('/') {
+            return self.target;
+        }
+        let Some((_, rest)) = self.target.split_once("://") else { return self.target };
+        match rest.find(['/', '?']).and_then(|at| rest.get(at..)) {
+            Some(path) => path,
+            None if self.method == "OPTIONS" => "*",
+            None => "/",
+        }
+    }
+}
+
+impl RequestParts for ReadHead<'_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    fn host(&self) -> &str {
+        let authority = self.authority();
+        match authority.rfind(':') {
+            // The last colon of a bare IPv6 literal is inside its brackets.
+            Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
+            _ => authority,
+        }
+    }
+
+    fn path(&self) -> &str {
+        let target = self.origin_form();
+        match target.split_once('?').map_or(target, |(path, _)| path) {
+            // `http://host?query` has an empty path, which means the root (RFC 9110, 4.2.3).
+            "" => "/",
+            path => path,
+        }
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.origin_form().split_once('?').map(|(_, query)| query)
+    }
+
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+}
+
+impl RequestHead for ReadHead<'_> {
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        let named = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        named.for_each(|field| visit(field.value));
+    }
+
+    fn target(&self) -> &str {
+        self.target
+    }
+
+    fn authority(&self) -> &str {
+        self.host.unwrap_or_default()
+    }
+
+    fn authority_value(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(self.host?).ok()
+    }
+
+    fn is_http_10(&self) -> bool {
+        self.is_http_10
+    }
+}
+
+fn is_host(edit: &HeaderEdit) -> bool {
+    matches!(edit, HeaderEdit::Set(name, _) | HeaderEdit::Add(name, _) if *name == header::HOST)
+}
+
+/// Finds the empty line that ends a head. A line feed without a carriage return is refused: some servers take it for the
+/// end of a line and some do not, which is how requests are smuggled.
+pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, HeadError> {
+    let mut line_start = *searched;
+    while let Some(at) = bytes.get(line_start..).and_then(|rest| memchr::memchr(b'\n', rest)) {
+        let line_end = line_start + at;
+        if line_end == 0 || bytes.get(line_end - 1) != Some(&b'\r') {
+            return Err(Refusal::BadRequest("a line must end with carriage return and line feed"));
+        }
+        let next = line_end + 1;
+        if line_end == line_start + 1 && line_start > 0 {
+            return Ok(Some(next));
+        }
+        line_start = next;
+        *searched = next;
+    }
+    Ok(None)
+}
+
+fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
+    match error {
+        httparse::Error::TooManyHeaders => Refusal::HeaderTooLarge,
+        httparse::Error::Version => {
+            let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
+            match line.rsplit(|&byte| byte == b' ').next() {
+                Some(version) if version.starts_with(b"HTTP/") => Refusal::VersionNotSupported,
+                _ => Refusal::BadRequest("the request line is malformed"),
+            }
+        }
+        httparse::Error::HeaderName => Refusal::BadRequest("a field name is malformed"),
+        httparse::Error::HeaderValue => Refusal::BadRequest("a field value is malformed"),
+        httparse::Error::NewLine => Refusal::BadRequest("a line end is malformed"),
+        _ => Refusal::BadRequest("the request line is malformed"),
+    }
+}
+
+/// May be in a target: what is visible, and ASCII, and begins no fragment.
+const TARGET: u8 = 1;
+/// May be in a host as well.
+const HOST: u8 = 2;
+/// What each byte may be in.
+#[expect(clippy::indexing_slicing, reason = "there is one for each byte, and this runs at compile time")]
+const BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        let apart = matches!(
+            byte,
+            b'/' | b'?' | b'@' | b',' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        );
+        bytes[byte as usize] = match byte {
+            // A fragment is the client's own (RFC 9112, 3.2).
+            b'#' => 0,
+            _ if apart => TARGET,
+            _ => TARGET | HOST,
+        };
+        byte += 1;
+    }
+    bytes
+};
+
+#[expect(clippy::indexing_slicing, reason = "there is one for each byte")]
+fn is(byte: u8, kind: u8) -> bool {
+    BYTES[usize::from(byte)] & kind != 0
+}
+
+/// What the fields say of the body and the host.
+#[derive(Debug, Default)]
+struct Framing<'a> {
+    content_length: Option<u64>,
+    chunked: bool,
+    host: Option<&'a [u8]>,
+    claims: bool,
+    connection: ConnectionOptions,
+    upgrade: bool,
+    expects: bool,
+    accept: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+}
+
+impl<'a> Framing<'a> {
+    fn field(&mut self, field: &httparse::Header<'a>) -> Result<(), HeadError> {
+        let name = field.name.as_bytes();
+        // By length first: most fields are none of these.
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(field.value).is_some() => {
+                return Err(Refusal::BadRequest("there is more than one Host"));
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => self.expects = true,
+            6 if name.eq_ignore_ascii_case(b"accept") => _ = self.accept.get_or_insert(field.value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade |= !starts_with(field.value, b"h2"),
+            12 if name.eq_ignore_ascii_case(b"content-type") => self.content_type = Some(field.value),
+            10 if name.eq_ignore_ascii_case(b"connection") => self.connection.read(field.value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length =
+                    decimal(field.value).ok_or(Refusal::BadRequest("Content-Length is malformed"))?;
+                if self.content_length.replace(length).is_some() {
+                    return Err(Refusal::BadRequest("there is more than one Content-Length"));
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                if self.chunked {
+                    return Err(Refusal::BadRequest("there is more than one Transfer-Encoding"));
+                }
+                if !field.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::NotImplemented);
+                }
+                self.chunked = true;
+            }
+            9.. => self.claims |= is_claim(name),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn head(&self, length: usize, is_http_10: bool, method: &str) -> Head {
+        let close = self.connection.close;
+        let is_idempotent = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE");
+        let facts = HeadFacts {
+            content_length: self.content_length,
+            chunked: self.chunked,
+            claims: self.claims,
+            head_only: method == "HEAD",
+            last: is_http_10 || close,
+            format: AnswerFormat::of(self.accept, self.content_type),
+            ..HeadFacts::default()
+        };
+        let persistent = !close && (!is_http_10 || self.connection.keep_alive);
+        let expects =
+            self.expects && !is_http_10 && (self.chunked || self.content_length.unwrap_or_default() > 0);
+        let upgrade = self.upgrade && self.connection.upgrade;
+        Head { length, facts, is_http_11: !is_http_10, is_idempotent, persistent, expects, upgrade }
+    }
+
+    fn finish(&self, is_http_10: bool, method: &str, target: &str) -> Result<(), HeadError> {
+        if self.chunked && self.content_length.is_some() {
+            return Err(Refusal::BadRequest("there are both Content-Length and Transfer-Encoding"));
+        }
+        if self.chunked && is_http_10 {
+            return Err(Refusal::BadRequest("HTTP/1.0 has no Transfer-Encoding"));
+        }
+        let host = match self.host {
+            Some(host) => host,
+            None if is_http_10 => b"",
+            None => return Err(Refusal::BadRequest("there is no Host")),
+        };
+        if !host.iter().all(|&byte| is(byte, HOST)) || !is_authority(host) {
+            return Err(Refusal::BadRequest("Host is malformed"));
+        }
+        if !target.bytes().all(|byte| is(byte, TARGET)) {
+            return Err(Refusal::BadRequest("the request target is malformed"));
+        }
+        match target {
+            "*" if method != "OPTIONS" => Err(Refusal::BadRequest("the target * is for OPTIONS only")),
+            _ if method == "CONNECT" => Ok(()),
+            _ => check_target(target, host),
+        }
+    }
+}
+
+/// The target is a path, `*`, or an absolute URL that names the same host as `Host` (RFC 9112, 3.2.2).
+fn check_target(target: &str, host: &[u8]) -> Result<(), HeadError> {
+    if target.starts_with('/') || target == "*" {
+        return Ok(());
+    }
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return Err(Refusal::BadRequest("the request target is neither a path nor a URL"));
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Refusal::BadRequest("the request target has an unknown scheme"));
+    }
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    if authority.is_empty() {
+        return Err(Refusal::BadRequest("the request target names no host"));
+    }
+    if !authority.as_bytes().eq_ignore_ascii_case(host) {
+        return Err(Refusal::BadRequest("the request target and Host name different hosts"));
+    }
+    Ok(())
+}
+
+/// A host and perhaps a port (RFC 3986, 3.2), or nothing. The characters are known to be fitting ones.
+fn is_authority(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(None) => return false,
+        Some(Some((address, rest))) => {
+            if address.parse::<Ipv6Addr>().is_err() {
+                return false;
+            }
+            match rest.strip_prefix(':') {
+                Some(port) => ("", port),
+                None => (rest, ""),
+            }
+        }
+        None => text.split_once(':').unwrap_or((text, "")),
+    };
+    let literal = text.starts_with('[');
+    let host_is_fine = if literal { host.is_empty() } else { !host.contains(['[', ']']) };
+    host_is_fine && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Digits only: no sign, no space, no list, and not more than fits.
+pub(super) fn decimal(value: &[u8]) -> Option<u64> {
+    let digits =
+        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+/// Whether a field says something about who the client is, or what the request is called.
+fn is_claim(name: &[u8]) -> bool {
+    starts_with(name, b"x-forwarded")
+        || name.eq_ignore_ascii_case(b"forwarded")
+        || name.eq_ignore_ascii_case(b"x-real-ip")
+}
+
+fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Buffer, Edits, Head, Refusal, RequestParts, check_head, with_request};
+
+    fn check(text: &str) -> Result<Option<Head>, Refusal> {
+        check_head(text.as_bytes(), &mut 0, 100)
+    }
+
+    #[test]
+    fn sound_heads_pass() {
+        for (text, length, chunked) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", None, false),
+            ("GET / HTTP/1.0\r\n\r\n", None, false),
+            ("POST /x?y HTTP/1.1\r\nhost: a:80\r\ncontent-length: 42\r\n\r\nrest", Some(42), false),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", None, true),
+            ("GET http://A/x HTTP/1.1\r\nHost: a\r\n\r\n", None, false),
+            ("OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n", None, false),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", None, false),
+            ("GET / HTTP/1.1\r\nHost: [::1]:80\r\nX-Forwarded-For: 1\r\n\r\n", None, false),
+        ] {
+            let head = check(text).unwrap().unwrap_or_else(|| panic!("{text:?}"));
+            assert_eq!((head.facts.content_length, head.facts.chunked), (length, chunked), "{text:?}");
+            assert_eq!(head.length, text.find("\r\n\r\n").unwrap() + 4);
+            assert_eq!(head.facts.claims, text.contains("X-Forwarded"));
+        }
+    }
+
+    #[test]
+    fn hostile_heads_are_refused() {
+        for (text, status) in [
+            ("GET / HTTP/1.1\nHost: a\n\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n", 400),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400),
+            ("GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:80:80\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [a]\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1]80\r\n\r\n", 400),
+            ("GET http:///x HTTP/1.1\r\nHost: \r\n\r\n", 400),
+            ("GET /x#y HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            ("PRI * HTTP/2.0\r\n\r\n", 505),
+            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
+            ("GET /\r\n\r\n", 400),
+            ("\u{16}\u{3}\u{1}\r\n\r\n", 400),
+        ] {
+            let refusal = check(text).expect_err(text);
+            assert_eq!(refusal.status(), status, "{text:?}: {refusal:?}");
+        }
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(100));
+        assert_eq!(check(&many).unwrap_err(), Refusal::HeaderTooLarge);
+    }
+
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_found_once_it_is_whole() {
+        let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut searched = 0;
+        for end in 0..text.len() {
+            assert!(check_head(&text[..end], &mut searched, 100).unwrap().is_none());
+        }
+        assert!(check_head(text, &mut searched, 100).unwrap().is_some());
+    }
+
+    fn written(text: &str, edits: &Edits) -> String {
+        let mut out = Buffer::default();
+        with_request(text.as_bytes(), &mut 0, 100, |request| request.write(edits, &mut out))
+            .unwrap()
+            .unwrap();
+        String::from_utf8(out.filled().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_head_is_written_for_a_backend() {
+        for (text, expected) in [
+            (
+                "GET /a?b HTTP/1.1\r\nHost: A\r\nConnection: X-Hop, Host\r\nX-Hop: 1\r\nTE: trailers\r\nX:  y \r\n\r\n",
+                "GET /a?b HTTP/1.1\r\nHost: A\r\nX: y\r\n\r\n",
+            ),
+            ("GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nhost: \r\n\r\n"),
+            ("GET http://a/x?y HTTP/1.1\r\nHost: a\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?b HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\nTrailer: X\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: a\r\nTrailer: X\r\ntransfer-encoding: chunked\r\n\r\n",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nConnection: Content-Length\r\nContent-Length: 3\r\n\r\n",
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+            ),
+        ] {
+            assert_eq!(written(text, &Edits::default()), expected, "{text:?}");
+        }
+        let edits = Edits { path: Some("/new".into()), ..Edits::default() };
+        let text = "GET http://a?b HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(written(text, &edits), "GET /new?b HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+
+    #[test]
+    fn a_target_has_its_parts() {
+        for (target, host, path, query) in [
+            ("/a/b?c=d", "x", "/a/b", Some("c=d")),
+            ("http://[::1]:80?q", "[::1]", "/", Some("q")),
+            ("http://x:80", "x", "/", None),
+            ("/http://y/?", "x", "/http://y/", Some("")),
+            ("*", "x", "*", None),
+        ] {
+            let authority =
+                target.strip_prefix("http://").map_or("x:80", |rest| rest.split('?').next().unwrap());
+            let method = if target == "*" { "OPTIONS" } else { "GET" };
+            let text = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+            let parts = with_request(text.as_bytes(), &mut 0, 100, |request| {
+                (request.host().to_owned(), request.path().to_owned(), request.query().map(str::to_owned))
+            });
+            assert_eq!(
+                parts.unwrap().unwrap(),
+                (host.into(), path.into(), query.map(str::to_owned)),
+                "{target}"
+            );
+        }
+    }
+}

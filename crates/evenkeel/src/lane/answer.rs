@@ -1,0 +1,76 @@
+//! Answers that the balancer gives itself, and what becomes of a body that nobody wants.
+
+use super::pump::close;
+use super::{Lane, Then};
+use crate::exchange::{Ending, Exchange, Phase};
+use crate::filter::Answer;
+use crate::http1::{Body, Head, own_answer};
+use crate::stream::{Link, Read};
+
+/// Largest body of a request that is read to its end, unused, so that its connection can be kept.
+const DRAINABLE: u64 = 64 * 1024;
+
+impl Lane {
+    /// Gives an answer to a request of whose body nothing was read.
+    pub(super) async fn answer(
+        &self,
+        link: &Link,
+        exchange: Box<Exchange>,
+        head: &Head,
+        answer: Answer,
+    ) -> Then {
+        self.answer_with(link, exchange, head, answer, Body::of_request(&head.facts)).await
+    }
+
+    /// Gives an answer to a request of whose body this is left.
+    pub(super) async fn answer_with(
+        &self,
+        link: &Link,
+        mut exchange: Box<Exchange>,
+        head: &Head,
+        answer: Answer,
+        unread: Body,
+    ) -> Then {
+        let short = match &unread {
+            Body::Length(0) => true,
+            Body::Length(left) => *left <= DRAINABLE && !head.expects,
+            body => body.is_done(),
+        };
+        let keep = head.persistent && short && !exchange.connection().is_draining();
+        let connection = match (keep, head.is_http_11) {
+            (true, true) => None,
+            (true, false) => Some("keep-alive"),
+            (false, _) => Some("close"),
+        };
+        let (text, sent) = own_answer(&answer, head.facts.head_only, connection);
+        link.gather(|out| out.push(&text));
+        exchange.count_sent(sent);
+        exchange.on_end(Ending::Ok);
+        drop(exchange);
+        if keep { self.discard(link, unread).await } else { close(link, !unread.is_done()) }
+    }
+
+    /// Reads what is left of a body, so that the next request can follow. The client has its answer, and as much time as it
+    /// has between requests.
+    pub(super) async fn discard(&self, link: &Link, mut body: Body) -> Then {
+        let mut left = DRAINABLE;
+        if !body.is_done() {
+            link.connection.enter(Phase::Idle);
+        }
+        while !body.is_done() {
+            if link.pending_input() == 0
+                && !matches!(std::future::poll_fn(|cx| link.poll_read_ahead(cx)).await, Ok(Read::Some))
+            {
+                return Then::Close;
+            }
+            let Ok(piece) = link.peek(|bytes| body.next(bytes)) else { return Then::Linger };
+            let read = piece.skip + piece.data;
+            link.skip(read);
+            match left.checked_sub(read as u64) {
+                Some(rest) => left = rest,
+                None => return Then::Linger,
+            }
+        }
+        Then::Next
+    }
+}

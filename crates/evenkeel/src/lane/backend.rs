@@ -1,0 +1,64 @@
+//! A connection to a backend while it serves a request.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_core::backend::Address;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::exchange::{Endpoint, Failure};
+use crate::http1::Buffer;
+use crate::stream::Socket;
+
+/// A connection to a backend.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) socket: Socket,
+    /// What it said and nobody has taken.
+    pub(super) input: Buffer,
+    /// Whether it has served requests before.
+    pub(super) reused: bool,
+}
+
+/// The most that is read at once.
+const READ_AT_MOST: usize = 64 * 1024;
+
+impl Backend {
+    /// One that was kept.
+    pub(super) fn kept(socket: Socket) -> Self {
+        Self { socket, input: Buffer::default(), reused: true }
+    }
+
+    /// A new one, within this time.
+    pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Failure> {
+        match tokio::time::timeout(limit, connect(endpoint.backend.address())).await {
+            Ok(Ok(socket)) => Ok(Self { socket, input: Buffer::default(), reused: false }),
+            Ok(Err(_)) => Err(Failure::Connect),
+            Err(_) => Err(Failure::ConnectTimeout),
+        }
+    }
+
+    /// Reads more to `input`; how many bytes, none at the end. While it waits, no buffer is held for nothing.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let polled = self.socket.poll_read(cx, self.input.room(READ_AT_MOST));
+        match polled {
+            Poll::Ready(Ok(count @ 1..)) => self.input.add(count),
+            _ => self.input.settle(),
+        }
+        polled
+    }
+}
+
+async fn connect(address: &Address) -> io::Result<Socket> {
+    match address {
+        Address::Tcp(address) => {
+            let socket = TcpStream::connect(address).await?;
+            // Requests leave in one piece: waiting for more would only delay them.
+            socket.set_nodelay(true)?;
+            Ok(Socket::Tcp(socket))
+        }
+        Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}

@@ -1,0 +1,179 @@
+//! An answer on its way to the client.
+
+use std::task::{Context, Poll, ready};
+
+use super::backend::Backend;
+use super::pump::Stop;
+use crate::exchange::Exchange;
+use crate::filter::ResponseHead;
+use crate::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
+use crate::stream::Link;
+
+/// An answer, part sent, part still to come from the backend.
+#[derive(Debug)]
+pub(super) struct Download {
+    /// `None` as long as there is no head.
+    body: Option<Body>,
+    searched: usize,
+    /// Whether the client gets chunks.
+    chunked: bool,
+    /// Whether the client's connection can carry another request after this answer.
+    pub(super) keeps_client: bool,
+    /// Whether the backend's can.
+    pub(super) keeps_backend: bool,
+}
+
+/// What an answer's head depends on besides itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances<'a> {
+    pub(super) head: &'a Head,
+    /// Whether the client still has to send some of its request, and may never do.
+    pub(super) withheld: bool,
+}
+
+/// From here on, the backend waits for the client.
+const GATHER_LIMIT: usize = 64 * 1024;
+
+impl Download {
+    pub(super) fn new() -> Self {
+        Self { body: None, searched: 0, chunked: false, keeps_client: false, keeps_backend: false }
+    }
+
+    /// Whether the answer's head has come.
+    pub(super) fn has_head(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Passes the answer on; ready once it has ended.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &Link,
+        backend: &mut Backend,
+        exchange: &mut Exchange,
+        circumstances: Circumstances<'_>,
+    ) -> Poll<Result<(), Stop>> {
+        loop {
+            while self.body.is_none() && !backend.input.is_empty() {
+                // Of interim answers there may be many.
+                ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
+                if !self.read_head(link, backend, exchange, circumstances)? {
+                    break;
+                }
+            }
+            if let Some(body) = &mut self.body {
+                while !backend.input.is_empty() && !body.is_done() {
+                    ready!(pass(cx, link, backend, exchange, body, self.chunked))?;
+                }
+                if body.is_done() {
+                    self.keeps_backend &= backend.input.is_empty();
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            match ready!(backend.poll_fill(cx)) {
+                Ok(count) if count > 0 => exchange.connection().backend_moved(),
+                Ok(_) if matches!(self.body, Some(Body::UntilClose)) => return Poll::Ready(self.end(link)),
+                _ => return Poll::Ready(Err(Stop::BackendLeft)),
+            }
+        }
+    }
+
+    /// The backend has closed a body that ends so.
+    fn end(&self, link: &Link) -> Result<(), Stop> {
+        if self.chunked {
+            link.gather(|out| out.push(b"0\r\n\r\n"));
+        }
+        Ok(())
+    }
+
+    /// Reads a head, of an interim answer or of the final one; false when it is not whole yet.
+    fn read_head(
+        &mut self,
+        link: &Link,
+        backend: &mut Backend,
+        exchange: &mut Exchange,
+        circumstances: Circumstances<'_>,
+    ) -> Result<bool, Stop> {
+        let mut searched = self.searched;
+        let read = with_answer(backend.input.filled(), &mut searched, |answer| {
+            if answer.status() >= 200 {
+                self.begin(link, exchange, answer, circumstances);
+            } else if answer.status() == 101 {
+                // Nobody asked for another protocol.
+                return None;
+            } else if circumstances.head.is_http_11 {
+                let edits = exchange.on_head(answer, false);
+                let style = AnswerStyle { chunked: false, connection: None };
+                link.gather(|out| answer.write(&edits, style, out));
+            }
+            Some(answer.length)
+        });
+        match read {
+            Ok(Some(Some(length))) => {
+                backend.input.consume(length);
+                self.searched = 0;
+                Ok(true)
+            }
+            Ok(None) => {
+                self.searched = searched;
+                Ok(false)
+            }
+            Ok(Some(None)) | Err(_) => Err(Stop::Malformed),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        link: &Link,
+        exchange: &mut Exchange,
+        answer: &AnswerHead<'_>,
+        circumstances: Circumstances<'_>,
+    ) {
+        let head = circumstances.head;
+        let body = answer.body(head.facts.head_only);
+        self.chunked = head.is_http_11 && !matches!(body, Body::Length(_));
+        let delimited = head.is_http_11 || matches!(body, Body::Length(_));
+        let draining = exchange.connection().is_draining();
+        self.keeps_client = head.persistent && delimited && !draining && !circumstances.withheld;
+        self.keeps_backend = !answer.last && !matches!(body, Body::UntilClose);
+        let connection = match (self.keeps_client, head.is_http_11) {
+            (true, true) => None,
+            (true, false) => Some("keep-alive"),
+            (false, _) => Some("close"),
+        };
+        let edits = exchange.on_head(answer, false);
+        // What a HEAD request is told is what a GET would be.
+        let chunked = self.chunked || head.is_http_11 && head.facts.head_only && answer.is_chunked();
+        link.gather(|out| answer.write(&edits, AnswerStyle { chunked, connection }, out));
+        self.body = Some(body);
+    }
+}
+
+/// Passes on what has come of a body: the largest part from where it is, chunks newly made.
+fn pass(
+    cx: &mut Context<'_>,
+    link: &Link,
+    backend: &mut Backend,
+    exchange: &mut Exchange,
+    body: &mut Body,
+    chunked: bool,
+) -> Poll<Result<(), Stop>> {
+    let bytes = backend.input.filled();
+    let (read, data) = if let Body::Length(left) = body {
+        let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+        let sent = ready!(link.poll_write(cx, bytes.get(..most).unwrap_or_default()));
+        let sent = sent.map_err(|_| Stop::ClientLeft)?;
+        *left -= sent as u64;
+        (sent, sent)
+    } else {
+        ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
+        let copied = link.gather(|out| match chunked {
+            true => body.copy_as_chunks(bytes, GATHER_LIMIT, out),
+            false => body.copy_plain(bytes, out),
+        });
+        copied.map_err(|_| Stop::BackendLeft)?
+    };
+    backend.input.consume(read);
+    exchange.count_sent(data as u64);
+    Poll::Ready(Ok(()))
+}

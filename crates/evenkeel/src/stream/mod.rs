@@ -1,0 +1,11 @@
+//! Sockets with their buffers: what was read ahead, and what is gathered until it is worth a system call.
+//!
+//! This room never knows what the bytes mean, but for where a request that was handed to a data path ends.
+
+mod grant;
+mod link;
+mod socket;
+
+pub use grant::Grant;
+pub use link::{Link, Read};
+pub use socket::Socket;
