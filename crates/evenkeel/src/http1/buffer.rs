@@ -122,6 +122,17 @@ impl Buffer {
     }
 }
 
+/// Gives the thread's store back, for what the thread is going to need is another matter than what it needed. To be called
+/// now and then: allocators keep what was freed until they are called for something large, which an idle program never does.
+pub fn give_back_spares() {
+    let _ = SPARE.try_with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut() {
+            spare.clear();
+        }
+    });
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(16 * LARGE)));
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         give_back(std::mem::take(&mut self.bytes));

@@ -13,7 +13,7 @@ mod request;
 
 pub use answer::{AnswerHead, AnswerStyle, with_answer};
 pub use body::Body;
-pub use buffer::Buffer;
+pub use buffer::{Buffer, give_back_spares};
 pub use chunked::{Chunked, Piece};
 pub use date::date;
 pub use own::own_answer;

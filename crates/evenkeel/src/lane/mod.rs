@@ -13,11 +13,13 @@ mod request;
 mod upload;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-pub use pool::Pool;
 pub use request::Request;
 
+use self::pool::Pool;
 use crate::exchange::Environment;
+use crate::http1::give_back_spares;
 
 /// The lean lane of one worker.
 #[derive(Debug)]
@@ -43,8 +45,10 @@ impl Lane {
         Self { environment, pool: Pool::default() }
     }
 
-    /// The connections to backends that are kept for later requests.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    /// Keeps house, on the lane's thread: closes connections to backends that have been idle for too long, and gives memory
+    /// back that is not needed. To be called about once a second.
+    pub fn keep_house(&self) {
+        self.pool.sweep(Instant::now());
+        give_back_spares();
     }
 }

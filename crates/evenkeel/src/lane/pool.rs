@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -14,16 +14,13 @@ use crate::stream::Socket;
 /// An idle connection is a socket, and nothing else: no task, no timer, no buffer. The lock is one worker's own, and never
 /// contended.
 #[derive(Debug, Default)]
-pub struct Pool(Mutex<HashMap<u64, Vec<Idle>, foldhash::fast::FixedState>>);
+pub(super) struct Pool(Mutex<HashMap<u64, Vec<Idle>, foldhash::fast::FixedState>>);
 
 #[derive(Debug)]
 struct Idle {
     socket: Socket,
     until: Instant,
 }
-
-/// How often old connections are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl Pool {
     /// The newest connection that is still open, as far as the system has told.
@@ -48,15 +45,8 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle for too long, or what the backend has closed; never ends.
-    pub async fn sweep(&self) {
-        loop {
-            tokio::time::sleep(SWEEP_EVERY).await;
-            self.sweep_once(Instant::now());
-        }
-    }
-
-    fn sweep_once(&self, now: Instant) {
+    /// Closes what has been idle for too long, or what the backend has closed.
+    pub(super) fn sweep(&self, now: Instant) {
         self.0.lock().retain(|_, idle| {
             idle.retain(|idle| idle.until > now && is_quiet(&idle.socket));
             !idle.is_empty()
@@ -120,9 +110,9 @@ mod tests {
         let (new, _new_end, new_port) = pair(&listener).await;
         pool.put(1, old, now + Duration::from_secs(1), 10);
         pool.put(1, new, now + Duration::from_secs(3), 10);
-        pool.sweep_once(now + Duration::from_secs(2));
+        pool.sweep(now + Duration::from_secs(2));
         assert_eq!((port(pool.take(1)), port(pool.take(1))), (Some(new_port), None));
-        pool.sweep_once(now + Duration::from_secs(4));
+        pool.sweep(now + Duration::from_secs(4));
         assert!(pool.0.lock().is_empty());
     }
 }

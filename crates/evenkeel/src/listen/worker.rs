@@ -92,6 +92,8 @@ struct Local {
 
 /// How many connections may be on their way to another worker.
 const INBOX: usize = 256;
+/// How often old connections to backends are closed, and memory is given back.
+const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// How long accepting pauses when there are no more files to be had.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the log says so.
@@ -200,9 +202,8 @@ impl Local {
         for (site, socket) in sockets.into_iter().enumerate() {
             acceptors.spawn(self.clone().accept(socket, site));
         }
-        let sweeper = self.clone();
         // It ends with the runtime.
-        tokio::spawn(async move { sweeper.service.lane.pool().sweep().await });
+        tokio::spawn(self.clone().keep_house());
         let mut stages = self.stage.clone();
         loop {
             let stage = *stages.borrow_and_update();
@@ -228,6 +229,17 @@ impl Local {
                 },
                 Some(accepted) = inbox.recv() => self.clone().take(accepted),
                 () = self.empty.notified() => {}
+            }
+        }
+    }
+
+    async fn keep_house(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(HOUSE_EVERY).await;
+            self.service.lane.keep_house();
+            let mut connections = self.connections.lock();
+            if connections.capacity() > 4 * connections.len() + 64 {
+                connections.shrink_to_fit();
             }
         }
     }

@@ -1,7 +1,5 @@
 //! HTTP/1.1 as strictly as it can be read (RFC 9110, RFC 9112): what the balancer sends, either way, must pass here. Knows
-//! nothing of the corpus, and forgives nothing.
-
-#![cfg(test)]
+//! nothing of the corpus, and forgives nothing. The fuzz target `lanes` includes this file, so it imports nothing.
 
 /// What is wrong with a message.
 pub(super) type Fault = String;
@@ -285,6 +283,7 @@ fn ensure(holds: bool, fault: impl FnOnce() -> Fault) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(fault()) }
 }
 
+#[cfg(test)]
 mod samples {
     use super::{Framing, answer_head, body, request_head};
 
