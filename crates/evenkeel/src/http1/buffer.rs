@@ -13,8 +13,8 @@ pub struct Buffer {
     end: usize,
 }
 
-/// Size of a working buffer: what one read or write can move at best.
-const LARGE: usize = 64 * 1024;
+/// Size of a working buffer: what one read or write can move at best. A body of 64 KiB, which many are, and its head.
+const LARGE: usize = 72 * 1024;
 /// Least room for a read.
 const LEAST_ROOM: usize = 4 * 1024;
 /// What is left over and waits with its connection is moved to memory of its own size, up to this.

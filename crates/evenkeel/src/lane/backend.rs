@@ -22,7 +22,7 @@ pub(super) struct Backend {
 }
 
 /// The most that is read at once.
-const READ_AT_MOST: usize = 64 * 1024;
+const READ_AT_MOST: usize = 72 * 1024;
 
 impl Backend {
     /// One that was kept.
