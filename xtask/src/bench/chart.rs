@@ -8,7 +8,7 @@ use super::results::Results;
 const WIDTH: f64 = 760.0;
 const BAR: f64 = 20.0;
 const GAP: f64 = 6.0;
-const LABELS: f64 = 110.0;
+const LABELS: f64 = 170.0;
 const VALUES: f64 = 110.0;
 const GROUP_TITLE: f64 = 34.0;
 const HEAD: f64 = 44.0;
@@ -73,8 +73,8 @@ const STYLE: &str = "  <style>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::load::Scenario;
     use crate::bench::results::Cell;
+    use crate::bench::scenario::Scenario;
 
     #[test]
     fn the_longest_bar_fills_the_chart_and_half_of_it_is_half_as_long() {
@@ -85,8 +85,8 @@ mod tests {
             results.cell(proxy, Scenario::Small, cell);
         }
         let svg = draw(&results);
-        assert!(svg.contains("class=\"theirs\" x=\"110\" y=\"78\" width=\"540.0\""), "{svg}");
-        assert!(svg.contains("class=\"ours\" x=\"110\" y=\"104\" width=\"270.0\""), "{svg}");
+        assert!(svg.contains("class=\"theirs\" x=\"170\" y=\"78\" width=\"480.0\""), "{svg}");
+        assert!(svg.contains("class=\"ours\" x=\"170\" y=\"104\" width=\"240.0\""), "{svg}");
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
     }
 }

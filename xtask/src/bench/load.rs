@@ -1,20 +1,11 @@
-//! What is asked of a proxy, and what `wrk` says that came of it. Knows nothing of which proxy.
+//! Asks of a proxy what a scenario asks, and reads what `wrk` says that came of it. Knows nothing of which proxy.
 
+use std::path::Path;
 use std::time::Duration;
 
+use super::scenario::{CONNECTIONS, POSTED, Scenario};
 use crate::failure::Failure;
 use crate::tools::Tools;
-
-/// A kind of traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scenario {
-    /// Small answers over kept connections: what a request costs.
-    Small,
-    /// Answers of 64 KiB over kept connections: what bytes cost.
-    Medium,
-    /// A new connection for every request: what a connection costs.
-    Churn,
-}
 
 /// What came of a run.
 #[derive(Debug, PartialEq)]
@@ -26,51 +17,35 @@ pub(crate) struct Load {
     pub(crate) p99_us: f64,
 }
 
-/// Clients at a time.
-pub(crate) const CONNECTIONS: usize = 64;
+/// Writes what `wrk` needs beside its arguments: it sends bodies only by script.
+pub(crate) fn write_script(folder: &Path) -> Result<(), Failure> {
+    let script = format!("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", {POSTED})\n");
+    std::fs::write(folder.join(SCRIPT), script)
+        .map_err(|e| Failure::new(format!("cannot write {SCRIPT}: {e}")))
+}
 
 /// Loads a proxy from CPU 1. An answer that is not a success, and a connection that breaks, fail the run.
-pub(crate) fn run(tools: &Tools<'_>, scenario: Scenario, port: u16, time: Duration) -> Result<Load, Failure> {
+pub(crate) fn run(
+    tools: &Tools<'_>,
+    folder: &Path,
+    scenario: Scenario,
+    port: u16,
+    time: Duration,
+) -> Result<Load, Failure> {
     let wrk = tools.command("taskset").args(["--cpu-list", "1", "wrk", "--latency", "--threads", "1"]);
     let wrk = wrk.arg("--connections").arg(CONNECTIONS.to_string());
     let wrk = wrk.arg("--duration").arg(format!("{}s", time.as_secs()));
-    let wrk = if scenario == Scenario::Churn { wrk.args(["--header", "Connection: close"]) } else { wrk };
+    let wrk = match scenario {
+        Scenario::Churn => wrk.args(["--header", "Connection: close"]),
+        Scenario::Post => wrk.arg("--script").arg(folder.join(SCRIPT)),
+        _ => wrk,
+    };
     let printed = wrk.arg(format!("http://127.0.0.1:{port}{}", scenario.path())).output()?;
     parse(&printed)
         .map_err(|why| Failure::new(format!("{} on port {port}: {why}:\n{printed}", scenario.name())))
 }
 
-// === impl Scenario ===
-
-impl Scenario {
-    /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Churn];
-
-    /// What `--scenario` calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Small => "small",
-            Self::Medium => "64k",
-            Self::Churn => "churn",
-        }
-    }
-
-    /// What the report calls it.
-    pub(crate) fn title(self) -> String {
-        match self {
-            Self::Small => format!("Small answers, {CONNECTIONS} kept connections"),
-            Self::Medium => format!("Answers of 64 KiB, {CONNECTIONS} kept connections"),
-            Self::Churn => format!("A new connection for every request, {CONNECTIONS} at a time"),
-        }
-    }
-
-    fn path(self) -> &'static str {
-        match self {
-            Self::Small | Self::Churn => "/small",
-            Self::Medium => "/64k",
-        }
-    }
-}
+const SCRIPT: &str = "post.lua";
 
 fn parse(printed: &str) -> Result<Load, String> {
     if let Some(errors) = printed.lines().find(|l| l.contains("Socket errors") || l.contains("Non-2xx")) {

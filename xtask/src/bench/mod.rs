@@ -3,34 +3,28 @@
 //! The proxy under test has CPU 0 to itself; clients and backends share CPU 1. Only ratios within one run mean anything,
 //! so every proxy is measured in every round, in an order that rotates. All traffic stays on loopback.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use self::load::Scenario;
-use self::process::Running;
+pub(crate) use self::plan::{Plan, number};
 use self::proxy::Proxy;
-use self::results::{Cell, Memory, Results};
+use self::results::{Cell, Results};
+use self::scenario::{Scenario, Setting};
 use crate::failure::Failure;
+use crate::process::{self, Running};
 use crate::tools::Tools;
 use crate::workspace::Workspace;
 
+mod bounds;
 mod chart;
+mod files;
 mod load;
-mod process;
+mod memory;
+mod plan;
 mod proxy;
 mod report;
 mod results;
-
-/// What a run measures.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
-    rounds: usize,
-    cell: Duration,
-    proxies: Vec<Proxy>,
-    scenarios: Vec<Scenario>,
-    quick: bool,
-}
+mod scenario;
 
 /// What every start of a proxy needs to know.
 #[derive(Debug)]
@@ -39,39 +33,43 @@ pub(crate) struct Bench<'a> {
     workspace: &'a Workspace,
     /// Where configurations and results go.
     folder: PathBuf,
+    /// Where access logs go.
+    logs: PathBuf,
+    /// Where the programs are that were built here.
+    binaries: PathBuf,
     profile: &'static str,
     backends: [u16; 2],
 }
 
-/// How many idle connections tell what one costs.
-const IDLE_CONNECTIONS: u32 = 2_000;
+/// A proxy that answers.
+#[derive(Debug)]
+struct Started {
+    running: Running,
+    port: u16,
+    log: Option<Log>,
+}
 
-/// Fewer rounds than this have no median worth publishing.
-const PUBLISHED_ROUNDS: usize = 3;
+/// An access log, removed when this is dropped.
+#[derive(Debug)]
+struct Log(PathBuf);
 
 /// Runs the plan; writes the page if the run was whole.
-pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
-    let bench = Bench::prepare(workspace, plan)?;
+pub(crate) fn run(workspace: &Workspace, mut plan: Plan) -> Result<(), Failure> {
+    let bench = Bench::prepare(workspace, &mut plan)?;
     warn_if_busy();
     let backends = bench.start_backends()?;
     let mut results = Results::new(plan.proxies.clone(), plan.scenarios.clone());
     for round in 0..plan.rounds {
         println!("\nRound {} of {}", round + 1, plan.rounds);
-        for proxy in plan.order(round) {
-            results.memory(proxy, bench.idle_cost(proxy)?);
+        for proxy in plan.order(round).filter(|p| p.has_memory()) {
+            results.memory(proxy, memory::of_idle_connections(&bench, proxy)?);
         }
-        let running =
-            plan.order(round).map(|p| Ok((p, bench.start(p)?))).collect::<Result<Vec<_>, Failure>>()?;
-        for scenario in &plan.scenarios {
-            for (proxy, running) in &running {
-                let cell = bench.measure(*scenario, running, plan.cell)?;
-                println!("  {:<8} {:<13} {cell}", scenario.name(), proxy.title());
-                results.cell(*proxy, *scenario, cell);
-            }
+        for setting in Setting::ALL {
+            bench.round(&plan, round, setting, &mut results)?;
         }
     }
     drop(backends);
-    publish(&bench, plan, &results)
+    publish(&bench, &plan, &results)
 }
 
 /// Somebody else's work on the same CPUs makes noise of every figure.
@@ -106,155 +104,133 @@ fn publish(bench: &Bench<'_>, plan: &Plan, results: &Results) -> Result<(), Fail
     Ok(())
 }
 
-// === impl Plan ===
-
-impl Plan {
-    /// From the arguments of `cargo xtask bench`.
-    pub(crate) fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let mut plan = Self {
-            rounds: 5,
-            cell: Duration::from_secs(5),
-            proxies: Proxy::ALL.to_vec(),
-            scenarios: Scenario::ALL.to_vec(),
-            quick: false,
-        };
-        let mut arguments = arguments.iter();
-        while let Some(option) = arguments.next() {
-            if option == "--quick" {
-                (plan.rounds, plan.cell, plan.quick) = (2, Duration::from_secs(2), true);
-                continue;
-            }
-            let value =
-                arguments.next().ok_or_else(|| Failure::usage(format!("{option:?} wants a value")))?;
-            match option.as_str() {
-                "--rounds" => plan.rounds = number(option, value)?,
-                "--seconds" => plan.cell = Duration::from_secs(number(option, value)? as u64),
-                "--only" => plan.proxies = list(option, value, &Proxy::ALL, Proxy::name)?,
-                "--scenario" => plan.scenarios = list(option, value, &Scenario::ALL, Scenario::name)?,
-                _ => {
-                    return Err(Failure::usage(format!(
-                        "there is no option {option:?}; see `cargo xtask help`"
-                    )));
-                }
-            }
-        }
-        Ok(plan)
-    }
-
-    /// The proxies of a round: each is first in its turn, so none is always measured on the warmer machine.
-    fn order(&self, round: usize) -> impl Iterator<Item = Proxy> {
-        let first = round % self.proxies.len().max(1);
-        let (later, earlier) = self.proxies.split_at(first.min(self.proxies.len()));
-        earlier.iter().chain(later).copied()
-    }
-
-    fn is_whole(&self) -> bool {
-        let whole = self.proxies.len() == Proxy::ALL.len() && self.scenarios.len() == Scenario::ALL.len();
-        whole && !self.quick && self.rounds >= PUBLISHED_ROUNDS
-    }
-}
-
-fn number(option: &str, value: &str) -> Result<usize, Failure> {
-    match value.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(Failure::usage(format!("{option} wants a number above 0, but got {value:?}"))),
-    }
-}
-
-fn list<T: Copy>(
-    option: &str,
-    value: &str,
-    all: &[T],
-    name: fn(T) -> &'static str,
-) -> Result<Vec<T>, Failure> {
-    let names = || all.iter().map(|t| name(*t)).collect::<Vec<_>>().join(", ");
-    let one = |wanted: &str| {
-        let found = all.iter().copied().find(|t| name(*t) == wanted);
-        found.ok_or_else(|| Failure::usage(format!("{option} knows {}, but not {wanted:?}", names())))
-    };
-    value.split(',').map(one).collect()
-}
-
 // === impl Bench ===
 
 impl<'a> Bench<'a> {
-    /// Installs, builds, makes room.
-    fn prepare(workspace: &'a Workspace, plan: &Plan) -> Result<Self, Failure> {
-        let tools = Tools::new(workspace);
+    /// Installs, builds, makes room. Takes out of the plan what this machine cannot have.
+    fn prepare(workspace: &'a Workspace, plan: &mut Plan) -> Result<Self, Failure> {
         if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
             return Err(Failure::new(
                 "the benchmark pins the proxy and the load to a CPU each, and here is only one",
             ));
         }
-        tools.cmake()?;
-        tools.packaged("wrk", "wrk")?;
-        tools.packaged("taskset", "util-linux")?;
-        for proxy in &plan.proxies {
-            if let Some((program, package)) = proxy.package() {
-                tools.packaged(program, package)?;
+        let profile = if plan.quick { "release" } else { "dist" };
+        let memory = Path::new("/dev/shm");
+        let folder = workspace.target.join("bench");
+        let bench = Self {
+            tools: Tools::new(workspace),
+            workspace,
+            // A log in memory measures the proxy, not the disk.
+            logs: if memory.is_dir() { memory.into() } else { folder.clone() },
+            folder,
+            binaries: plan.binaries.clone().unwrap_or_else(|| workspace.target.join(profile)),
+            profile,
+            backends: process::free_ports()?,
+        };
+        std::fs::create_dir_all(&bench.folder)
+            .map_err(|e| Failure::new(format!("cannot make {}: {e}", bench.folder.display())))?;
+        load::write_script(&bench.folder)?;
+        bench.install(plan)?;
+        if plan.binaries.is_none() {
+            bench.build(plan)?;
+        }
+        Ok(bench)
+    }
+
+    fn install(&self, plan: &mut Plan) -> Result<(), Failure> {
+        self.tools.packaged("wrk", "wrk")?;
+        self.tools.packaged("taskset", "util-linux")?;
+        for proxy in plan.proxies.clone() {
+            match proxy.install(self) {
+                Err(failure) if proxy == Proxy::Haproxy28 => {
+                    println!("{} is left out: {failure}", proxy.title());
+                    plan.proxies.retain(|p| *p != proxy);
+                }
+                installed => installed?,
             }
         }
-        let profile = if plan.quick { "release" } else { "dist" };
-        println!("Building with profile {profile} …");
-        let mut build = tools.cargo().args(["build", "--profile", profile, "--package", "bench"]);
-        if plan.proxies.contains(&Proxy::Evenkeel) {
+        Ok(())
+    }
+
+    fn build(&self, plan: &Plan) -> Result<(), Failure> {
+        self.tools.cmake()?;
+        println!("Building with profile {} …", self.profile);
+        let mut build = self.tools.cargo().args(["build", "--profile", self.profile, "--package", "bench"]);
+        if plan.proxies.iter().any(|p| p.is_evenkeel()) {
             build = build.args(["--package", "evenkeel-cli"]);
         }
-        build.run()?;
-        let folder = workspace.target.join("bench");
-        std::fs::create_dir_all(&folder)
-            .map_err(|e| Failure::new(format!("cannot make {}: {e}", folder.display())))?;
-        let [one, two] = free_ports()?;
-        Ok(Self { tools, workspace, folder, profile, backends: [one, two] })
+        build.run()
+    }
+
+    fn binary(&self, name: &str) -> PathBuf {
+        self.binaries.join(name)
+    }
+
+    /// The file that a proxy's access log goes to.
+    fn log(&self, proxy: Proxy) -> PathBuf {
+        self.logs.join(format!("evenkeel-bench-{}.log", proxy.name()))
     }
 
     fn start_backends(&self) -> Result<Running, Failure> {
         let ports = self.backends.map(|p| p.to_string());
-        let program = self.workspace.binary(self.profile, "bench-backend");
-        let backends = Running::start("backends", &self.tools.command(program).arg("serve").args(ports), 1)?;
+        let serve = self.tools.command(self.binary("bench-backend")).arg("serve").args(ports);
+        let backends = Running::start("backends", &serve, Some(1))?;
         for port in self.backends {
             process::await_ok(port, "/small", &backends)?;
         }
         Ok(backends)
     }
 
-    fn start(&self, proxy: Proxy) -> Result<Started, Failure> {
-        let [port, admin] = free_ports()?;
-        let shell = proxy.shell(self, port, admin)?;
-        let running = Running::start(proxy.title(), &shell, 0)?;
-        if proxy == Proxy::Evenkeel {
+    /// Every scenario of a setting on every proxy, all of them freshly started.
+    fn round(
+        &self,
+        plan: &Plan,
+        round: usize,
+        setting: Setting,
+        results: &mut Results,
+    ) -> Result<(), Failure> {
+        let scenarios = plan.scenarios(setting);
+        let takes_any = |proxy: &Proxy| scenarios.iter().any(|s| proxy.takes(*s));
+        let running = plan.order(round).filter(takes_any);
+        let running =
+            running.map(|p| Ok((p, self.start(p, setting)?))).collect::<Result<Vec<_>, Failure>>()?;
+        for scenario in &scenarios {
+            for (proxy, running) in running.iter().filter(|(p, _)| p.takes(*scenario)) {
+                let cell = self.measure(*scenario, running, plan.cell)?;
+                println!("  {:<8} {:<23} {cell}", scenario.name(), proxy.title());
+                results.cell(*proxy, *scenario, cell);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&self, proxy: Proxy, setting: Setting) -> Result<Started, Failure> {
+        let [port, admin] = process::free_ports()?;
+        let log = (setting == Setting::Logged).then(|| Log(self.log(proxy)));
+        if let Some(log) = &log {
+            log.empty()?;
+        }
+        let shell = proxy.shell(self, setting, [port, admin])?;
+        let running = Running::start(proxy.title(), &shell, Some(0))?;
+        if proxy.is_evenkeel() {
             process::await_ok(admin, "/readyz", &running)?;
         }
         process::await_ok(port, "/small", &running)?;
-        Ok(Started { running, port })
-    }
-
-    /// What a fresh proxy takes, and what each idle connection adds.
-    fn idle_cost(&self, proxy: Proxy) -> Result<Memory, Failure> {
-        let started = self.start(proxy)?;
-        let before = started.running.memory()?;
-        let program = self.workspace.binary(self.profile, "bench-backend");
-        let address = format!("127.0.0.1:{}", started.port);
-        let hold = self.tools.command(program).arg("hold").arg(IDLE_CONNECTIONS.to_string()).arg(address);
-        let held = Running::start("idle clients", &hold, 1)?;
-        held.await_line("ready")?;
-        let after = started.running.memory()?;
-        drop(held);
-        let idle = after.saturating_sub(before) as f64 / f64::from(IDLE_CONNECTIONS);
-        println!(
-            "  {:<8} {:<13} {:.1} MiB at start, {idle:.1} KiB an idle connection",
-            "memory",
-            proxy.title(),
-            before as f64 / 1024.0
-        );
-        Ok(Memory { start_kib: before as f64, idle_kib: idle })
+        Ok(Started { running, port, log })
     }
 
     fn measure(&self, scenario: Scenario, proxy: &Started, time: Duration) -> Result<Cell, Failure> {
+        let load = |time| load::run(&self.tools, &self.folder, scenario, proxy.port, time);
         // Fills pools and caches; what it measures is thrown away.
-        load::run(&self.tools, scenario, proxy.port, Duration::from_secs(1))?;
+        load(Duration::from_secs(1))?;
+        if let Some(log) = &proxy.log {
+            log.empty()?;
+        }
         let before = proxy.running.cpu()?;
-        let load = load::run(&self.tools, scenario, proxy.port, time)?;
+        let load = load(time)?;
+        if let Some(log) = &proxy.log {
+            log.await_records(load.requests)?;
+        }
         let cpu = proxy.running.cpu()?.saturating_sub(before);
         Ok(Cell {
             requests_a_second: load.requests_a_second,
@@ -267,61 +243,56 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A proxy that answers.
-#[derive(Debug)]
-struct Started {
-    running: Running,
-    port: u16,
-}
+// === impl Log ===
 
-/// Ports that nobody listens on. Held together until all are known, so they differ.
-fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
-    let failure = |e: std::io::Error| Failure::new(format!("no free port on 127.0.0.1: {e}"));
-    let mut ports = [0; N];
-    let mut held = Vec::new();
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(failure)?;
-        *port = listener.local_addr().map_err(failure)?.port();
-        held.push(listener);
-    }
-    Ok(ports)
-}
+impl Log {
+    /// How long records may be on their way to the file.
+    const PATIENCE: Duration = Duration::from_secs(5);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &str) -> Result<Plan, Failure> {
-        let arguments: Vec<String> = arguments.split_whitespace().map(str::to_owned).collect();
-        Plan::parse(&arguments)
+    /// All proxies append, so a file that was cut goes on from its start.
+    fn empty(&self) -> Result<(), Failure> {
+        std::fs::File::create(&self.0).map(drop).map_err(|e| self.failure(&e))
     }
 
-    #[test]
-    fn a_plan_is_whole_unless_something_is_left_out() {
-        assert!(parse("").unwrap().is_whole());
-        assert!(parse("--rounds 3").unwrap().is_whole());
-        for partial in ["--quick", "--rounds 2", "--only evenkeel,bare", "--scenario small"] {
-            assert!(!parse(partial).unwrap().is_whole(), "{partial}");
+    /// Waits until as many records are there as requests were answered. A log that loses some is not the same work; what
+    /// writing the last ones costs belongs to it.
+    fn await_records(&self, wanted: f64) -> Result<(), Failure> {
+        let start = Instant::now();
+        loop {
+            let records = self.records()?;
+            if records as f64 >= wanted {
+                return Ok(());
+            }
+            if start.elapsed() > Self::PATIENCE {
+                return Err(Failure::new(format!(
+                    "{} has {records} records for {wanted} requests",
+                    self.0.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
-    #[test]
-    fn what_a_plan_does_not_know_is_refused() {
-        for (wrong, told) in [
-            ("--only envoy", "--only knows bare, nginx, haproxy, evenkeel, but not \"envoy\""),
-            ("--rounds 0", "--rounds wants a number above 0, but got \"0\""),
-            ("--rounds", "\"--rounds\" wants a value"),
-            ("--fast 1", "there is no option \"--fast\"; see `cargo xtask help`"),
-        ] {
-            assert_eq!(parse(wrong).unwrap_err().to_string(), told);
+    fn records(&self) -> Result<usize, Failure> {
+        let mut file = std::fs::File::open(&self.0).map_err(|e| self.failure(&e))?;
+        let (mut chunk, mut records) = (vec![0; 1 << 20], 0);
+        loop {
+            let read = std::io::Read::read(&mut file, &mut chunk).map_err(|e| self.failure(&e))?;
+            if read == 0 {
+                return Ok(records);
+            }
+            records += chunk.iter().take(read).filter(|byte| **byte == b'\n').count();
         }
     }
 
-    #[test]
-    fn every_proxy_is_first_in_its_turn() {
-        let plan = parse("").unwrap();
-        let firsts: Vec<Proxy> = (0..4).filter_map(|round| plan.order(round).next()).collect();
-        assert_eq!(firsts, Proxy::ALL);
-        assert_eq!(plan.order(3).count(), 4);
+    fn failure(&self, error: &std::io::Error) -> Failure {
+        Failure::new(format!("cannot use {}: {error}", self.0.display()))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // It may never have come to be.
+        let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -1,9 +1,11 @@
-//! The proxies under test, all told to do the same: one worker, round robin over two backends with kept connections,
-//! `X-Forwarded-For` added, no access log.
+//! The proxies under test: what they are called, where they come from, how they are started. What they are told is in
+//! [`files`].
 
 use std::path::{Path, PathBuf};
 
 use super::Bench;
+use super::files::{self, Wanted};
+use super::scenario::{Scenario, Setting};
 use crate::failure::Failure;
 use crate::shell::Shell;
 
@@ -16,22 +18,45 @@ pub(crate) enum Proxy {
     Nginx,
     /// HAProxy as packaged.
     Haproxy,
+    /// HAProxy 2.8, from pip.
+    Haproxy28,
+    /// HAProxy as packaged, told to move the bytes of answers within the kernel.
+    HaproxySplice,
+    /// Ours, told to use its Pingora lane alone.
+    EvenkeelPingora,
     /// Ours.
     Evenkeel,
 }
+
+/// The packaged HAProxy: its program, its package, its name here.
+const HAPROXY: &str = "haproxy";
 
 // === impl Proxy ===
 
 impl Proxy {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 4] = [Self::Bare, Self::Nginx, Self::Haproxy, Self::Evenkeel];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Bare,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::Haproxy28,
+        Self::HaproxySplice,
+        Self::EvenkeelPingora,
+        Self::Evenkeel,
+    ];
+
+    /// Those of which the faster is what ours is held against.
+    pub(crate) const BASES: [Self; 2] = [Self::Haproxy, Self::Haproxy28];
 
     /// What `--only` calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Nginx => "nginx",
-            Self::Haproxy => "haproxy",
+            Self::Haproxy => HAPROXY,
+            Self::Haproxy28 => "haproxy28",
+            Self::HaproxySplice => "haproxy-splice",
+            Self::EvenkeelPingora => "evenkeel-pingora",
             Self::Evenkeel => "evenkeel",
         }
     }
@@ -42,16 +67,39 @@ impl Proxy {
             Self::Bare => "bare Pingora",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
+            Self::Haproxy28 => "HAProxy 2.8",
+            Self::HaproxySplice => "HAProxy, splicing",
+            Self::EvenkeelPingora => "evenkeel, Pingora lane",
             Self::Evenkeel => "evenkeel",
         }
     }
 
-    /// The program and the package that carries it, of those that are not built here.
-    pub(crate) fn package(self) -> Option<(&'static str, &'static str)> {
+    /// Whether it can do this at all, and differs there from the others.
+    pub(crate) fn takes(self, scenario: Scenario) -> bool {
         match self {
-            Self::Nginx => Some(("nginx", "nginx")),
-            Self::Haproxy => Some(("haproxy", "haproxy")),
-            Self::Bare | Self::Evenkeel => None,
+            Self::Bare => scenario.setting() == Setting::Plain,
+            Self::HaproxySplice => matches!(scenario, Scenario::Medium | Scenario::Large),
+            _ => true,
+        }
+    }
+
+    /// Whether its memory is worth a look of its own.
+    pub(crate) fn has_memory(self) -> bool {
+        self != Self::HaproxySplice
+    }
+
+    /// Whether it has an admin address.
+    pub(crate) fn is_evenkeel(self) -> bool {
+        matches!(self, Self::Evenkeel | Self::EvenkeelPingora)
+    }
+
+    /// Installs it, if it is not built here.
+    pub(crate) fn install(self, bench: &Bench<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Nginx => bench.tools.packaged("nginx", "nginx").map(drop),
+            Self::Haproxy | Self::HaproxySplice => bench.tools.packaged(HAPROXY, HAPROXY).map(drop),
+            Self::Haproxy28 => bench.tools.haproxy28().map(drop),
+            Self::Bare | Self::Evenkeel | Self::EvenkeelPingora => Ok(()),
         }
     }
 
@@ -62,130 +110,86 @@ impl Proxy {
                 return Ok("pingora-proxy ".to_owned() + &locked(&bench.workspace.root, "pingora-proxy")?);
             }
             Self::Nginx => bench.tools.command("nginx").arg("-v").output()?,
-            Self::Haproxy => bench.tools.command("haproxy").arg("-v").output()?,
-            Self::Evenkeel => bench.tools.command(self.binary(bench)).arg("--version").output()?,
+            Self::Haproxy | Self::HaproxySplice | Self::Haproxy28 => {
+                bench.tools.command(self.program(bench)?).arg("-v").output()?
+            }
+            Self::Evenkeel | Self::EvenkeelPingora => {
+                bench.tools.command(self.program(bench)?).arg("--version").output()?
+            }
         };
         let first = told.lines().next().unwrap_or_default();
         let first = first.trim_start_matches("nginx version: ");
         Ok(first.split(" - http").next().unwrap_or(first).to_owned())
     }
 
-    /// The command that starts it.
-    pub(crate) fn shell(self, bench: &Bench<'_>, port: u16, admin: u16) -> Result<Shell, Failure> {
-        let [one, two] = bench.backends;
+    /// The command that starts it on these ports.
+    pub(crate) fn shell(
+        self,
+        bench: &Bench<'_>,
+        setting: Setting,
+        [port, admin]: [u16; 2],
+    ) -> Result<Shell, Failure> {
+        let log = (setting == Setting::Logged).then(|| bench.log(self));
+        let wanted = Wanted { port, admin, backends: bench.backends, log: log.as_deref() };
+        let command = bench.tools.command(self.program(bench)?);
         match self {
             Self::Bare => {
-                let addresses = [port, one, two].map(|p| format!("127.0.0.1:{p}"));
-                Ok(bench.tools.command(self.binary(bench)).args(addresses))
+                let [one, two] = bench.backends;
+                Ok(command.args([port, one, two].map(|p| format!("127.0.0.1:{p}"))))
             }
             Self::Nginx => {
                 let folder = bench.folder.join("nginx");
                 std::fs::create_dir_all(&folder)
                     .map_err(|e| Failure::new(format!("cannot make a folder: {e}")))?;
-                let file = self.write(bench, "conf", &nginx(&folder, port, bench.backends))?;
+                let file = self.write(bench, setting, &files::nginx(&wanted, &folder))?;
                 // A master that is killed leaves its workers behind; one that is told to end does not.
                 let nginx = bench.tools.command("setpriv").args(["--pdeathsig", "TERM", "nginx"]);
                 Ok(nginx.arg("-p").arg(&folder).arg("-c").arg(file))
             }
-            Self::Haproxy => {
-                let file = self.write(bench, "cfg", &haproxy(port, bench.backends))?;
-                Ok(bench.tools.command("haproxy").arg("-db").arg("-f").arg(file))
+            Self::Haproxy | Self::Haproxy28 | Self::HaproxySplice => {
+                let file =
+                    self.write(bench, setting, &files::haproxy(&wanted, self == Self::HaproxySplice))?;
+                // Where it may not open as many files as it would like, it says so at every start. Quiet, it closes its
+                // output, so not with a log.
+                let haproxy = match &log {
+                    Some(log) => {
+                        let into_log = "log=$1; shift; exec \"$@\" >>\"$log\" 2>/dev/null";
+                        let sh = bench.tools.command("sh").args(["-c", into_log, "sh"]).arg(log);
+                        sh.arg(self.program(bench)?)
+                    }
+                    None => command.arg("-q"),
+                };
+                Ok(haproxy.args(["-db", "-f"]).arg(file))
             }
-            Self::Evenkeel => {
-                let file = self.write(bench, "yaml", &evenkeel(port, admin, bench.backends))?;
-                Ok(bench.tools.command(self.binary(bench)).args(["run", "-c"]).arg(file))
+            Self::Evenkeel | Self::EvenkeelPingora => {
+                let lanes = (self == Self::EvenkeelPingora).then_some("pingora");
+                let file = self.write(bench, setting, &files::evenkeel(&wanted, lanes))?;
+                Ok(command.args(["run", "-c"]).arg(file))
             }
         }
     }
 
-    fn binary(self, bench: &Bench<'_>) -> PathBuf {
-        let name = if self == Self::Bare { "bare-pingora" } else { "evenkeel" };
-        bench.workspace.binary(bench.profile, name)
+    fn program(self, bench: &Bench<'_>) -> Result<PathBuf, Failure> {
+        match self {
+            Self::Bare => Ok(bench.binary("bare-pingora")),
+            Self::Nginx => Ok("nginx".into()),
+            Self::Haproxy | Self::HaproxySplice => Ok(HAPROXY.into()),
+            Self::Haproxy28 => bench.tools.haproxy28(),
+            Self::Evenkeel | Self::EvenkeelPingora => Ok(bench.binary("evenkeel")),
+        }
     }
 
-    fn write(self, bench: &Bench<'_>, ending: &str, text: &str) -> Result<PathBuf, Failure> {
-        let file = bench.folder.join(format!("{}.{ending}", self.name()));
+    fn write(self, bench: &Bench<'_>, setting: Setting, text: &str) -> Result<PathBuf, Failure> {
+        let logged = if setting == Setting::Logged { "-logged" } else { "" };
+        let ending = match self {
+            Self::Evenkeel | Self::EvenkeelPingora => "yaml",
+            _ => "conf",
+        };
+        let file = bench.folder.join(format!("{}{logged}.{ending}", self.name()));
         std::fs::write(&file, text)
             .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))?;
         Ok(file)
     }
-}
-
-fn nginx(folder: &Path, port: u16, [one, two]: [u16; 2]) -> String {
-    let folder = folder.display();
-    format!(
-        "\
-daemon off;
-worker_processes 1;
-pid {folder}/pid;
-error_log stderr crit;
-events {{ worker_connections 8192; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/client;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-  proxy_max_temp_file_size 0;
-  keepalive_requests 1000000000;
-  upstream web {{
-    server 127.0.0.1:{one};
-    server 127.0.0.1:{two};
-    keepalive 128;
-    keepalive_requests 1000000000;
-  }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://web;
-      proxy_http_version 1.1;
-      proxy_set_header Connection \"\";
-      proxy_set_header Host $host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    }}
-  }}
-}}
-"
-    )
-}
-
-fn haproxy(port: u16, [one, two]: [u16; 2]) -> String {
-    format!(
-        "\
-global
-  nbthread 1
-  maxconn 4096
-defaults
-  mode http
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-  option forwardfor
-  http-reuse always
-frontend clients
-  bind 127.0.0.1:{port}
-  default_backend web
-backend web
-  balance roundrobin
-  server one 127.0.0.1:{one}
-  server two 127.0.0.1:{two}
-"
-    )
-}
-
-/// With metrics on: that is how it is run.
-fn evenkeel(port: u16, admin: u16, [one, two]: [u16; 2]) -> String {
-    format!(
-        "\
-workers: 1
-listeners: [{{ address: \"127.0.0.1:{port}\", max_connections_per_client: 50000 }}]
-upstreams:
-  web: {{ algorithm: round_robin, backends: [\"http://127.0.0.1:{one}\", \"http://127.0.0.1:{two}\"] }}
-admin: {{ address: \"127.0.0.1:{admin}\" }}
-access_log: off
-"
-    )
 }
 
 /// The version of a dependency in `Cargo.lock`.

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::load::Scenario;
+use super::memory::IDLE_CONNECTIONS;
 use super::proxy::Proxy;
 use super::results::{Cell, Results, Spread};
-use super::{Bench, IDLE_CONNECTIONS};
+use super::scenario::Scenario;
+use super::{Bench, bounds};
 use crate::failure::Failure;
 
 /// What was measured on, and what.
@@ -52,31 +53,40 @@ pub(crate) fn tables(results: &Results) -> String {
         text += &table(results, *scenario);
     }
     text += &memory(results);
+    if results.proxies.contains(&Proxy::Evenkeel) {
+        text += &bounds::table(results);
+    }
     text
 }
 
 fn table(results: &Results, scenario: Scenario) -> String {
+    let base = results.base(scenario);
     let mut text = format!("## {}\n\n", scenario.title());
-    text += "| proxy | CPU µs/request | to bare Pingora | to HAProxy | requests/s | to bare Pingora | to HAProxy \
-             | p50 µs | p99 µs | CPU busy |\n";
-    text += "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |\n";
-    for proxy in results.proxies.iter().copied() {
+    let to = base.map_or_else(|| "to HAProxy".to_owned(), |base| format!("to {}", base.title()));
+    let _ = writeln!(
+        text,
+        "| proxy | CPU µs/request | {to} | requests/s | {to} | p50 µs | {to} | p99 µs | {to} | CPU busy |\n\
+         | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
+    );
+    for proxy in results.proxies.iter().copied().filter(|p| p.takes(scenario)) {
         let of = |measure: fn(&Cell) -> f64| results.of(proxy, scenario, measure);
-        let to = |base, measure: fn(&Cell) -> f64| {
-            if base == proxy { "1".to_owned() } else { ratio(results.ratio(proxy, base, scenario, measure)) }
+        let to = |measure: fn(&Cell) -> f64| match base {
+            Some(base) if base == proxy => "1".to_owned(),
+            Some(base) => ratio(results.ratio(proxy, base, scenario, measure)),
+            None => "–".to_owned(),
         };
         row(
             &mut text,
             &[
                 name(proxy),
-                number(of(|c| c.cpu_us), 1),
-                to(Proxy::Bare, |c| c.cpu_us),
-                to(Proxy::Haproxy, |c| c.cpu_us),
+                spread(of(|c| c.cpu_us), 1),
+                to(|c| c.cpu_us),
                 number(of(|c| c.requests_a_second), 0),
-                to(Proxy::Bare, |c| c.requests_a_second),
-                to(Proxy::Haproxy, |c| c.requests_a_second),
+                to(|c| c.requests_a_second),
                 number(of(|c| c.p50_us), 0),
+                to(|c| c.p50_us),
                 number(of(|c| c.p99_us), 0),
+                to(|c| c.p99_us),
                 number(of(|c| c.busy * 100.0), 0) + " %",
             ],
         );
@@ -86,20 +96,22 @@ fn table(results: &Results, scenario: Scenario) -> String {
 }
 
 fn memory(results: &Results) -> String {
-    let mut text = String::from(
-        "## Memory\n\n| proxy | at start, MiB | after all load, MiB | an idle kept connection, KiB |\n",
+    let mut text = format!(
+        "## Memory\n\n\
+         | proxy | at start, MiB | an idle kept connection, KiB | after {IDLE_CONNECTIONS} of them have left, % of the start \
+         | after all load, MiB |\n"
     );
-    text += "| --- | --: | --: | --: |\n";
-    for proxy in results.proxies.iter().copied() {
-        // Memory only grows from scenario to scenario, so the last one's is the most.
-        let after = results.scenarios.last().and_then(|s| results.of(proxy, *s, |c| c.memory_kib / 1024.0));
+    text += "| --- | --: | --: | --: | --: |\n";
+    for proxy in results.proxies.iter().copied().filter(|p| p.has_memory()) {
+        let after = results.most_memory(proxy);
         row(
             &mut text,
             &[
                 name(proxy),
                 number(results.memory_of(proxy, |m| m.start_kib / 1024.0), 1),
-                number(after, 1),
-                number(results.memory_of(proxy, |m| m.idle_kib), 1),
+                spread(results.memory_of(proxy, |m| m.idle_kib), 2),
+                number(results.memory_of(proxy, |m| m.left_kib / m.start_kib * 100.0), 0),
+                after.map_or_else(|| "–".into(), |kib| format!("{:.1}", kib / 1024.0)),
             ],
         );
     }
@@ -115,15 +127,22 @@ fn method(machine: &Machine, how: &How) -> String {
 
 * `cargo xtask bench --rounds {rounds} --seconds {seconds}`: {rounds} rounds; in each, every proxy is started afresh, and every
   scenario is run against every proxy for {seconds} s after 1 s of warming up, in an order that rotates. The tables hold
-  medians over the rounds. A ratio is the median of the rounds' ratios, with the lowest and the highest in brackets.
+  medians over the rounds, of CPU time and idle memory with the lowest and the highest in brackets. A ratio is the median
+  of the rounds' ratios, in the same way. It is to the one of the two HAProxys, packaged and 2.8, that takes less CPU time
+  in that scenario.
 * The proxy has CPU 0 and one worker; clients (`wrk`, one thread) and two backends share CPU 1; all on loopback. Where
   \"CPU busy\" is well below 100 %, the load was the limit, and requests/s say less than CPU time.
-* All proxies do the same: round robin over two backends with kept connections, `X-Forwarded-For` added, no access log.
-  evenkeel has its admin address and metrics on; its limits and timeouts are at their defaults, but for the connections
-  that one client may have, since all come from one address. Bare Pingora is `bench/src/bin/bare-pingora.rs`: no metrics,
-  no limits, no timeouts, no retries. Both use mimalloc, profile `{profile}`.
+* All proxies do the same: the backend with the fewest connections of two, kept connections to them, `X-Forwarded-For`
+  added, timeouts, no access log but where it says so. evenkeel has its admin address and metrics on; its limits and
+  timeouts are at their defaults, but for the connections that one client may have, since all come from one address.
+  Bare Pingora is `bench/src/bin/bare-pingora.rs`: round robin, no metrics, no limits, no timeouts, no retries, no log.
+  Both use mimalloc, profile `{profile}`. nginx has buffers that hold the bodies, HAProxy `http-reuse always`: both are cheaper so.
+  HAProxy, splicing, has `option splice-response` beside that, which is off unless asked for. What each proxy was told is in
+  `target/bench/` after a run.
+* Access logs go to a file in memory: evenkeel's as JSON, nginx's as `combined` with a buffer, HAProxy's as `httplog`, from its
+  standard output, which costs it less than syslog. A log that lacks a record fails the run.
 * CPU time is user plus system time of the proxy and its children, as `/proc` has it, over the run, divided by the
-  requests. Memory is resident memory (nginx: master plus worker), at start after one request. The cost of an idle
+  requests. Memory is resident memory (nginx: master plus worker), at start after some requests. The cost of an idle
   connection is the growth over {IDLE_CONNECTIONS} connections with one request each.
 * One answer that is not a success, or one broken connection, fails the whole run.
 
@@ -151,8 +170,13 @@ fn number(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
 }
 
+fn spread(spread: Option<Spread>, digits: usize) -> String {
+    let text = |s: Spread| format!("{:.digits$} ({:.digits$}–{:.digits$})", s.median, s.low, s.high);
+    spread.map_or_else(|| "–".into(), text)
+}
+
 fn ratio(spread: Option<Spread>) -> String {
-    spread.map_or_else(|| "–".into(), |s| format!("{:.2} ({:.2}–{:.2})", s.median, s.low, s.high))
+    self::spread(spread, 2)
 }
 
 // === impl Machine ===

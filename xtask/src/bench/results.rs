@@ -4,9 +4,10 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::load::Scenario;
+use super::bounds;
 use super::proxy::Proxy;
 use super::report::Machine;
+use super::scenario::Scenario;
 
 /// Everything measured in a run.
 #[derive(Debug)]
@@ -33,10 +34,12 @@ pub(crate) struct Cell {
 /// What a fresh proxy takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Resident, after one request.
+    /// Resident, after some requests.
     pub(crate) start_kib: f64,
     /// What one idle kept connection adds.
     pub(crate) idle_kib: f64,
+    /// Resident, after all idle connections have gone.
+    pub(crate) left_kib: f64,
 }
 
 /// The middle of several values, and how far apart they were.
@@ -75,6 +78,19 @@ impl Results {
         Spread::over(self.memory.iter().filter(|(p, _)| *p == proxy).map(|(_, m)| measure(m)).collect())
     }
 
+    /// What everything is compared to in a scenario: the one of the HAProxys that takes less CPU time a request.
+    pub(crate) fn base(&self, scenario: Scenario) -> Option<Proxy> {
+        let measured =
+            Proxy::BASES.into_iter().filter_map(|p| Some((p, self.of(p, scenario, |c| c.cpu_us)?)));
+        measured.min_by(|(_, a), (_, b)| a.median.total_cmp(&b.median)).map(|(proxy, _)| proxy)
+    }
+
+    /// The most memory that a proxy had after a scenario, in KiB, over the rounds.
+    pub(crate) fn most_memory(&self, proxy: Proxy) -> Option<f64> {
+        let after = self.scenarios.iter().filter_map(|s| self.of(proxy, *s, |c| c.memory_kib));
+        after.map(|spread| spread.median).max_by(f64::total_cmp)
+    }
+
     /// One measure of a proxy as a ratio to another's. Taken round by round, so what slows a whole round cancels out.
     pub(crate) fn ratio(
         &self,
@@ -97,12 +113,23 @@ impl Results {
             })
         };
         let memory = |(proxy, m): &(Proxy, Memory)| -> Value {
-            json!({ "proxy": proxy.name(), "start_kib": m.start_kib, "idle_connection_kib": m.idle_kib })
+            json!({
+                "proxy": proxy.name(), "start_kib": m.start_kib, "idle_connection_kib": m.idle_kib,
+                "left_kib": m.left_kib,
+            })
+        };
+        let base = |scenario: &Scenario| -> Value {
+            json!({ "scenario": scenario.name(), "haproxy": self.base(*scenario).map(Proxy::name) })
+        };
+        let bound = |bound: &bounds::Bound| -> Value {
+            json!({ "what": bound.what, "limit": bound.limit, "measured": bound.measured, "holds": bound.holds() })
         };
         let all = json!({
             "machine": machine.facts,
             "cells": self.cells.iter().map(cell).collect::<Vec<_>>(),
             "memory": self.memory.iter().map(memory).collect::<Vec<_>>(),
+            "compared_to": self.scenarios.iter().map(base).collect::<Vec<_>>(),
+            "bounds": bounds::all(self).iter().map(bound).collect::<Vec<_>>(),
         });
         format!("{all:#}\n")
     }
@@ -126,6 +153,20 @@ impl fmt::Display for Cell {
             self.cpu_us,
             self.busy * 100.0,
             self.memory_kib / 1024.0
+        )
+    }
+}
+
+// === impl Memory ===
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.1} MiB at start, {:.2} KiB an idle connection, {:.0} % of the start after they left",
+            self.start_kib / 1024.0,
+            self.idle_kib,
+            self.left_kib / self.start_kib * 100.0
         )
     }
 }

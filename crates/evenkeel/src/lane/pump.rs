@@ -65,8 +65,8 @@ impl Pump<'_> {
             let failure = match self.connect(&attempt).await {
                 Ok(backend) => match self.attempt(backend).await {
                     Ok(backend) => return self.end(&attempt, backend).await,
-                    Err(Ok(failure)) => failure,
-                    Err(Err(stop)) => return self.give_up(stop).await,
+                    Err(Fault::Attempt(failure)) => failure,
+                    Err(Fault::Request(stop)) => return self.give_up(stop).await,
                 },
                 Err(failure) => failure,
             };
@@ -85,10 +85,10 @@ impl Pump<'_> {
         Backend::connect(&attempt.endpoint, self.exchange.connect_timeout()).await
     }
 
-    /// Sends the request and passes the answer on. Fails with what may be followed by another attempt, or with what may not.
-    async fn attempt(&mut self, mut backend: Backend) -> Result<Backend, Result<Failure, Stop>> {
+    /// Sends the request and passes the answer on.
+    async fn attempt(&mut self, mut backend: Backend) -> Result<Backend, Fault> {
         self.exchange.connected();
-        self.upload.restart(&mut self.exchange).map_err(Err)?;
+        self.upload.restart(&mut self.exchange).map_err(Fault::Request)?;
         self.download = Download::new();
         let mut progress = Progress { sent: false, half_closed: false };
         let passed = std::future::poll_fn(|cx| self.poll_pass(cx, &mut backend, &mut progress)).await;
@@ -97,9 +97,11 @@ impl Pump<'_> {
                 self.download.keeps_backend &= progress.sent && !self.upload.broken;
                 Ok(backend)
             }
-            Err(Stop::BackendLeft) if !self.download.has_head() => Err(Ok(self.failure(&backend))),
-            Err(Stop::Malformed) => Err(Ok(Failure::Malformed)),
-            Err(stop) => Err(Err(stop)),
+            Err(Stop::BackendLeft) if !self.download.has_head() => {
+                Err(Fault::Attempt(self.failure(&backend)))
+            }
+            Err(Stop::Malformed) => Err(Fault::Attempt(Failure::Malformed)),
+            Err(stop) => Err(Fault::Request(stop)),
         }
     }
 
@@ -190,6 +192,14 @@ impl Pump<'_> {
             }
         }
     }
+}
+
+/// What an attempt failed of.
+enum Fault {
+    /// Another one may follow, if the exchange says so.
+    Attempt(Failure),
+    /// The request has ended.
+    Request(Stop),
 }
 
 /// How far one attempt is.

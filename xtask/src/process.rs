@@ -1,8 +1,8 @@
-//! Processes that end with the benchmark, whatever ends it, and what the kernel says that they cost. Knows nothing of
-//! what they are.
+//! Processes that end with the task that started them, whatever ends it, and what the kernel says that they cost. Knows
+//! nothing of what they are.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,25 @@ pub(crate) struct Running {
 }
 
 /// Raises the limit of open files as far as the idle connections need, then becomes the command.
-const START: &str = "ulimit -S -n 16384 2>/dev/null || ulimit -S -n \"$(ulimit -H -n)\"
-cpu=$1; shift; exec setpriv --pdeathsig KILL taskset --cpu-list \"$cpu\" \"$@\"";
+const START: &str = "ulimit -n 32768 2>/dev/null || ulimit -S -n \"$(ulimit -H -n)\"
+cpu=$1; shift; [ -z \"$cpu\" ] || set -- taskset --cpu-list \"$cpu\" \"$@\"
+exec setpriv --pdeathsig KILL \"$@\"";
 
 /// How long a process may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ports that nobody listens on. Held together until all are known, so they differ.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
+    let failure = |e: std::io::Error| Failure::new(format!("no free port on 127.0.0.1: {e}"));
+    let mut ports = [0; N];
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(failure)?;
+        *port = listener.local_addr().map_err(failure)?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
 
 /// Waits until `GET path` gives a 200.
 pub(crate) fn await_ok(port: u16, path: &str, process: &Running) -> Result<(), Failure> {
@@ -52,12 +66,18 @@ fn is_ok(port: u16, path: &str) -> std::io::Result<bool> {
 // === impl Running ===
 
 impl Running {
-    /// Starts a command on one CPU. It dies with this process even if that is killed.
-    pub(crate) fn start(name: &str, shell: &Shell, cpu: usize) -> Result<Self, Failure> {
+    /// Starts a command on one CPU, or on all. It dies with this process even if that is killed.
+    pub(crate) fn start(name: &str, shell: &Shell, cpu: Option<usize>) -> Result<Self, Failure> {
         let inner = shell.command();
+        let cpu = cpu.map_or_else(String::new, |cpu| cpu.to_string());
         let mut command = Command::new("sh");
-        command.args(["-c", START, "sh", &cpu.to_string()]).arg(inner.get_program()).args(inner.get_args());
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.args(["-c", START, "sh", &cpu]).arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         if let Some(folder) = inner.get_current_dir() {
             command.current_dir(folder);
         }
@@ -83,6 +103,12 @@ impl Running {
         Err(Failure::new(format!("{} said {line:?} instead of {wanted:?}", self.name)))
     }
 
+    /// Waits for its end; whether it ended well.
+    pub(crate) fn wait(&mut self) -> Result<bool, Failure> {
+        let status = self.child.wait();
+        status.map(|s| s.success()).map_err(|e| Failure::new(format!("cannot wait for {}: {e}", self.name)))
+    }
+
     /// CPU time, of the kernel for it too, by all threads of the process and its children.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
         let ticks = self.family().into_iter().filter_map(|id| cpu_ticks(&read(id, "stat")?)).sum::<u64>();
@@ -94,6 +120,13 @@ impl Running {
     pub(crate) fn memory(&self) -> Result<u64, Failure> {
         let memory = self.family().into_iter().filter_map(|id| resident(&read(id, "status")?)).sum();
         if memory == 0 { Err(self.gone()) } else { Ok(memory) }
+    }
+
+    /// Open file descriptors, of the process and its children.
+    pub(crate) fn descriptors(&self) -> Result<usize, Failure> {
+        let folders = self.family().into_iter().map(|id| std::fs::read_dir(format!("/proc/{id}/fd")));
+        let open = folders.filter_map(Result::ok).map(Iterator::count).sum();
+        if open == 0 { Err(self.gone()) } else { Ok(open) }
     }
 
     fn gone(&self) -> Failure {
@@ -174,11 +207,12 @@ mod tests {
     #[test]
     fn a_process_is_measured_and_ends_with_its_guard() {
         let shell = Shell::new("sh", std::path::Path::new("/")).args(["-c", "sleep 60 & echo ready; wait"]);
-        let running = Running::start("sh", &shell, 0).unwrap();
+        let running = Running::start("sh", &shell, Some(0)).unwrap();
         running.await_line("ready").unwrap();
         let family = running.family();
         assert_eq!(family.len(), 2);
         assert!(running.memory().unwrap() > 0);
+        assert!(running.descriptors().unwrap() >= 6, "each has its three standard streams");
         drop(running);
         assert!(!family.into_iter().any(is_alive));
     }
