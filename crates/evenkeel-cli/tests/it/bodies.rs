@@ -245,6 +245,54 @@ async fn a_backend_that_breaks_off_is_seen_to_have_done_so() {
     }
 }
 
+/// It takes what ends with its connection for whole, unless that ends otherwise than in peace (RFC 9112, 8).
+#[tokio::test]
+async fn a_client_of_http_10_can_tell_a_part_from_the_whole() {
+    let part = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n";
+    let open = "HTTP/1.1 200 OK\r\n\r\n01234";
+    let pause = Duration::from_millis(100);
+    for (what, reply, end) in [
+        ("chunks without their end", Reply::bytes(part).close(), "backend_left"),
+        ("half a chunk", Reply::bytes(format!("{part}a\r\n")).close(), "backend_left"),
+        ("chunks that are none", Reply::bytes(format!("{part}none\r\n")).hang(), "backend_left"),
+        ("a reset", Reply::bytes(open).wait(pause).reset(), "backend_left"),
+        (
+            "a length",
+            Reply::bytes("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n01234").close(),
+            "backend_left",
+        ),
+        ("chunks that cease", Reply::bytes(part).hang(), "timeout=idle"),
+        ("chunks", Reply::bytes(format!("{part}0\r\n\r\n")), "ok"),
+        ("the end of the connection", Reply::bytes(open).close(), "ok"),
+    ] {
+        let backend = Backend::start(move |_| reply.clone()).await;
+        let web = format!("{{ backends: [\"{}\"], timeouts: {{ idle: 300ms }} }}", backend.url());
+        let balancer = Balancer::start(&format!("upstreams: {{ web: {web} }}")).await;
+        let response = balancer.client().await.ask("GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!((response.status(), response.text().as_str()), (200, "01234"), "{what}");
+        assert_eq!(response.complete, end == "ok", "{what}");
+        assert_eq!(balancer.log_line().await["end"], end, "{what}");
+    }
+}
+
+/// What it has not taken in time is lost, and it learns that there was more.
+#[tokio::test]
+async fn a_client_of_http_10_that_is_too_slow_can_tell_a_part_from_the_whole() {
+    const SIZE: u64 = 40 << 20;
+    let backend = Backend::start(|_| Reply::bytes("HTTP/1.1 200 OK\r\n\r\n").fill(SIZE).close()).await;
+    let yaml = format!(
+        "listeners: [{{ address: 127.0.0.1:0, http: {{ send_timeout: 300ms }} }}]\n\
+         upstreams: {{ web: {{ backends: [\"{}\"] }} }}",
+        backend.url()
+    );
+    let balancer = Balancer::start(&yaml).await;
+    let mut client = balancer.client().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(balancer.log_line().await["end"], "timeout=send");
+    let response = client.response().await;
+    assert!(!response.complete && response.body_length < SIZE, "{} bytes", response.body_length);
+}
+
 /// Whether a client that closes its half is gone cannot be told; it is taken for gone, as nginx does. But one that has said
 /// that this is its last request has nothing more to say: that is no news.
 #[tokio::test]

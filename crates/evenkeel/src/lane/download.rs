@@ -136,6 +136,7 @@ impl Download {
         let draining = exchange.connection().is_draining();
         self.keeps_client = head.persistent && delimited && !draining && !circumstances.withheld;
         self.keeps_backend = !answer.last && !matches!(body, Body::UntilClose);
+        link.begin_answer(!delimited);
         let connection = match (self.keeps_client, head.is_http_11) {
             (true, true) => None,
             (true, false) => Some("keep-alive"),

@@ -147,6 +147,7 @@ impl Pump<'_> {
 
     /// The answer is passed on whole.
     async fn end(mut self, attempt: &Attempt, backend: Backend) -> Then {
+        self.link.end_answer();
         self.exchange.on_end(Ending::Ok);
         if self.download.keeps_backend
             && let Some(upstream) = self.exchange.upstream()
@@ -173,8 +174,8 @@ impl Pump<'_> {
         self.lane.answer_with(self.link, self.exchange, &head, answer, self.upload.body).await
     }
 
-    /// Nothing more can be done for the request. If its answer has begun, it is broken off: that is what the client can
-    /// tell from.
+    /// Nothing more can be done for the request. If its answer has begun, it is broken off, and the client can tell: from the
+    /// framing, or from a reset (see [`Link::begin_answer`]).
     async fn give_up(mut self, stop: Stop) -> Then {
         match stop {
             Stop::Refused(refusal) if !self.download.has_head() => self.refuse(&refusal).await,

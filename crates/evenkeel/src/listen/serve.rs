@@ -80,8 +80,8 @@ pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link
         }
         match then {
             Then::Next => phase = Phase::Idle,
-            Then::Linger => return serving.linger().await,
-            Then::Close => return,
+            Then::Linger if !serving.link.is_misleading() => return serving.linger().await,
+            Then::Linger | Then::Close => return,
         }
     }
 }
@@ -200,6 +200,8 @@ impl Serving<'_> {
             }
         });
         connection.enter(Phase::Exchange);
+        // How Pingora frames the answer is not seen here; HTTP/1.0 has no better way for what has no length.
+        link.begin_answer(!head.is_http_11);
         let mut session = ServerSession::new_http1(Box::new(Conn(link.clone())));
         // All waits are the watchdog's.
         session.set_read_timeout(None);
@@ -212,6 +214,9 @@ impl Serving<'_> {
                 true => Then::Linger,
                 false => self.refuse_head(&Refusal::BadRequest("the request's head is malformed")),
             };
+        }
+        if let Ok(Some(_)) = outcome {
+            link.end_answer();
         }
         match outcome {
             // Where the whole request was taken, the next one can follow.

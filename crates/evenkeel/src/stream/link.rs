@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::ReadBuf;
@@ -34,6 +35,19 @@ struct State {
     /// What is left of the request that the data path has; what follows is the next request's.
     grant: Grant,
     broken: bool,
+    end: End,
+}
+
+/// From what the client learns that it has all of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    /// From the answer.
+    #[default]
+    Told,
+    /// From the end of the connection, and more is to come.
+    Open,
+    /// From the end of the connection, which may come once all is sent.
+    Whole,
 }
 
 /// What came of reading.
@@ -56,7 +70,7 @@ impl Link {
     /// A link over a socket that was just accepted.
     pub fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
-        let state = State { socket, input, output, grant: Grant::Bytes(0), broken: false };
+        let state = State { socket, input, output, grant: Grant::Bytes(0), broken: false, end: End::Told };
         Arc::new(Self { connection, state: Mutex::new(state) })
     }
 
@@ -219,11 +233,44 @@ impl Link {
         polled
     }
 
+    /// An answer begins; `open` if the client learns of its end from that of the connection, or might do so. Then the
+    /// connection is reset should it be dropped before [`Link::end_answer`], so that nobody takes a part for the whole
+    /// (RFC 9112, 8).
+    pub fn begin_answer(&self, open: bool) {
+        self.state.lock().end = if open { End::Open } else { End::Told };
+    }
+
+    /// All of the answer is written, if not sent.
+    pub fn end_answer(&self) {
+        let end = &mut self.state.lock().end;
+        if *end == End::Open {
+            *end = End::Whole;
+        }
+    }
+
+    /// Whether a client that sees the connection end in peace would take a part of an answer for the whole.
+    pub fn is_misleading(&self) -> bool {
+        let state = self.state.lock();
+        // Without a head there was no answer, or one of our own, which is whole.
+        let begun = self.connection.has_head();
+        begun && (state.end == End::Open || state.end == End::Whole && !state.output.is_empty())
+    }
+
     /// Says to the client that no more will come.
     pub fn finish(&self) {
         let state = self.state.lock();
         // A client that is gone already needs no farewell.
         let _ = socket2::SockRef::from(&state.socket).shutdown(std::net::Shutdown::Write);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if self.is_misleading() {
+            // A Unix socket cannot be reset.
+            let state = self.state.lock();
+            let _ = socket2::SockRef::from(&state.socket).set_linger(Some(Duration::ZERO));
+        }
     }
 }
 
