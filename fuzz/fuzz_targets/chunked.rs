@@ -66,7 +66,7 @@ fn read(bytes: &[u8], step: usize) -> Option<Read> {
     }
     let mut out = Buffer::default();
     let mut body = Body::Chunked(Chunked::default());
-    let (taken, written) = body.copy_as_chunks(bytes, usize::MAX, &mut out).ok()?;
+    let (taken, written) = body.copy(bytes, true, usize::MAX, &mut out).ok()?;
     assert_eq!((taken, written), (read, data.len()));
     Some(Read { data, end: Some(read), text: out.filled().to_vec() })
 }

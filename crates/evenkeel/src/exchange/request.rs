@@ -58,8 +58,6 @@ pub struct HeadFacts {
     pub max_body: Option<u64>,
     /// Whether the answer has no body, for the request is a HEAD.
     pub head_only: bool,
-    /// Whether the client asks that the connection end with this request, or does not know better.
-    pub last: bool,
     /// In which form the client wants to read a refusal.
     pub format: AnswerFormat,
     /// When the request's first byte came, by the connection's clock; zero if that is not known.

@@ -33,3 +33,37 @@ pub trait ResponseHead: Debug {
     /// The first field with this (lower-case) name.
     fn header(&self, name: &str) -> Option<&[u8]>;
 }
+
+/// The host in what was asked for, without its port.
+pub(crate) fn host_of(authority: &str) -> &str {
+    match authority.rfind(':') {
+        // The last colon of a bare IPv6 literal is inside its brackets.
+        Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
+        _ => authority,
+    }
+}
+
+/// A target in origin form (RFC 9112, 3.2.1): of an absolute one, what follows the authority, which may be nothing.
+pub(crate) fn origin_form(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    match target.split_once("://") {
+        Some((_, rest)) => rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or_default(),
+        None => target,
+    }
+}
+
+/// The path of a target in origin form.
+pub(crate) fn path_of(origin_form: &str) -> &str {
+    match origin_form.split_once('?').map_or(origin_form, |(path, _)| path) {
+        // `http://host?query` has an empty path, which means the root (RFC 9110, 4.2.3).
+        "" => "/",
+        path => path,
+    }
+}
+
+/// The query of a target in origin form.
+pub(crate) fn query_of(origin_form: &str) -> Option<&str> {
+    origin_form.split_once('?').map(|(_, query)| query)
+}

@@ -4,12 +4,12 @@ use std::mem::MaybeUninit;
 
 use http::header;
 
-use super::Buffer;
 use super::body::Body;
 use super::chunked::Chunked;
-use super::fields::{ConnectionOptions, Passing};
+use super::date::write_date;
+use super::fields::{ConnectionOptions, Passing, write_field};
 use super::request::{decimal, find_end};
-use super::{Malformed, date};
+use super::{Buffer, Malformed};
 use crate::filter::{Edits, HeaderEdit, ResponseHead};
 
 /// The head of an answer, as it lies in the bytes that came.
@@ -106,34 +106,18 @@ impl AnswerHead<'_> {
 
     /// Writes the head as a client gets it: as HTTP/1.1, without what is for this hop only, with the edits applied.
     pub fn write(&self, edits: &Edits, style: AnswerStyle, out: &mut Buffer) {
-        self.write_status(out);
+        write_status(out, self.status, self.reason);
         let nominates = self.framing.connection.nominates;
-        if (self.status < 200 || self.status == 204) && self.framing.content_length.is_some() {
-            // They must not have one (RFC 9110, 8.6).
-            let fields: Vec<_> = self
-                .fields
-                .iter()
-                .copied()
-                .filter(|f| !f.name.eq_ignore_ascii_case("content-length"))
-                .collect();
-            Passing { fields: &fields, edits: &edits.headers, nominates }.write(out);
-        } else {
-            Passing { fields: self.fields, edits: &edits.headers, nominates }.write(out);
-        }
+        let lengthless = self.status < 200 || self.status == 204;
+        Passing { fields: self.fields, edits: &edits.headers, nominates, lengthless }.write(out);
         if style.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }
         if let Some(connection) = style.connection {
-            out.push(b"connection: ");
-            out.push(connection.as_bytes());
-            out.push(b"\r\n");
+            write_field(out, b"connection", connection.as_bytes());
         }
         if !self.framing.has_date && !edits.headers.iter().any(is_date) {
-            date(|date| {
-                out.push(b"date: ");
-                out.push(date.as_bytes());
-                out.push(b"\r\n");
-            });
+            write_date(out);
         }
         out.push(b"\r\n");
     }
@@ -141,14 +125,6 @@ impl AnswerHead<'_> {
     /// Whether it says that its body comes in chunks, also where there is none.
     pub fn is_chunked(&self) -> bool {
         self.framing.chunked
-    }
-
-    fn write_status(&self, out: &mut Buffer) {
-        let digit = |power: u16| b'0' + (self.status / power % 10) as u8;
-        out.push(b"HTTP/1.1 ");
-        out.push(&[digit(100), digit(10), digit(1), b' ']);
-        out.push(self.reason.as_bytes());
-        out.push(b"\r\n");
     }
 
     fn is_bodiless(&self) -> bool {
@@ -164,6 +140,15 @@ impl ResponseHead for AnswerHead<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
+}
+
+/// Writes the line that an answer begins with.
+pub(super) fn write_status(out: &mut Buffer, status: u16, reason: &str) {
+    let digit = |power: u16| b'0' + (status / power % 10) as u8;
+    out.push(b"HTTP/1.1 ");
+    out.push(&[digit(100), digit(10), digit(1), b' ']);
+    out.push(reason.as_bytes());
+    out.push(b"\r\n");
 }
 
 fn is_date(edit: &HeaderEdit) -> bool {
@@ -209,8 +194,7 @@ impl Framing {
 
 #[cfg(test)]
 mod tests {
-    use super::Buffer;
-    use super::{AnswerStyle, Body, with_answer};
+    use super::{AnswerStyle, Body, Buffer, with_answer};
     use crate::filter::Edits;
     use http::{HeaderName, HeaderValue};
 

@@ -1,8 +1,7 @@
 //! Bodies: where they end, and how they are written on.
 
-use super::Buffer;
-use super::Malformed;
 use super::chunked::{Chunked, Piece, write_chunk};
+use super::{Buffer, Malformed};
 use crate::exchange::HeadFacts;
 
 /// What is left of a body that is being read.
@@ -15,6 +14,9 @@ pub enum Body {
     /// Whatever comes until the connection ends; only of answers.
     UntilClose,
 }
+
+/// Largest body of a request that is read to its end, unused, so that its connection can be kept.
+pub const DRAINABLE: u64 = 64 * 1024;
 
 impl Body {
     /// No body.
@@ -55,14 +57,15 @@ impl Body {
         }
     }
 
-    /// Copies as much of these bytes, which come next, as chunks, and says how many bytes that took, and how many of those
-    /// were data. Stops when there is no more than `most` in `out`, or the body has ended: its end is written, too.
+    /// Copies the data of these bytes, which come next, `as_chunks` or bare; says how many bytes that took, and how many of
+    /// those were data. Stops once there are `most` in `out`, or the body has ended: the end of chunks is written, too.
     ///
     /// # Errors
     /// When they are no such body.
-    pub fn copy_as_chunks(
+    pub fn copy(
         &mut self,
         bytes: &[u8],
+        as_chunks: bool,
         most: usize,
         out: &mut Buffer,
     ) -> Result<(usize, usize), Malformed> {
@@ -71,33 +74,17 @@ impl Body {
             let rest = bytes.get(read..).filter(|rest| !rest.is_empty());
             let Some(rest) = rest else { break };
             let piece = self.next(rest)?;
-            if piece.data > 0 {
-                write_chunk(out, rest.get(piece.skip..piece.skip + piece.data).unwrap_or_default());
+            let found = rest.get(piece.skip..piece.skip + piece.data).unwrap_or_default();
+            match as_chunks {
+                true if !found.is_empty() => write_chunk(out, found),
+                _ => out.push(found),
             }
             read += piece.skip + piece.data;
             data += piece.data;
-            if let Self::Chunked(chunked) = self
-                && chunked.is_done()
-            {
-                chunked.write_end(out)?;
+            match self {
+                Self::Chunked(chunked) if as_chunks && chunked.is_done() => chunked.write_end(out)?,
+                _ => {}
             }
-        }
-        Ok((read, data))
-    }
-
-    /// Copies the data of these bytes, which come next; says as [`Body::copy_as_chunks`].
-    ///
-    /// # Errors
-    /// When they are no such body.
-    pub fn copy_plain(&mut self, bytes: &[u8], out: &mut Buffer) -> Result<(usize, usize), Malformed> {
-        let (mut read, mut data) = (0, 0);
-        while !self.is_done() {
-            let rest = bytes.get(read..).filter(|rest| !rest.is_empty());
-            let Some(rest) = rest else { break };
-            let piece = self.next(rest)?;
-            out.push(rest.get(piece.skip..piece.skip + piece.data).unwrap_or_default());
-            read += piece.skip + piece.data;
-            data += piece.data;
         }
         Ok((read, data))
     }

@@ -1,8 +1,7 @@
 //! The chunked coding (RFC 9112, 7.1), read strictly and written anew.
 
-use super::Buffer;
-use super::Malformed;
 use super::fields::{is_forbidden_in_trailers, write_field};
+use super::{Buffer, Malformed};
 
 /// A chunked body that is being read.
 #[derive(Debug, Default)]
@@ -186,8 +185,7 @@ pub(super) fn write_chunk(out: &mut Buffer, data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::Buffer;
-    use super::{Chunked, Malformed, write_chunk};
+    use super::{Buffer, Chunked, Malformed, write_chunk};
 
     /// The data and the re-framed trailers, and what is left of the bytes.
     fn read(text: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>, usize), Malformed> {

@@ -4,12 +4,20 @@ use std::cell::RefCell;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::Buffer;
+use super::fields::write_field;
+
 thread_local! {
     static DATE: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
 }
 
-/// Calls `then` with the time as `Date` has it (RFC 9110, 5.6.7).
-pub fn date<T>(then: impl FnOnce(&str) -> T) -> T {
+/// Writes the field (RFC 9110, 6.6.1).
+pub(super) fn write_date(out: &mut Buffer) {
+    with_date(|date| write_field(out, b"date", date.as_bytes()));
+}
+
+/// Calls `then` with the time as the field has it (RFC 9110, 5.6.7).
+fn with_date<T>(then: impl FnOnce(&str) -> T) -> T {
     // Coarse is fine enough for seconds, and costs a fifth.
     let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
     DATE.with_borrow_mut(|(second, text)| {
@@ -26,7 +34,7 @@ pub fn date<T>(then: impl FnOnce(&str) -> T) -> T {
 mod tests {
     #[test]
     fn the_date_is_as_rfc_9110_has_it() {
-        let text = super::date(str::to_owned);
+        let text = super::with_date(str::to_owned);
         let then = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&text).unwrap();
         assert!(jiff::Timestamp::now().duration_since(then).as_secs() < 5, "{text}");
         assert_eq!((text.len(), text.ends_with(" GMT")), (29, true), "{text}");

@@ -62,6 +62,8 @@ pub(super) struct Passing<'a> {
     pub(super) edits: &'a [HeaderEdit],
     /// Whether a `Connection` among the fields names others.
     pub(super) nominates: bool,
+    /// Whether there must be no `Content-Length` (RFC 9110, 8.6).
+    pub(super) lengthless: bool,
 }
 
 impl Passing<'_> {
@@ -71,6 +73,7 @@ impl Passing<'_> {
         for field in self.fields {
             let name = field.name.as_bytes();
             if is_for_one_hop(name)
+                || self.lengthless && name.eq_ignore_ascii_case(b"content-length")
                 || edited & length_bit(name.len()) != 0 && self.is_replaced(name)
                 || self.nominates && self.is_nominated(name)
             {
@@ -132,10 +135,21 @@ pub(super) fn write_field(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.push(b"\r\n");
 }
 
+/// Whether a field says something about who the client is, or what the request is called.
+pub(super) fn is_claim(name: &[u8]) -> bool {
+    starts_with(name, b"x-forwarded")
+        || name.eq_ignore_ascii_case(b"forwarded")
+        || name.eq_ignore_ascii_case(b"x-real-ip")
+}
+
+pub(super) fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
 /// Whether a trailer may not pass: what frames, routes or authorises a message, or says who sent it, belongs into its head
 /// (RFC 9110, 6.5.1).
 pub(super) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
-    const FORBIDDEN: [&[u8]; 16] = [
+    const FORBIDDEN: [&[u8]; 13] = [
         b"authorization",
         b"cache-control",
         b"content-encoding",
@@ -144,15 +158,13 @@ pub(super) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
         b"content-type",
         b"cookie",
         b"expect",
-        b"forwarded",
         b"host",
         b"proxy-authorization",
         b"set-cookie",
-        b"te",
         b"trailer",
-        b"x-real-ip",
         b"x-request-id",
     ];
-    let claims = name.get(..11).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded"));
-    claims || is_for_one_hop(name) || FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+    is_claim(name)
+        || is_for_one_hop(name)
+        || FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }

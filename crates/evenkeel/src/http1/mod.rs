@@ -12,12 +12,11 @@ mod own;
 mod request;
 
 pub use answer::{AnswerHead, AnswerStyle, with_answer};
-pub use body::Body;
+pub use body::{Body, DRAINABLE};
 pub use buffer::{Buffer, give_back_spares};
 pub use chunked::{Chunked, Piece};
-pub use date::date;
 pub use own::own_answer;
-pub use request::{Head, HeadError, ReadHead, check_head, with_request};
+pub use request::{Head, ReadHead, with_request};
 
 /// Why a body or an answer makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

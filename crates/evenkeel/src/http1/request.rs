@@ -10,9 +10,11 @@ use evenkeel_core::route::RequestParts;
 use http::{HeaderValue, header};
 
 use super::Buffer;
-use super::fields::{ConnectionOptions, Passing};
+use super::fields::{ConnectionOptions, Passing, is_claim, starts_with};
 use crate::exchange::HeadFacts;
-use crate::filter::{AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead};
+use crate::filter::{
+    AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of,
+};
 
 /// A head whose framing is sound.
 #[derive(Clone, Copy, Debug)]
@@ -40,25 +42,13 @@ pub struct ReadHead<'a> {
     pub head: Head,
     method: &'a str,
     target: &'a str,
-    is_http_10: bool,
     fields: &'a [httparse::Header<'a>],
     host: Option<&'a str>,
     nominates: bool,
 }
 
-/// Why a head is refused.
-pub type HeadError = Refusal;
-
 /// Most fields that a head may be configured to have.
 const MOST_FIELDS: usize = 256;
-
-/// Checks what has come of a head. `Ok(None)` when its end is not there yet.
-///
-/// # Errors
-/// As [`with_request`].
-pub fn check_head(bytes: &[u8], searched: &mut usize, max_fields: usize) -> Result<Option<Head>, HeadError> {
-    with_request(bytes, searched, max_fields, |request| request.head)
-}
 
 /// Reads what has come of a head, and lets `then` have a look at it. `Ok(None)` when its end is not there yet.
 ///
@@ -72,7 +62,7 @@ pub fn with_request<T>(
     searched: &mut usize,
     max_fields: usize,
     then: impl FnOnce(&mut ReadHead<'_>) -> T,
-) -> Result<Option<T>, HeadError> {
+) -> Result<Option<T>, Refusal> {
     let Some(length) = find_end(bytes, searched)? else { return Ok(None) };
     let Some(head) = bytes.get(..length) else { return Ok(None) };
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
@@ -95,15 +85,20 @@ pub fn with_request<T>(
     let head = framing.head(length, is_http_10, method);
     let host = framing.host.and_then(|host| std::str::from_utf8(host).ok());
     let nominates = framing.connection.nominates;
-    Ok(Some(then(&mut ReadHead {
-        head,
-        method,
-        target,
-        is_http_10,
-        fields: request.headers,
-        host,
-        nominates,
-    })))
+    Ok(Some(then(&mut ReadHead { head, method, target, fields: request.headers, host, nominates })))
+}
+
+// === impl Head ===
+
+impl Head {
+    /// What the answer's `Connection` says, if anything, so that the client knows whether its connection is kept.
+    pub fn connection(&self, keep: bool) -> Option<&'static str> {
+        match (keep, self.is_http_11) {
+            (true, true) => None,
+            (true, false) => Some("keep-alive"),
+            (false, _) => Some("close"),
+        }
+    }
 }
 
 // === impl ReadHead ===
@@ -117,7 +112,7 @@ impl<'a> ReadHead<'a> {
         match (&edits.path, self.query()) {
             (None, _) => {
                 let target = self.origin_form();
-                if target.starts_with('?') {
+                if target.is_empty() || target.starts_with('?') {
                     out.push(b"/");
                 }
                 out.push(target.as_bytes());
@@ -134,23 +129,20 @@ impl<'a> ReadHead<'a> {
             // HTTP/1.0 may do without; HTTP/1.1 may not (RFC 9112, 3.2).
             out.push(b"host: \r\n");
         }
-        Passing { fields: self.fields, edits: &edits.headers, nominates: self.nominates }.write(out);
+        let nominates = self.nominates;
+        Passing { fields: self.fields, edits: &edits.headers, nominates, lengthless: false }.write(out);
         if self.head.facts.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }
         out.push(b"\r\n");
     }
 
-    /// The target without scheme and authority (RFC 9112, 3.2.1 and 3.2.4).
+    /// The target without scheme and authority.
     fn origin_form(&self) -> &'a str {
-        if self.target.starts_with('/') {
-            return self.target;
-        }
-        let Some((_, rest)) = self.target.split_once("://") else { return self.target };
-        match rest.find(['/', '?']).and_then(|at| rest.get(at..)) {
-            Some(path) => path,
-            None if self.method == "OPTIONS" => "*",
-            None => "/",
+        match origin_form(self.target) {
+            // All of the server (RFC 9112, 3.2.4).
+            "" if self.method == "OPTIONS" => "*",
+            form => form,
         }
     }
 }
@@ -161,25 +153,15 @@ impl RequestParts for ReadHead<'_> {
     }
 
     fn host(&self) -> &str {
-        let authority = self.authority();
-        match authority.rfind(':') {
-            // The last colon of a bare IPv6 literal is inside its brackets.
-            Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
-            _ => authority,
-        }
+        host_of(self.authority())
     }
 
     fn path(&self) -> &str {
-        let target = self.origin_form();
-        match target.split_once('?').map_or(target, |(path, _)| path) {
-            // `http://host?query` has an empty path, which means the root (RFC 9110, 4.2.3).
-            "" => "/",
-            path => path,
-        }
+        path_of(self.origin_form())
     }
 
     fn query(&self) -> Option<&str> {
-        self.origin_form().split_once('?').map(|(_, query)| query)
+        query_of(self.origin_form())
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
@@ -206,7 +188,7 @@ impl RequestHead for ReadHead<'_> {
     }
 
     fn is_http_10(&self) -> bool {
-        self.is_http_10
+        !self.head.is_http_11
     }
 }
 
@@ -216,7 +198,7 @@ fn is_host(edit: &HeaderEdit) -> bool {
 
 /// Finds the empty line that ends a head. A line feed without a carriage return is refused: some servers take it for the
 /// end of a line and some do not, which is how requests are smuggled.
-pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, HeadError> {
+pub(super) fn find_end(bytes: &[u8], searched: &mut usize) -> Result<Option<usize>, Refusal> {
     let mut line_start = *searched;
     while let Some(at) = bytes.get(line_start..).and_then(|rest| memchr::memchr(b'\n', rest)) {
         let line_end = line_start + at;
@@ -295,7 +277,7 @@ struct Framing<'a> {
 }
 
 impl<'a> Framing<'a> {
-    fn field(&mut self, field: &httparse::Header<'a>) -> Result<(), HeadError> {
+    fn field(&mut self, field: &httparse::Header<'a>) -> Result<(), Refusal> {
         let name = field.name.as_bytes();
         // By length first: most fields are none of these.
         match name.len() {
@@ -337,7 +319,6 @@ impl<'a> Framing<'a> {
             chunked: self.chunked,
             claims: self.claims,
             head_only: method == "HEAD",
-            last: is_http_10 || close,
             format: AnswerFormat::of(self.accept, self.content_type),
             ..HeadFacts::default()
         };
@@ -348,7 +329,7 @@ impl<'a> Framing<'a> {
         Head { length, facts, is_http_11: !is_http_10, is_idempotent, persistent, expects, upgrade }
     }
 
-    fn finish(&self, is_http_10: bool, method: &str, target: &str) -> Result<(), HeadError> {
+    fn finish(&self, is_http_10: bool, method: &str, target: &str) -> Result<(), Refusal> {
         if self.chunked && self.content_length.is_some() {
             return Err(Refusal::BadRequest("there are both Content-Length and Transfer-Encoding"));
         }
@@ -375,7 +356,7 @@ impl<'a> Framing<'a> {
 }
 
 /// The target is a path, `*`, or an absolute URL that names the same host as `Host` (RFC 9112, 3.2.2).
-fn check_target(target: &str, host: &[u8]) -> Result<(), HeadError> {
+fn check_target(target: &str, host: &[u8]) -> Result<(), Refusal> {
     if target.starts_with('/') || target == "*" {
         return Ok(());
     }
@@ -423,23 +404,16 @@ pub(super) fn decimal(value: &[u8]) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Whether a field says something about who the client is, or what the request is called.
-fn is_claim(name: &[u8]) -> bool {
-    starts_with(name, b"x-forwarded")
-        || name.eq_ignore_ascii_case(b"forwarded")
-        || name.eq_ignore_ascii_case(b"x-real-ip")
-}
-
-fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Buffer, Edits, Head, Refusal, RequestParts, check_head, with_request};
+    use super::{Buffer, Edits, Head, Refusal, RequestParts, with_request};
 
     fn check(text: &str) -> Result<Option<Head>, Refusal> {
-        check_head(text.as_bytes(), &mut 0, 100)
+        check_more(text.as_bytes(), &mut 0)
+    }
+
+    fn check_more(bytes: &[u8], searched: &mut usize) -> Result<Option<Head>, Refusal> {
+        with_request(bytes, searched, 100, |request| request.head)
     }
 
     #[test]
@@ -511,9 +485,9 @@ mod tests {
         let text = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let mut searched = 0;
         for end in 0..text.len() {
-            assert!(check_head(&text[..end], &mut searched, 100).unwrap().is_none());
+            assert!(check_more(&text[..end], &mut searched).unwrap().is_none());
         }
-        assert!(check_head(text, &mut searched, 100).unwrap().is_some());
+        assert!(check_more(text, &mut searched).unwrap().is_some());
     }
 
     fn written(text: &str, edits: &Edits) -> String {

@@ -1,14 +1,10 @@
 //! Answers that the balancer gives itself, and what becomes of a body that nobody wants.
 
-use super::pump::close;
 use super::{Lane, Then};
 use crate::exchange::{Ending, Exchange, Phase};
 use crate::filter::Answer;
-use crate::http1::{Body, Head, own_answer};
+use crate::http1::{Body, DRAINABLE, Head, own_answer};
 use crate::stream::{Link, Read};
-
-/// Largest body of a request that is read to its end, unused, so that its connection can be kept.
-const DRAINABLE: u64 = 64 * 1024;
 
 impl Lane {
     /// Gives an answer to a request of whose body nothing was read.
@@ -37,17 +33,12 @@ impl Lane {
             body => body.is_done(),
         };
         let keep = head.persistent && short && !exchange.connection().is_draining();
-        let connection = match (keep, head.is_http_11) {
-            (true, true) => None,
-            (true, false) => Some("keep-alive"),
-            (false, _) => Some("close"),
-        };
-        let (text, sent) = own_answer(&answer, head.facts.head_only, connection);
-        link.gather(|out| out.push(&text));
+        let connection = head.connection(keep);
+        let sent = link.gather(|out| own_answer(&answer, head.facts.head_only, connection, out));
         exchange.count_sent(sent);
         exchange.on_end(Ending::Ok);
         drop(exchange);
-        if keep { self.discard(link, unread).await } else { close(link, !unread.is_done()) }
+        if keep { self.discard(link, unread).await } else { Then::end(link, !unread.is_done()) }
     }
 
     /// Reads what is left of a body, so that the next request can follow. The client has its answer, and as much time as it

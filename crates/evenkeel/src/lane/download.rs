@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
+use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
 use crate::exchange::Exchange;
@@ -10,7 +11,7 @@ use crate::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
 use crate::stream::Link;
 
 /// An answer, part sent, part still to come from the backend.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Download {
     /// `None` as long as there is no head.
     body: Option<Body>,
@@ -31,14 +32,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) withheld: bool,
 }
 
-/// From here on, the backend waits for the client.
-const GATHER_LIMIT: usize = 64 * 1024;
-
 impl Download {
-    pub(super) fn new() -> Self {
-        Self { body: None, searched: 0, chunked: false, keeps_client: false, keeps_backend: false }
-    }
-
     /// Whether the answer's head has come.
     pub(super) fn has_head(&self) -> bool {
         self.body.is_some()
@@ -72,18 +66,20 @@ impl Download {
             }
             match ready!(backend.poll_fill(cx)) {
                 Ok(count) if count > 0 => exchange.connection().backend_moved(),
-                Ok(_) if matches!(self.body, Some(Body::UntilClose)) => return Poll::Ready(self.end(link)),
+                Ok(_) if matches!(self.body, Some(Body::UntilClose)) => {
+                    self.end(link);
+                    return Poll::Ready(Ok(()));
+                }
                 _ => return Poll::Ready(Err(Stop::BackendLeft)),
             }
         }
     }
 
     /// The backend has closed a body that ends so.
-    fn end(&self, link: &Link) -> Result<(), Stop> {
+    fn end(&self, link: &Link) {
         if self.chunked {
             link.gather(|out| out.push(b"0\r\n\r\n"));
         }
-        Ok(())
     }
 
     /// Reads a head, of an interim answer or of the final one; false when it is not whole yet.
@@ -137,11 +133,7 @@ impl Download {
         self.keeps_client = head.persistent && delimited && !draining && !circumstances.withheld;
         self.keeps_backend = !answer.last && !matches!(body, Body::UntilClose);
         link.begin_answer(!delimited);
-        let connection = match (self.keeps_client, head.is_http_11) {
-            (true, true) => None,
-            (true, false) => Some("keep-alive"),
-            (false, _) => Some("close"),
-        };
+        let connection = head.connection(self.keeps_client);
         let edits = exchange.on_head(answer, false);
         // What a HEAD request is told is what a GET would be.
         let chunked = self.chunked || head.is_http_11 && head.facts.head_only && answer.is_chunked();
@@ -168,10 +160,7 @@ fn pass(
         (sent, sent)
     } else {
         ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
-        let copied = link.gather(|out| match chunked {
-            true => body.copy_as_chunks(bytes, GATHER_LIMIT, out),
-            false => body.copy_plain(bytes, out),
-        });
+        let copied = link.gather(|out| body.copy(bytes, chunked, GATHER_LIMIT, out));
         copied.map_err(|_| Stop::BackendLeft)?
     };
     backend.input.consume(read);

@@ -15,11 +15,12 @@ mod upload;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use request::Request;
+pub use request::{Begun, Request};
 
 use self::pool::Pool;
 use crate::exchange::Environment;
 use crate::http1::give_back_spares;
+use crate::stream::Link;
 
 /// The lean lane of one worker.
 #[derive(Debug)]
@@ -38,6 +39,20 @@ pub enum Then {
     /// Close.
     Close,
 }
+
+/// From here on, passing a body on waits instead of gathering.
+const GATHER_LIMIT: usize = 64 * 1024;
+
+// === impl Then ===
+
+impl Then {
+    /// How a connection ends that can carry no more requests; `unread` if its client may still be sending the last one.
+    pub fn end(link: &Link, unread: bool) -> Self {
+        if unread || link.pending_input() > 0 { Self::Linger } else { Self::Close }
+    }
+}
+
+// === impl Lane ===
 
 impl Lane {
     /// A lane with no connections to backends yet.

@@ -43,7 +43,7 @@ impl Lane {
         }
         match Upload::new(&head, text, link) {
             Ok(upload) => {
-                let download = Download::new();
+                let download = Download::default();
                 Pump { lane: self, link, head, exchange, upload, download }.run().await
             }
             Err(Stop::Refused(refusal)) => {
@@ -89,7 +89,7 @@ impl Pump<'_> {
     async fn attempt(&mut self, mut backend: Backend) -> Result<Backend, Fault> {
         self.exchange.connected();
         self.upload.restart(&mut self.exchange).map_err(Fault::Request)?;
-        self.download = Download::new();
+        self.download = Download::default();
         let mut progress = Progress { sent: false, half_closed: false };
         let passed = std::future::poll_fn(|cx| self.poll_pass(cx, &mut backend, &mut progress)).await;
         match passed {
@@ -161,17 +161,14 @@ impl Pump<'_> {
         let (keep, unread) = (self.download.keeps_client, !self.upload.body.is_done());
         drop(self.exchange);
         if !keep {
-            return close(self.link, unread);
+            return Then::end(self.link, unread);
         }
         if unread { self.lane.discard(self.link, self.upload.body).await } else { Then::Next }
     }
 
     async fn refuse(mut self, refusal: &Refusal) -> Then {
         let answer = self.exchange.refusal_answer(refusal);
-        let mut head = self.head;
-        // What was taken in already need not be discarded.
-        head.facts.chunked &= !self.upload.body.is_done();
-        self.lane.answer_with(self.link, self.exchange, &head, answer, self.upload.body).await
+        self.lane.answer_with(self.link, self.exchange, &self.head, answer, self.upload.body).await
     }
 
     /// Nothing more can be done for the request. If its answer has begun, it is broken off, and the client can tell: from the
@@ -209,9 +206,4 @@ struct Progress {
     sent: bool,
     /// Whether the client will say nothing more, and still listens.
     half_closed: bool,
-}
-
-/// How a connection ends that can carry no more requests.
-pub(super) fn close(link: &Link, unread: bool) -> Then {
-    if unread || link.pending_input() > 0 { Then::Linger } else { Then::Close }
 }

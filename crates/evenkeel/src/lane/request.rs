@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::Lane;
 use crate::exchange::{self, Connection, Decision, Exchange};
 use crate::filter::{Answer, RequestHead};
-use crate::http1::Buffer;
-use crate::http1::{Head, ReadHead};
+use crate::http1::{Buffer, Head, ReadHead};
 
 /// A request on which the exchange has decided.
 #[derive(Debug)]
@@ -20,9 +19,18 @@ pub struct Request {
     pub(super) text: Buffer,
 }
 
+/// What became of a request once the exchange had decided on it.
+#[derive(Debug)]
+pub enum Begun {
+    /// This lane carries it to its end.
+    Lean(Box<Request>),
+    /// Another lane must; nothing has happened but the decision.
+    Other(Box<Exchange>),
+}
+
 impl Lane {
     /// Lets the exchange decide on a request whose head has come. The head's facts must be complete.
-    pub fn begin(&self, connection: &Arc<Connection>, head: &ReadHead<'_>) -> Request {
+    pub fn begin(&self, connection: &Arc<Connection>, head: &ReadHead<'_>) -> Begun {
         let lane = exchange::Lane::Lean;
         let facts = head.head.facts;
         let mut exchange = Box::new(Exchange::new(self.environment.clone(), connection.clone(), facts, lane));
@@ -30,23 +38,16 @@ impl Lane {
         let (mut answer, mut text) = (None, Buffer::default());
         match exchange.decide(view) {
             Decision::Answer(given) => answer = Some(given),
-            Decision::Proxy => head.write(exchange.request_edits(), &mut text),
+            Decision::Proxy if exchange.upstream().is_some_and(|upstream| upstream.plain) => {
+                head.write(exchange.request_edits(), &mut text);
+            }
+            Decision::Proxy => return Begun::Other(exchange),
         }
-        Request { exchange, head: head.head, answer, text }
+        Begun::Lean(Box::new(Request { exchange, head: head.head, answer, text }))
     }
 }
 
 impl Request {
-    /// Whether this lane can carry it to its end. If not, nothing has happened but the decision.
-    pub fn is_plain(&self) -> bool {
-        self.answer.is_some() || self.exchange.upstream().is_some_and(|upstream| upstream.plain)
-    }
-
-    /// Gives the exchange up to another lane.
-    pub fn into_exchange(self) -> Box<Exchange> {
-        self.exchange
-    }
-
     /// The framing of its head.
     pub fn head(&self) -> &Head {
         &self.head

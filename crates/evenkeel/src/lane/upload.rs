@@ -2,12 +2,12 @@
 
 use std::task::{Context, Poll, ready};
 
+use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
 use crate::exchange::Exchange;
 use crate::filter::Refusal;
-use crate::http1::Buffer;
-use crate::http1::{Body, Head};
+use crate::http1::{Body, Buffer, Head};
 use crate::stream::{Link, Read};
 
 /// A request, part sent, part still to come from the client.
@@ -25,9 +25,6 @@ pub(super) struct Upload {
     /// Whether the backend takes no more: then there may be an answer all the same.
     pub(super) broken: bool,
 }
-
-/// From here on, sending waits instead of gathering.
-const GATHER_LIMIT: usize = 64 * 1024;
 
 impl Upload {
     /// Of a request whose head is written, with as much of its body as is there already.
@@ -113,14 +110,10 @@ impl Upload {
             return Ok(());
         }
         let (body, out) = (&mut self.body, &mut self.out);
-        let taken = link.peek(|bytes| match body {
-            Body::Chunked(_) => body.copy_as_chunks(bytes, GATHER_LIMIT, out),
-            _ => {
-                let bytes = bytes.get(..bytes.len().min(GATHER_LIMIT)).unwrap_or_default();
-                let piece = body.next(bytes)?;
-                out.push(bytes.get(..piece.data).unwrap_or_default());
-                Ok((piece.data, piece.data))
-            }
+        let as_chunks = matches!(body, Body::Chunked(_));
+        let taken = link.peek(|bytes| {
+            let bytes = bytes.get(..bytes.len().min(GATHER_LIMIT)).unwrap_or_default();
+            body.copy(bytes, as_chunks, GATHER_LIMIT, out)
         });
         let (read, data) =
             taken.map_err(|_| Stop::Refused(Refusal::BadRequest("the request's body is malformed")))?;

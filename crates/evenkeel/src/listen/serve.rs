@@ -16,7 +16,7 @@ use super::watch::Watch;
 use crate::exchange::{self, Connection, Environment, Exchange, Expired, HeadFacts, Phase};
 use crate::filter::{Answer, Refusal};
 use crate::http1::{Head, ReadHead, own_answer, with_request};
-use crate::lane::{Lane, Request, Then};
+use crate::lane::{Begun, Lane, Request, Then};
 use crate::proxy::{Incoming, Proxy};
 use crate::stream::{Grant, Link, Read};
 
@@ -56,6 +56,9 @@ struct PartialHead<'a> {
 /// How long a client is listened to after the last answer, so that it can read that before it learns of the close.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The head passed our check and not Pingora's.
+const NOT_TAKEN: Refusal = Refusal::BadRequest("the request's head is malformed");
+
 /// Serves a connection to its end.
 pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
     let mut serving = Serving { service, limits, link, watch: Watch::new() };
@@ -70,7 +73,8 @@ pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link
             }
             Ok(Some(Arrived::Pingora(head))) => {
                 let incoming = Incoming::new(&serving.link.connection, &head);
-                Box::pin(serving.proxy(head, incoming)).await
+                let then = Box::pin(serving.proxy(head, incoming)).await;
+                then.unwrap_or_else(|| serving.refuse_head(&NOT_TAKEN))
             }
             Ok(None) => Then::Close,
             Err(refusal) => serving.refuse_head(&refusal),
@@ -151,11 +155,10 @@ impl Serving<'_> {
         if self.service.lanes == Lanes::Pingora || request.head.upgrade {
             return Arrived::Pingora(request.head);
         }
-        let decided = self.service.lane.begin(&self.link.connection, request);
-        if decided.is_plain() {
-            return Arrived::Lean(Box::new(decided));
+        match self.service.lane.begin(&self.link.connection, request) {
+            Begun::Lean(request) => Arrived::Lean(request),
+            Begun::Other(exchange) => Arrived::HandedOver(request.head, exchange),
         }
-        Arrived::HandedOver(request.head, decided.into_exchange())
     }
 
     /// The lean lane's request.
@@ -175,21 +178,19 @@ impl Serving<'_> {
         exchange.hand_over(exchange::Lane::Pingora);
         let decided = Arc::new(Mutex::new(Some(*exchange)));
         let then = self.proxy(head, Incoming::Decided(decided.clone())).await;
-        // If it is still there, then Pingora never took the request.
         let left = decided.lock().take();
-        match left {
-            None => then,
-            Some(mut exchange) => {
-                let answer = exchange.refusal_answer(&Refusal::BadRequest("the request's head is malformed"));
+        match (then, left) {
+            (None, Some(mut exchange)) => {
+                let answer = exchange.refusal_answer(&NOT_TAKEN);
                 self.say(&answer, head.facts.head_only, true)
             }
+            (then, _) => then.unwrap_or(Then::Close),
         }
     }
 
-    /// Pingora's request.
-    async fn proxy(&mut self, head: Head, incoming: Incoming) -> Then {
+    /// Pingora's request; `None` if Pingora did not take it.
+    async fn proxy(&mut self, head: Head, incoming: Incoming) -> Option<Then> {
         let (link, connection) = (&self.link, &self.link.connection);
-        let decided = matches!(incoming, Incoming::Decided(_));
         let length = head.length as u64;
         link.grant(match head.facts {
             HeadFacts { chunked: true, .. } => {
@@ -209,23 +210,19 @@ impl Serving<'_> {
         let request = self.service.proxy.process_new_http(session, &self.service.never);
         let outcome = self.watch.guard(link, request).await;
         if !connection.has_begun() {
-            // The head passed our check and not Pingora's.
-            return match decided {
-                true => Then::Linger,
-                false => self.refuse_head(&Refusal::BadRequest("the request's head is malformed")),
-            };
+            return None;
         }
         if let Ok(Some(_)) = outcome {
             link.end_answer();
         }
-        match outcome {
+        Some(match outcome {
             // Where the whole request was taken, the next one can follow.
-            Err(_) => self.farewell(&head.facts, !head.facts.last && link.is_spent()),
+            Err(_) => self.farewell(&head.facts, head.is_http_11 && head.persistent && link.is_spent()),
             Ok(_) if connection.is_upgraded() || connection.is_draining() => self.close(),
             Ok(Some(_)) => Then::Next,
             Ok(None) if connection.is_reusable() && link.is_spent() => Then::Next,
             Ok(None) => self.close(),
-        }
+        })
     }
 
     /// Says what there is to say when a wait has ended a request.
@@ -238,8 +235,7 @@ impl Serving<'_> {
     }
 
     fn close(&self) -> Then {
-        let unread = !self.link.is_spent() && !self.link.connection.is_upgraded();
-        if unread || self.link.pending_input() > 0 { Then::Linger } else { Then::Close }
+        Then::end(&self.link, !self.link.is_spent() && !self.link.connection.is_upgraded())
     }
 
     /// Answers what never became a request, and records it.
@@ -254,9 +250,8 @@ impl Serving<'_> {
     /// Writes an answer without a data path: only its head for a HEAD request, and perhaps as the connection's last. It is
     /// gathered, and sent by the flush that follows.
     fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
-        let (text, _) = own_answer(answer, head_only, last.then_some("close"));
         self.link.connection.set_begun();
-        self.link.gather(|out| out.push(&text));
+        self.link.gather(|out| own_answer(answer, head_only, last.then_some("close"), out));
         if last { Then::Linger } else { Then::Next }
     }
 

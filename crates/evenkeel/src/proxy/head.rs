@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::filter::{Edits, HeaderEdit, RequestHead, ResponseHead};
+use crate::filter::{Edits, HeaderEdit, RequestHead, ResponseHead, host_of, origin_form, path_of, query_of};
 
 /// The head of a request that Pingora parsed.
 #[derive(Debug)]
@@ -25,17 +25,6 @@ impl<'a> PingoraRequest<'a> {
         // The listener lets only ASCII through.
         Self { header, target: std::str::from_utf8(header.raw_path()).unwrap_or_default() }
     }
-
-    /// The target in origin form: what follows the authority of an absolute one.
-    fn origin_form(&self) -> &'a str {
-        if self.target.starts_with('/') {
-            return self.target;
-        }
-        match self.target.split_once("://") {
-            Some((_, rest)) => rest.find(['/', '?']).and_then(|at| rest.get(at..)).unwrap_or("/"),
-            None => self.target,
-        }
-    }
 }
 
 impl RequestParts for PingoraRequest<'_> {
@@ -44,25 +33,15 @@ impl RequestParts for PingoraRequest<'_> {
     }
 
     fn host(&self) -> &str {
-        let authority = self.authority();
-        match authority.rfind(':') {
-            // The last colon of a bare IPv6 literal is inside its brackets.
-            Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
-            _ => authority,
-        }
+        host_of(self.authority())
     }
 
     fn path(&self) -> &str {
-        let target = self.origin_form();
-        match target.split_once('?').map_or(target, |(path, _)| path) {
-            // `http://host?query` has an empty path, which means the root (RFC 9110, 4.2.3).
-            "" => "/",
-            path => path,
-        }
+        path_of(origin_form(self.target))
     }
 
     fn query(&self) -> Option<&str> {
-        self.origin_form().split_once('?').map(|(_, query)| query)
+        query_of(origin_form(self.target))
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {

@@ -7,9 +7,7 @@ use pingora_proxy::Session;
 use super::head::response;
 use crate::exchange::Exchange;
 use crate::filter::Answer;
-
-/// Largest body of a request that is read to its end, unused, so that its connection can be kept.
-const DRAINABLE: u64 = 64 * 1024;
+use crate::http1::DRAINABLE;
 
 /// Writes a whole answer; gives how many bytes of body went with it.
 ///

@@ -119,8 +119,8 @@ impl Link {
         self.state.lock().grant.is_spent()
     }
 
-    /// Reads for a data path; `InvalidData` when what comes is no chunked body. Past the grant, it reads ahead for the next request, and tells the data path only of the
-    /// client's end.
+    /// Reads for a data path; `InvalidData` when what comes is no chunked body. Past the grant, it reads ahead for the next
+    /// request, and tells the data path only of the client's end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut guard = self.state.lock();
         let state = &mut *guard;

@@ -21,6 +21,16 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
+/// The same for a socket of each family.
+macro_rules! each {
+    ($self:expr, $socket:ident => $call:expr) => {
+        match $self {
+            Socket::Tcp($socket) => $call,
+            Socket::Unix($socket) => $call,
+        }
+    };
+}
+
 // === impl Socket ===
 
 impl Socket {
@@ -29,10 +39,7 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn detach(self) -> io::Result<RawSocket> {
-        match self {
-            Self::Tcp(socket) => socket.into_std().map(RawSocket::from),
-            Self::Unix(socket) => socket.into_std().map(RawSocket::from),
-        }
+        each!(self, socket => socket.into_std().map(RawSocket::from))
     }
 
     /// Puts one into this worker's event queue.
@@ -65,10 +72,7 @@ impl Socket {
     /// The system's.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(match self {
-                Self::Tcp(socket) => socket.poll_read_ready(cx),
-                Self::Unix(socket) => socket.poll_read_ready(cx),
-            })?;
+            ready!(each!(self, socket => socket.poll_read_ready(cx)))?;
             match self.try_read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
@@ -105,10 +109,7 @@ impl Socket {
         mut send: impl FnMut() -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(match self {
-                Self::Tcp(socket) => socket.poll_write_ready(cx),
-                Self::Unix(socket) => socket.poll_write_ready(cx),
-            })?;
+            ready!(each!(self, socket => socket.poll_write_ready(cx)))?;
             match self.try_io(Interest::WRITABLE, &mut send) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(sent) => {
@@ -128,18 +129,12 @@ impl Socket {
     }
 
     fn try_io(&self, interest: Interest, action: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_io(interest, action),
-            Self::Unix(socket) => socket.try_io(interest, action),
-        }
+        each!(self, socket => socket.try_io(interest, action))
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
-        }
+        each!(self, socket => socket.as_fd())
     }
 }
