@@ -89,7 +89,7 @@ cargo xtask TASK
                         (as packaged, with splice-response; 64k and large only), evenkeel-pingora (`lanes: pingora`),
                         evenkeel
       --scenario A,B    only these scenarios: small, logged (access log on), post (bodies of 16 KiB), 64k, large
-                        (answers of 1 MiB), churn
+                        (answers of 1 MiB), churn; or none: then only memory is measured
       --binaries FOLDER builds nothing; takes evenkeel, bare-pingora and bench-backend from there
     A whole run with at least 3 rounds writes docs/performance.md and docs/performance.svg; every run writes target/bench/.
   soak [OPTION…]    runs evenkeel under churn, slow readers, aborting clients and dying backends, then checks that nothing

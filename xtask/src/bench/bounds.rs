@@ -56,7 +56,7 @@ pub(crate) fn all(results: &Results) -> Vec<Bound> {
     }
     let memory = |measure| results.memory_of(Proxy::Evenkeel, measure).map(|spread| spread.median);
     add("Memory of an idle kept connection".into(), 2.0, false, " KiB", memory(|m| m.idle_kib));
-    let left = memory(|m| m.left_kib / m.start_kib * 100.0);
+    let left = memory(|m| m.left_kib / m.before_kib * 100.0);
     add("Memory after they have left, of that before".into(), 110.0, false, " %", left);
     bounds
 }
@@ -109,7 +109,7 @@ mod tests {
         results.cell(Proxy::Haproxy, Scenario::Small, cell(20.0, 100.0));
         results.cell(Proxy::Haproxy28, Scenario::Small, cell(10.0, 200.0));
         results.cell(Proxy::Evenkeel, Scenario::Small, cell(9.0, 240.0));
-        results.memory(Proxy::Evenkeel, Memory { start_kib: 100.0, idle_kib: 1.5, left_kib: 111.0 });
+        results.memory(Proxy::Evenkeel, Memory { before_kib: 100.0, idle_kib: 1.5, left_kib: 111.0 });
         let verdicts: Vec<(Option<bool>, f64)> =
             all(&results).iter().map(|b| (b.holds(), b.measured.unwrap_or(-1.0))).collect();
         // CPU, requests, p99, CPU to the own lane (not measured), an idle connection, after they have left.

@@ -47,6 +47,7 @@ impl Plan {
                 "--rounds" => plan.rounds = number(option, value)?,
                 "--seconds" => plan.cell = Duration::from_secs(number(option, value)? as u64),
                 "--only" => plan.proxies = list(option, value, &Proxy::ALL, Proxy::name)?,
+                "--scenario" if value == "none" => plan.scenarios.clear(),
                 "--scenario" => plan.scenarios = list(option, value, &Scenario::ALL, Scenario::name)?,
                 "--binaries" => plan.binaries = Some(value.into()),
                 _ => {
@@ -118,7 +119,14 @@ mod tests {
     fn a_plan_is_whole_unless_something_is_left_out() {
         assert!(parse("").unwrap().is_whole());
         assert!(parse("--rounds 3").unwrap().is_whole());
-        let partial = ["--quick", "--rounds 2", "--only evenkeel,bare", "--scenario small", "--binaries /b"];
+        let partial = [
+            "--quick",
+            "--rounds 2",
+            "--only evenkeel,bare",
+            "--scenario small",
+            "--scenario none",
+            "--binaries /b",
+        ];
         for partial in partial {
             assert!(!parse(partial).unwrap().is_whole(), "{partial}");
         }

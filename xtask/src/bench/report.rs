@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::memory::IDLE_CONNECTIONS;
+use super::memory::{EARLIER_CONNECTIONS, IDLE_CONNECTIONS};
 use super::proxy::Proxy;
 use super::results::{Cell, Results, Spread};
 use super::scenario::Scenario;
@@ -98,7 +98,7 @@ fn table(results: &Results, scenario: Scenario) -> String {
 fn memory(results: &Results) -> String {
     let mut text = format!(
         "## Memory\n\n\
-         | proxy | at start, MiB | an idle kept connection, KiB | after {IDLE_CONNECTIONS} of them have left, % of the start \
+         | proxy | before, MiB | an idle kept connection, KiB | after {IDLE_CONNECTIONS} of them have left, % of before \
          | after all load, MiB |\n"
     );
     text += "| --- | --: | --: | --: | --: |\n";
@@ -108,9 +108,9 @@ fn memory(results: &Results) -> String {
             &mut text,
             &[
                 name(proxy),
-                number(results.memory_of(proxy, |m| m.start_kib / 1024.0), 1),
+                number(results.memory_of(proxy, |m| m.before_kib / 1024.0), 1),
                 spread(results.memory_of(proxy, |m| m.idle_kib), 2),
-                number(results.memory_of(proxy, |m| m.left_kib / m.start_kib * 100.0), 0),
+                number(results.memory_of(proxy, |m| m.left_kib / m.before_kib * 100.0), 0),
                 after.map_or_else(|| "–".into(), |kib| format!("{:.1}", kib / 1024.0)),
             ],
         );
@@ -142,8 +142,9 @@ fn method(machine: &Machine, how: &How) -> String {
 * Access logs go to a file in memory: evenkeel's as JSON, nginx's as `combined` with a buffer, HAProxy's as `httplog`, from its
   standard output, which costs it less than syslog. A log that lacks a record fails the run.
 * CPU time is user plus system time of the proxy and its children, as `/proc` has it, over the run, divided by the
-  requests. Memory is resident memory (nginx: master plus worker), at start after some requests. The cost of an idle
-  connection is the growth over {IDLE_CONNECTIONS} connections with one request each.
+  requests. Memory is resident memory (nginx: master plus worker). First {EARLIER_CONNECTIONS} idle connections
+  with one request each come and leave, then {IDLE_CONNECTIONS}: \"before\" is in between, and the cost of an idle connection is
+  what the second crowd takes more than the first, for each connection that it has more.
 * One answer that is not a success, or one broken connection, fails the whole run.
 
 "

@@ -31,11 +31,11 @@ pub(crate) struct Cell {
     pub(crate) memory_kib: f64,
 }
 
-/// What a fresh proxy takes.
+/// What a proxy takes that was started afresh.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Resident, after some requests.
-    pub(crate) start_kib: f64,
+    /// Resident, after the first connections have come and gone.
+    pub(crate) before_kib: f64,
     /// What one idle kept connection adds.
     pub(crate) idle_kib: f64,
     /// Resident, after all idle connections have gone.
@@ -114,7 +114,7 @@ impl Results {
         };
         let memory = |(proxy, m): &(Proxy, Memory)| -> Value {
             json!({
-                "proxy": proxy.name(), "start_kib": m.start_kib, "idle_connection_kib": m.idle_kib,
+                "proxy": proxy.name(), "before_kib": m.before_kib, "idle_connection_kib": m.idle_kib,
                 "left_kib": m.left_kib,
             })
         };
@@ -163,10 +163,10 @@ impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.1} MiB at start, {:.2} KiB an idle connection, {:.0} % of the start after they left",
-            self.start_kib / 1024.0,
+            "{:.1} MiB before, {:.2} KiB an idle connection, {:.0} % of that before after they left",
+            self.before_kib / 1024.0,
             self.idle_kib,
-            self.left_kib / self.start_kib * 100.0
+            self.left_kib / self.before_kib * 100.0
         )
     }
 }
