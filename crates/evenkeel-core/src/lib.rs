@@ -6,10 +6,17 @@
 //! # Layout
 //! * [`backend`]: what a backend is, its live counters, the immutable set that may be chosen now.
 //! * [`balance`]: given a set and a random source, which backend? One trait, one file per algorithm.
+//! * [`health`]: which backends may be chosen, with what weight?
+//! * [`limit`]: how much is too much?
 //! * [`route`]: given a request's head, which route?
 //! * [`sim`]: a seeded world in virtual time to judge algorithms in.
 
 pub mod backend;
 pub mod balance;
+pub mod health;
+pub mod limit;
+mod moment;
 pub mod route;
 pub mod sim;
+
+pub use moment::Moment;

@@ -13,7 +13,10 @@ fn a_minute_of_heavy_traffic_takes_less_than_five_seconds() {
     let law = Law::LogNormal { median: Duration::from_millis(20), sigma: 0.8 };
     let slots = NonZeroU32::new(8).unwrap();
     let backends = vec![BackendModel::new(law).capacity(slots); 100];
-    let world = World::new(backends, Arrivals::Poisson { rate: 20_000.0 }).duration(duration).seed(1);
+    let world = World::new(backends, Arrivals::Poisson { rate: 20_000.0 })
+        .duration(duration)
+        .window(duration / 240)
+        .seed(1);
     for name in LoadBalancingAlgorithm::NAMES {
         let began = Instant::now();
         let report = world.run(&name.parse().unwrap()).unwrap();

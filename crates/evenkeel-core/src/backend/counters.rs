@@ -1,6 +1,10 @@
 //! A backend's live counters, shared by every core that sends to it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+
+use super::reported::LastReport;
+use super::{Latency, Outcome, Reported, Total};
 
 /// What a backend is doing now and has done so far. All reads and writes are relaxed: each number is right, and two
 /// numbers read together may be a moment apart.
@@ -13,6 +17,10 @@ pub struct Counters {
     in_flight: AtomicU32,
     attempts: AtomicU64,
     failures: AtomicU64,
+    failures_in_a_row: AtomicU32,
+    latency: Latency,
+    total: OnceLock<Arc<Total>>,
+    report: LastReport,
 }
 
 impl Counters {
@@ -23,6 +31,7 @@ impl Counters {
     }
 
     /// Attempts begun since this backend is known.
+    #[inline]
     pub fn attempts(&self) -> u64 {
         self.attempts.load(Relaxed)
     }
@@ -32,17 +41,75 @@ impl Counters {
         self.failures.load(Relaxed)
     }
 
+    /// Attempts that ended in [`Outcome::Failed`](super::Outcome::Failed) since the last one that was answered.
     #[inline]
-    pub(super) fn begin(&self) {
-        self.attempts.fetch_add(1, Relaxed);
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row.load(Relaxed)
+    }
+
+    /// What its answers take, as far as the algorithm in use keeps it.
+    #[inline]
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// Keeps what the backend said of itself.
+    pub fn report(&self, report: Reported) {
+        self.report.store(report, self.attempts());
+    }
+
+    /// What the backend last said of itself, and how many attempts began since; `None` if it never did.
+    #[inline]
+    pub fn reported(&self) -> Option<(Reported, u64)> {
+        self.report.load(self.attempts())
+    }
+
+    /// Counts attempts that begin from now on in `total` as well, once and for all: a backend that is counted in one
+    /// stays there. Returns the one that it is counted in.
+    pub fn count_in<'a>(&'a self, total: &Arc<Total>) -> &'a Arc<Total> {
+        self.total.get_or_init(|| Arc::clone(total))
+    }
+
+    /// The total that this backend is counted in, if it is.
+    #[inline]
+    pub fn total(&self) -> Option<&Arc<Total>> {
+        self.total.get()
+    }
+
+    /// Whether the attempt was counted in the total, to be told to [`Counters::end`].
+    #[inline]
+    pub(super) fn begin(&self) -> bool {
         self.in_flight.fetch_add(1, Relaxed);
+        self.begun()
+    }
+
+    /// As [`begin`](Counters::begin), unless so many are in flight.
+    pub(super) fn begin_within(&self, most: u32) -> Option<bool> {
+        let more = |now: u32| (now < most).then(|| now + 1);
+        self.in_flight.fetch_update(Relaxed, Relaxed, more).ok().map(|_| self.begun())
+    }
+
+    /// Counts an attempt; whether it is in the total as well.
+    #[inline]
+    fn begun(&self) -> bool {
+        self.attempts.fetch_add(1, Relaxed);
+        let total = self.total();
+        total.inspect(|total| total.begin()).is_some()
     }
 
     #[inline]
-    pub(super) fn end(&self, failed: bool) {
+    pub(super) fn end(&self, outcome: Outcome, in_total: bool) {
         self.in_flight.fetch_sub(1, Relaxed);
-        if failed {
-            self.failures.fetch_add(1, Relaxed);
+        if in_total && let Some(total) = self.total() {
+            total.end();
+        }
+        match outcome {
+            Outcome::Answered if self.failures_in_a_row() > 0 => self.failures_in_a_row.store(0, Relaxed),
+            Outcome::Failed => {
+                self.failures.fetch_add(1, Relaxed);
+                self.failures_in_a_row.fetch_add(1, Relaxed);
+            }
+            Outcome::Answered | Outcome::Abandoned => {}
         }
     }
 }

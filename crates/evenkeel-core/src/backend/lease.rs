@@ -10,7 +10,7 @@ use super::Backend;
 pub enum Outcome {
     /// The backend gave an answer.
     Answered,
-    /// The backend could not be reached, broke off, or was too slow.
+    /// The backend could not be reached, broke off, was too slow, or said itself that it cannot answer.
     Failed,
     /// The client left, or the request was given up for a reason that says nothing about the backend.
     Abandoned,
@@ -24,13 +24,20 @@ pub enum Outcome {
 pub struct Lease {
     backend: Arc<Backend>,
     outcome: Outcome,
+    in_total: bool,
 }
 
 impl Lease {
     /// Begins an attempt.
     pub fn new(backend: Arc<Backend>) -> Self {
-        backend.counters.begin();
-        Self { backend, outcome: Outcome::Abandoned }
+        let in_total = backend.counters.begin();
+        Self { backend, outcome: Outcome::Abandoned, in_total }
+    }
+
+    /// Begins an attempt unless so many are in flight already: never more, however many begin at the same time.
+    pub fn within(backend: Arc<Backend>, most: u32) -> Option<Self> {
+        let in_total = backend.counters.begin_within(most)?;
+        Some(Self { backend, outcome: Outcome::Abandoned, in_total })
     }
 
     /// The backend in use.
@@ -46,6 +53,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.backend.counters.end(self.outcome == Outcome::Failed);
+        self.backend.counters.end(self.outcome, self.in_total);
     }
 }

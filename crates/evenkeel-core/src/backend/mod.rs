@@ -8,15 +8,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod counters;
+mod latency;
 mod lease;
+mod reported;
 mod snapshot;
+mod total;
 
 #[cfg(test)]
 mod tests;
 
 pub use counters::Counters;
+pub use latency::{Latency, Smoothing};
 pub use lease::{Lease, Outcome};
+pub use reported::Reported;
 pub use snapshot::{Member, Snapshot, Weight};
+pub use total::Total;
 
 /// Where a backend listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

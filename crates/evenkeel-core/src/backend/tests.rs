@@ -5,7 +5,7 @@ use std::panic;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use super::{Address, Backend, Lease, Outcome, Weight};
+use super::{Address, Backend, Lease, Outcome, Total, Weight};
 
 fn backend() -> Arc<Backend> {
     Arc::new(Backend::new("http://127.0.0.1:80", Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 80)))))
@@ -36,6 +36,34 @@ fn a_dropped_lease_is_an_abandoned_one() {
     assert_eq!(counts(&backend), (2, 2, 0));
     drop(leases);
     assert_eq!(counts(&backend), (0, 2, 0));
+}
+
+#[test]
+fn failures_in_a_row_end_with_an_answer() {
+    let backend = backend();
+    let ends = |outcome| Lease::new(Arc::clone(&backend)).end(outcome);
+    [Outcome::Failed, Outcome::Failed, Outcome::Abandoned, Outcome::Failed].into_iter().for_each(ends);
+    assert_eq!(backend.counters().failures_in_a_row(), 3);
+    ends(Outcome::Answered);
+    assert_eq!(backend.counters().failures_in_a_row(), 0);
+}
+
+#[test]
+fn never_more_leases_than_asked_for() {
+    let backend = backend();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let lease = Lease::within(Arc::clone(&backend), 2);
+                    assert!(backend.counters().in_flight() <= 2);
+                    drop(lease);
+                }
+            });
+        }
+    });
+    let leases: Vec<_> = (0..5).filter_map(|_| Lease::within(Arc::clone(&backend), 2)).collect();
+    assert_eq!((leases.len(), backend.counters().in_flight()), (2, 2));
 }
 
 #[test]
@@ -72,6 +100,22 @@ fn a_lease_that_was_never_received_frees_its_slot() {
     assert_eq!(counts(&backend).0, 1);
     drop((sender, receiver));
     assert_eq!(counts(&backend).0, 0);
+}
+
+#[test]
+fn a_total_counts_what_began_after_its_backend_was_counted_in() {
+    let (one, other, total) = (backend(), backend(), Arc::new(Total::default()));
+    let before = Lease::new(Arc::clone(&one));
+    for backend in [&one, &other] {
+        assert!(Arc::ptr_eq(backend.counters().count_in(&total), &total));
+    }
+    let leases = [Lease::new(Arc::clone(&one)), Lease::new(Arc::clone(&other))];
+    assert_eq!((one.counters().in_flight(), total.in_flight()), (2, 2));
+    drop(before);
+    assert_eq!((one.counters().in_flight(), total.in_flight()), (1, 2));
+    drop(leases);
+    assert_eq!(total.in_flight(), 0);
+    assert!(Arc::ptr_eq(one.counters().count_in(&Arc::new(Total::default())), &total), "once and for all");
 }
 
 #[test]

@@ -4,11 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Balancer, LeastConnections, PowerOfTwoChoices, Random, RoundRobin};
+use super::{
+    Balancer, ConsistentHash, ConsistentHashOptions, HashKey, HashOptions, LeastConnections, Maglev,
+    PeakEwma, PeakEwmaOptions, PowerOfTwoChoices, Prequal, PrequalOptions, Random, Rendezvous, RoundRobin,
+};
 
 /// How an upstream chooses a backend for each request. Round robin unless said otherwise.
 ///
-/// Two values are equal when they name the same algorithm; two custom ones when they share one balancer.
+/// Two values are equal when they name the same algorithm with the same parameters; two custom ones when they share one balancer.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum LoadBalancingAlgorithm {
@@ -21,6 +24,18 @@ pub enum LoadBalancingAlgorithm {
     LeastConnections,
     /// The less busy of two drawn at random: [`PowerOfTwoChoices`].
     PowerOfTwoChoices,
+    /// The one that is expected to answer soonest, by what it took lately and what it has in flight: [`PeakEwma`].
+    PeakEwma(PeakEwmaOptions),
+    /// Requests of one client address go to one backend: a [`ConsistentHash`] without a bound, by that key.
+    SourceIpHash,
+    /// Requests of one key go to one backend, by a ring of hashes: [`ConsistentHash`].
+    ConsistentHash(ConsistentHashOptions),
+    /// Requests of one key go to one backend, by a table that is most even: [`Maglev`].
+    Maglev(HashOptions),
+    /// Requests of one key go to one backend, by the highest of hashes: [`Rendezvous`]. Linear.
+    Rendezvous(HashOptions),
+    /// The one with the lowest latency of those that are not hot, by probes or own measurements: [`Prequal`].
+    Prequal(PrequalOptions),
     /// The user's own.
     Custom(Arc<dyn Balancer>),
 }
@@ -35,9 +50,19 @@ pub struct UnknownAlgorithm {
 // === impl LoadBalancingAlgorithm ===
 
 impl LoadBalancingAlgorithm {
-    /// The names that [`FromStr`] understands, the default first.
-    pub const NAMES: &'static [&'static str] =
-        &["round_robin", "random", "least_connections", "power_of_two_choices"];
+    /// The names that [`FromStr`] understands, each with the defaults of its parameters; the default algorithm first.
+    pub const NAMES: &'static [&'static str] = &[
+        "round_robin",
+        "random",
+        "least_connections",
+        "power_of_two_choices",
+        "peak_ewma",
+        "source_ip_hash",
+        "consistent_hash",
+        "maglev",
+        "rendezvous",
+        "prequal",
+    ];
 
     /// A balancer that runs this algorithm, knowing no set yet: give it one by [`Balancer::rebuild`] before the first
     /// choice. Each call makes one with its own state, except for a custom one, which is shared.
@@ -47,6 +72,12 @@ impl LoadBalancingAlgorithm {
             Self::Random => Arc::new(Random::default()),
             Self::LeastConnections => Arc::new(LeastConnections::default()),
             Self::PowerOfTwoChoices => Arc::new(PowerOfTwoChoices::default()),
+            Self::PeakEwma(options) => Arc::new(PeakEwma::new(options.clone())),
+            Self::SourceIpHash => Arc::new(ConsistentHash::default()),
+            Self::ConsistentHash(options) => Arc::new(ConsistentHash::new(options)),
+            Self::Maglev(_) => Arc::new(Maglev::default()),
+            Self::Rendezvous(_) => Arc::new(Rendezvous::default()),
+            Self::Prequal(options) => Arc::new(Prequal::new(options.clone())),
             Self::Custom(balancer) => Arc::clone(balancer),
         }
     }
@@ -58,7 +89,23 @@ impl LoadBalancingAlgorithm {
             Self::Random => "random",
             Self::LeastConnections => "least_connections",
             Self::PowerOfTwoChoices => "power_of_two_choices",
+            Self::PeakEwma(_) => "peak_ewma",
+            Self::SourceIpHash => "source_ip_hash",
+            Self::ConsistentHash(_) => "consistent_hash",
+            Self::Maglev(_) => "maglev",
+            Self::Rendezvous(_) => "rendezvous",
+            Self::Prequal(_) => "prequal",
             Self::Custom(_) => "custom",
+        }
+    }
+
+    /// What makes requests belong together, if it does for this algorithm: the caller hashes it to [`Pick::key`](super::Pick::key).
+    pub fn hash_key(&self) -> Option<&HashKey> {
+        match self {
+            Self::SourceIpHash => Some(&HashKey::ClientIp),
+            Self::ConsistentHash(options) => Some(&options.key),
+            Self::Maglev(options) | Self::Rendezvous(options) => Some(&options.key),
+            _ => None,
         }
     }
 }
@@ -67,13 +114,15 @@ impl PartialEq for LoadBalancingAlgorithm {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Custom(a), Self::Custom(b)) => Arc::ptr_eq(a, b),
+            (Self::PeakEwma(a), Self::PeakEwma(b)) => a == b,
+            (Self::ConsistentHash(a), Self::ConsistentHash(b)) => a == b,
+            (Self::Maglev(a), Self::Maglev(b)) | (Self::Rendezvous(a), Self::Rendezvous(b)) => a == b,
+            (Self::Prequal(a), Self::Prequal(b)) => a == b,
             (Self::Custom(_), _) | (_, Self::Custom(_)) => false,
             _ => self.name() == other.name(),
         }
     }
 }
-
-impl Eq for LoadBalancingAlgorithm {}
 
 impl fmt::Display for LoadBalancingAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,6 +139,12 @@ impl FromStr for LoadBalancingAlgorithm {
             "random" => Ok(Self::Random),
             "least_connections" => Ok(Self::LeastConnections),
             "power_of_two_choices" => Ok(Self::PowerOfTwoChoices),
+            "peak_ewma" => Ok(Self::PeakEwma(PeakEwmaOptions::default())),
+            "source_ip_hash" => Ok(Self::SourceIpHash),
+            "consistent_hash" => Ok(Self::ConsistentHash(ConsistentHashOptions::default())),
+            "maglev" => Ok(Self::Maglev(HashOptions::default())),
+            "rendezvous" => Ok(Self::Rendezvous(HashOptions::default())),
+            "prequal" => Ok(Self::Prequal(PrequalOptions::default())),
             _ => Err(UnknownAlgorithm { name: name.into() }),
         }
     }

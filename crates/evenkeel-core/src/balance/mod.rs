@@ -4,28 +4,56 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::backend::Snapshot;
+use crate::Moment;
+use crate::backend::{Backend, Snapshot};
 
 mod algorithm;
+mod consistent_hash;
 mod cursor;
+mod hash;
+mod hash_key;
 mod least_connections;
 mod load;
+mod maglev;
+mod options;
+mod peak_ewma;
 mod power_of_two_choices;
+mod prequal;
+mod probe_pool;
+mod quantile;
 mod random;
+mod rendezvous;
+mod ring;
 mod round_robin;
 mod schedule;
 mod weighted;
 
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod cost;
+#[cfg(test)]
+mod moved;
+#[cfg(test)]
+mod tail;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use algorithm::{LoadBalancingAlgorithm, UnknownAlgorithm};
+pub use consistent_hash::ConsistentHash;
+pub use hash_key::HashKey;
 pub use least_connections::LeastConnections;
+pub use maglev::Maglev;
+pub use options::{ConsistentHashOptions, HashOptions, PeakEwmaOptions, PrequalOptions};
+pub use peak_ewma::PeakEwma;
 pub use power_of_two_choices::PowerOfTwoChoices;
+pub use prequal::Prequal;
 pub use random::Random;
+pub use rendezvous::Rendezvous;
 pub use round_robin::RoundRobin;
 
 /// Chooses a backend for each request.
@@ -48,6 +76,34 @@ pub trait Balancer: Debug + Send + Sync + 'static {
         let _ = candidates;
         None
     }
+
+    /// Learns how an attempt went: once for each, when the head of its answer has come or when it has failed before. The
+    /// default learns nothing.
+    ///
+    /// The contract of [`pick`](Balancer::pick) holds here as well. What is learned of a backend belongs into the backend's
+    /// own [`Counters`](crate::backend::Counters), so that it outlives this balancer.
+    fn observe(&self, backend: &Backend, sample: Sample) {
+        let _ = (backend, sample);
+    }
+
+    /// The algorithm, if it wants backends to be probed: on the occasion of each request those that
+    /// [`Prequal::to_probe`] names, without holding it up, and what they answer told to [`Prequal::report`]. The default
+    /// wants none.
+    fn probing(&self) -> Option<&Prequal> {
+        None
+    }
+}
+
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sample {
+    /// From the beginning of the attempt to the head of its answer, or to its failure.
+    pub latency: Duration,
+    /// Whether there was an answer, and it is none that counts as a failure.
+    pub success: bool,
+    /// When this is.
+    pub now: Moment,
 }
 
 /// What a choice may depend on besides the set itself.
@@ -60,6 +116,8 @@ pub struct Pick<'a> {
     pub tried: &'a Tried,
     /// Where randomness comes from: seeded in simulations.
     pub rng: &'a mut fastrand::Rng,
+    /// When this is; the beginning of time unless said otherwise by [`Pick::at`].
+    pub now: Moment,
 }
 
 /// The indices that a request has tried, in a snapshot. Holds the first few without allocating, which is all that a
@@ -75,7 +133,22 @@ pub struct Tried {
 impl<'a> Pick<'a> {
     /// A choice for a request with this hash key.
     pub fn new(key: u64, tried: &'a Tried, rng: &'a mut fastrand::Rng) -> Self {
-        Self { key, tried, rng }
+        Self { key, tried, rng, now: Moment::default() }
+    }
+
+    /// The same choice at this moment.
+    #[must_use]
+    pub fn at(self, now: Moment) -> Self {
+        Self { now, ..self }
+    }
+}
+
+// === impl Sample ===
+
+impl Sample {
+    /// An attempt that took so long until now.
+    pub fn new(latency: Duration, success: bool, now: Moment) -> Self {
+        Self { latency, success, now }
     }
 }
 
@@ -100,6 +173,18 @@ impl Tried {
     #[inline]
     pub fn contains(&self, index: usize) -> bool {
         self.indices.iter().take(self.count).any(|&tried| tried as usize == index)
+    }
+
+    /// How many were tried, as far as they are remembered.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.count.min(Self::CAPACITY)
+    }
+
+    /// Whether one more would be remembered in place of another.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.count >= Self::CAPACITY
     }
 
     /// Whether nothing was tried yet.

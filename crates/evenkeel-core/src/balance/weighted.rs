@@ -99,7 +99,7 @@ impl WeightedTable {
 
     /// Draws one of `count` indices; `count` must not be zero.
     #[inline]
-    fn draw(&self, count: usize, rng: &mut fastrand::Rng) -> usize {
+    pub(super) fn draw(&self, count: usize, rng: &mut fastrand::Rng) -> usize {
         let index = rng.usize(..count);
         // A table of another set (which would be its owner's mistake) must not lead outside this one.
         if self.columns.len() != count {

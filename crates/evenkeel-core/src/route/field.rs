@@ -108,10 +108,16 @@ fn is_token(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
 }
 
-/// Whether the encoded text says the expected, comparing as it decodes.
-fn decodes_to(encoded: &str, expected: &str) -> bool {
+/// The value of the first parameter of this name in a query, still encoded; empty without a `=`. `None` without one.
+pub fn query_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    let split = |parameter: &'a str| parameter.split_once('=').unwrap_or((parameter, ""));
+    query.split('&').map(split).find(|(known, _)| decodes_to(known, name)).map(|(_, value)| value)
+}
+
+/// The bytes that a part of a query stands for: `%XX` and `+` decoded, a `%` without two hexadecimal digits as it is.
+pub fn query_decoded(encoded: &str) -> impl Iterator<Item = u8> {
     let mut rest = encoded.as_bytes();
-    for &byte in expected.as_bytes() {
+    std::iter::from_fn(move || {
         let (decoded, length) = match rest {
             [b'%', high, low, ..] => match (hex(*high), hex(*low)) {
                 (Some(high), Some(low)) => (high << 4 | low, 3),
@@ -119,14 +125,16 @@ fn decodes_to(encoded: &str, expected: &str) -> bool {
             },
             [b'+', ..] => (b' ', 1),
             [byte, ..] => (*byte, 1),
-            [] => return false,
+            [] => return None,
         };
-        if decoded != byte {
-            return false;
-        }
         rest = rest.get(length..).unwrap_or_default();
-    }
-    rest.is_empty()
+        Some(decoded)
+    })
+}
+
+/// Whether the encoded text says the expected, comparing as it decodes.
+fn decodes_to(encoded: &str, expected: &str) -> bool {
+    query_decoded(encoded).eq(expected.bytes())
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -9,7 +9,7 @@ mod host;
 mod path;
 mod table;
 
-pub use field::{FieldMatch, FieldMatchError, FieldValue};
+pub use field::{FieldMatch, FieldMatchError, FieldValue, query_decoded, query_parameter};
 pub use host::{HostPattern, HostPatternError};
 pub use path::{PathMatch, PathMatchError, PathRegex};
 pub use table::{RouteTable, Shadowed};

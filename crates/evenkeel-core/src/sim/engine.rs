@@ -1,29 +1,28 @@
 //! The world as it happens: takes the next event, until there is none.
 
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::{Events, Time};
-use super::histogram::Histogram;
 use super::law::standard_exponential;
-use super::report::{BackendReport, LatencySummary, Report};
+use super::report::{BackendReport, Report};
+use super::site::{REFUSAL, Site};
+use super::tally::Tally;
 use super::world::{Arrivals, BackendModel, World};
+use super::{nanos, recovery};
+use crate::Moment;
 use crate::backend::{Address, Backend, Counters, Lease, Member, Outcome, Snapshot};
-use crate::balance::{Balancer, LoadBalancingAlgorithm, Pick, Tried};
-
-/// How long it takes to be refused by a backend that is down: about a round trip.
-const REFUSAL: Time = 200_000;
+use crate::balance::{Balancer, LoadBalancingAlgorithm, Pick, Sample, Tried};
 
 pub(super) struct Engine<'a> {
     world: &'a World,
     now: Time,
     until: Time,
     events: Events<Event>,
-    sites: Vec<Site<'a>>,
-    candidates: Snapshot,
-    balancer: Arc<dyn Balancer>,
+    /// In the order of the world, which is that of the pool.
+    sites: Vec<Site<'a, Box<Request>>>,
+    pool: Pool,
     /// Apart from all other randomness, so that every algorithm meets the same traffic.
     choices: fastrand::Rng,
     traffic: fastrand::Rng,
@@ -55,31 +54,10 @@ struct Request {
     sent: Time,
 }
 
-/// A backend at work.
-struct Site<'a> {
-    model: &'a BackendModel,
-    rng: fastrand::Rng,
-    in_service: u32,
-    waiting: VecDeque<Box<Request>>,
-    in_flight: Gauge,
-}
-
-/// A number over time.
-#[derive(Default)]
-struct Gauge {
-    now: u32,
-    peak: u32,
-    /// The sum of the number times how long it stood, in nanoseconds, up to the end of the world's duration.
-    area: u128,
-    since: Time,
-}
-
-struct Tally {
-    requests: u64,
-    errors: u64,
-    latency: Histogram,
-    waits: u64,
-    waited: u128,
+/// Which backends may be chosen, and what chooses among them: always what it made of exactly this set.
+struct Pool {
+    candidates: Snapshot,
+    balancer: Arc<dyn Balancer>,
 }
 
 // === impl Engine ===
@@ -88,26 +66,23 @@ impl<'a> Engine<'a> {
     pub(super) fn new(world: &'a World, algorithm: &LoadBalancingAlgorithm) -> Self {
         let mut rng = fastrand::Rng::with_seed(world.seed);
         let (traffic, choices) = (rng.fork(), rng.fork());
-        let candidates = snapshot(world);
-        let fresh = algorithm.balancer();
         Self {
             world,
             now: 0,
             until: nanos(world.duration),
             events: Events::new(),
             sites: world.backends.iter().map(|model| Site::new(model, rng.fork())).collect(),
-            balancer: fresh.rebuild(&candidates).unwrap_or(fresh),
-            candidates,
+            pool: Pool::new(snapshot(world), algorithm),
             choices,
             traffic,
-            tally: Tally { requests: 0, errors: 0, latency: Histogram::new(), waits: 0, waited: 0 },
+            tally: Tally::new(world),
         }
     }
 
     pub(super) fn run(mut self) -> Report {
         match self.world.arrivals {
             Arrivals::Closed { clients, .. } => (0..clients).for_each(|client| self.plan_arrival(0, client)),
-            Arrivals::Poisson { .. } | Arrivals::Constant { .. } => self.plan_next_arrival(),
+            _ => self.plan_next_arrival(),
         }
         while let Some((time, event)) = self.events.next() {
             self.now = time;
@@ -127,6 +102,10 @@ impl<'a> Engine<'a> {
             }
             // Counted from the beginning, so that rounding does not add up.
             Arrivals::Constant { rate } => (self.tally.requests as f64 * 1e9 / rate) as Time,
+            Arrivals::Trace(ref trace) => match trace.call(self.tally.requests) {
+                Some(call) => call.time,
+                None => return,
+            },
             Arrivals::Closed { .. } => return,
         };
         self.plan_arrival(time, 0);
@@ -139,11 +118,8 @@ impl<'a> Engine<'a> {
     }
 
     fn arrive(&mut self, client: u32) {
+        let key = self.key(client);
         self.tally.requests += 1;
-        let key = match self.world.arrivals {
-            Arrivals::Closed { .. } => fastrand::Rng::with_seed(u64::from(client)).u64(..),
-            Arrivals::Poisson { .. } | Arrivals::Constant { .. } => self.traffic.u64(..),
-        };
         self.plan_next_arrival();
         let (arrived, sent) = (self.now, self.now);
         let request =
@@ -151,15 +127,26 @@ impl<'a> Engine<'a> {
         self.attempt(Box::new(request));
     }
 
+    /// The hash key of the request that comes.
+    fn key(&mut self, client: u32) -> u64 {
+        match (&self.world.arrivals, self.world.clients) {
+            (Arrivals::Closed { .. }, _) => mixed(client.into()),
+            (Arrivals::Trace(trace), _) => {
+                trace.call(self.tally.requests).map_or(0, |call| mixed(call.client))
+            }
+            (_, Some(clients)) => mixed(self.traffic.u32(..clients.get()).into()),
+            (_, None) => self.traffic.u64(..),
+        }
+    }
+
     fn attempt(&mut self, mut request: Box<Request>) {
-        let mut pick = Pick::new(request.key, &request.tried, &mut self.choices);
-        let choice = self.balancer.pick(&self.candidates, &mut pick);
-        let chosen = choice.and_then(|index| {
-            Some((index, self.candidates.members().get(index)?, self.sites.get_mut(index)?))
-        });
+        let mut pick = Pick::new(request.key, &request.tried, &mut self.choices).at(moment(self.now));
+        let chosen = self.pool.pick(&mut pick);
+        let chosen = chosen.and_then(|(index, member)| Some((index, member, self.sites.get_mut(index)?)));
         let Some((index, member, site)) = chosen else {
             return self.finish(&request, false);
         };
+        self.tally.send(index, self.now);
         request.attempts += 1;
         request.tried.insert(index);
         request.lease = Some(Lease::new(Arc::clone(&member.backend)));
@@ -179,8 +166,7 @@ impl<'a> Engine<'a> {
     fn serve(&mut self, request: Box<Request>, index: usize) {
         let Some(site) = self.sites.get_mut(index) else { return };
         site.in_service += 1;
-        self.tally.waits += 1;
-        self.tally.waited += u128::from(self.now - request.sent);
+        self.tally.wait(self.now - request.sent);
         let (time, fails) = site.serve_from(self.now);
         let attempt = Attempt { holds_slot: true, fails };
         self.events.plan(time, Event::End { request, site: index, attempt });
@@ -188,6 +174,9 @@ impl<'a> Engine<'a> {
 
     fn end(&mut self, mut request: Box<Request>, index: usize, attempt: Attempt) {
         if let Some(lease) = request.lease.take() {
+            let latency = Duration::from_nanos(self.now - request.sent);
+            let sample = Sample::new(latency, !attempt.fails, moment(self.now));
+            self.pool.balancer.observe(lease.backend(), sample);
             lease.end(if attempt.fails { Outcome::Failed } else { Outcome::Answered });
         }
         let Some(site) = self.sites.get_mut(index) else { return };
@@ -206,11 +195,7 @@ impl<'a> Engine<'a> {
     }
 
     fn finish(&mut self, request: &Request, answered: bool) {
-        if answered {
-            self.tally.latency.record(self.now - request.arrived);
-        } else {
-            self.tally.errors += 1;
-        }
+        self.tally.finish(request.arrived, self.now, answered);
         if let Arrivals::Closed { think, .. } = self.world.arrivals {
             // Where there is nothing to send to, time must go on nevertheless.
             let pause = if answered { nanos(think) } else { nanos(think).max(REFUSAL) };
@@ -222,9 +207,9 @@ impl<'a> Engine<'a> {
         for site in &mut self.sites {
             site.in_flight.set(site.in_flight.now, self.until);
         }
-        let counters = || self.candidates.members().iter().map(|member| member.backend.counters());
+        let counters = || self.pool.candidates.members().iter().map(|member| member.backend.counters());
         let attempts: u64 = counters().map(|counters| counters.attempts()).sum();
-        let backend = |(site, counters): (&Site<'_>, &Counters)| BackendReport {
+        let backend = |(site, counters): (&Site<'_, _>, &Counters)| BackendReport {
             attempts: counters.attempts(),
             failures: counters.failures(),
             share: ratio(counters.attempts() as f64, attempts as f64),
@@ -232,14 +217,15 @@ impl<'a> Engine<'a> {
             mean_in_flight: ratio(site.in_flight.area as f64, self.until as f64),
         };
         let backends: Vec<BackendReport> = self.sites.iter().zip(counters()).map(backend).collect();
-        let mean_wait = self.tally.waited.checked_div(u128::from(self.tally.waits)).unwrap_or_default();
         Report {
             requests: self.tally.requests,
             errors: self.tally.errors,
-            latency: LatencySummary::of(&self.tally.latency),
-            mean_wait: Duration::from_nanos(mean_wait as u64),
+            latency: self.tally.latency(),
+            mean_wait: self.tally.mean_wait(),
             imbalance: imbalance(&self.world.backends, &backends),
             backends,
+            windows: self.tally.windows.report(),
+            faults: recovery::reports(self.world, &self.tally.windows),
         }
     }
 }
@@ -248,7 +234,8 @@ fn snapshot(world: &World) -> Snapshot {
     let member = |(index, model): (usize, &BackendModel)| {
         // Nobody connects to it, so that ports repeat in a large world does not matter.
         let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)));
-        Member::new(Arc::new(Backend::new(format!("backend {index}"), address)), model.weight)
+        let name = model.name.clone().unwrap_or_else(|| format!("backend {index}"));
+        Member::new(Arc::new(Backend::new(name, address)), model.weight)
     };
     Snapshot::new(world.backends.iter().enumerate().map(member).collect::<Vec<_>>())
 }
@@ -266,43 +253,25 @@ fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-fn nanos(duration: Duration) -> Time {
-    Time::try_from(duration.as_nanos()).unwrap_or(Time::MAX)
+/// A number from which all of its bits are as good as random.
+fn mixed(number: u64) -> u64 {
+    fastrand::Rng::with_seed(number).u64(..)
 }
 
-// === impl Site ===
-
-impl<'a> Site<'a> {
-    fn new(model: &'a BackendModel, rng: fastrand::Rng) -> Self {
-        Self { model, rng, in_service: 0, waiting: VecDeque::new(), in_flight: Gauge::default() }
-    }
-
-    fn is_full(&self) -> bool {
-        self.model.capacity.is_some_and(|slots| self.in_service >= slots.get())
-    }
-
-    /// When service that begins `now` ends, and whether because the backend goes down. Whoever gets a slot of a
-    /// backend that is down was waiting when it went down, and breaks off at once.
-    fn serve_from(&mut self, now: Time) -> (Time, bool) {
-        let moment = Duration::from_nanos(now);
-        if self.model.is_down(moment) {
-            return (now, true);
-        }
-        let done = now.saturating_add(self.model.law.sample(self.model.slowness(moment), &mut self.rng));
-        match self.model.next_down(moment).map(nanos) {
-            Some(down) if down <= done => (down, true),
-            _ => (done, false),
-        }
-    }
+fn moment(time: Time) -> Moment {
+    Moment::from_micros(time / 1_000)
 }
 
-// === impl Gauge ===
+// === impl Pool ===
 
-impl Gauge {
-    fn set(&mut self, value: u32, time: Time) {
-        self.area += u128::from(self.now) * u128::from(time - self.since);
-        self.since = time;
-        self.now = value;
-        self.peak = self.peak.max(value);
+impl Pool {
+    fn new(candidates: Snapshot, algorithm: &LoadBalancingAlgorithm) -> Self {
+        let fresh = algorithm.balancer();
+        Self { balancer: fresh.rebuild(&candidates).unwrap_or(fresh), candidates }
+    }
+
+    fn pick(&self, request: &mut Pick<'_>) -> Option<(usize, &Member)> {
+        let index = self.balancer.pick(&self.candidates, request)?;
+        Some((index, self.candidates.members().get(index)?))
     }
 }

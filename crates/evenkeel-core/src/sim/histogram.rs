@@ -42,9 +42,32 @@ impl Histogram {
         self.sum.checked_div(u128::from(self.count)).map_or(0, |mean| mean as u64)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Takes in all that another has.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (bucket, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += count;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
     /// The time that so many of a thousand are not above; zero when nothing was recorded.
     pub(super) fn per_mille(&self, rank: u64) -> u64 {
-        let rank = (u128::from(self.count) * u128::from(rank)).div_ceil(1_000) as u64;
+        self.per_mille_with(rank, 0)
+    }
+
+    /// The same where `endless` more have been recorded that were longer than any time.
+    pub(super) fn per_mille_with(&self, rank: u64, endless: u64) -> u64 {
+        let rank = (u128::from(self.count + endless) * u128::from(rank)).div_ceil(1_000) as u64;
+        if rank > self.count {
+            return u64::MAX;
+        }
         let mut below = 0;
         let reaches = |&(_, count): &(usize, &u64)| {
             below += count;
@@ -93,6 +116,28 @@ mod tests {
             assert!((exact..=exact + exact / 256).contains(&measured), "{rank}: {measured}");
         }
         assert_eq!(histogram.per_mille(1_000), histogram.max());
+    }
+
+    #[test]
+    fn two_histograms_are_one() {
+        let (mut both, mut odd, mut even) = (Histogram::new(), Histogram::new(), Histogram::new());
+        for n in 1..=1_000 {
+            both.record(n);
+            if n % 2 == 0 { &mut even } else { &mut odd }.record(n);
+        }
+        odd.add(&even);
+        assert_eq!(odd.count(), 1_000);
+        for rank in [1, 500, 990, 1_000] {
+            assert_eq!(odd.per_mille(rank), both.per_mille(rank));
+        }
+        assert_eq!((odd.mean(), odd.max()), (both.mean(), both.max()));
+    }
+
+    #[test]
+    fn what_never_ends_is_above_all() {
+        let mut histogram = Histogram::new();
+        (0..99).for_each(|_| histogram.record(7));
+        assert_eq!((histogram.per_mille_with(990, 1), histogram.per_mille_with(990, 2)), (7, u64::MAX));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! How long a backend works on a request.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The distribution of a backend's service times, not counting the wait for a free slot. No time is shorter than a
 /// microsecond.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Law {
     /// Always the same.
@@ -29,7 +30,13 @@ pub enum Law {
         /// How fast the tail thins out. At 1 and below the mean is infinite, at 2 and below the variance.
         shape: f64,
     },
+    /// Whatever was measured: any of these times, each as likely as the others.
+    Empirical(Samples),
 }
+
+/// Measured times, at least one. Cloning shares them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Samples(Arc<[Duration]>);
 
 /// A service time is at least this many nanoseconds, so that time always goes on.
 const SHORTEST: f64 = 1_000.0;
@@ -40,7 +47,7 @@ impl Law {
     /// A parameter with which there is no such distribution.
     pub(super) fn invalid_parameter(&self) -> Option<f64> {
         match *self {
-            Self::Constant(_) | Self::Exponential { .. } => None,
+            Self::Constant(_) | Self::Exponential { .. } | Self::Empirical(_) => None,
             Self::LogNormal { sigma, .. } => {
                 Some(sigma).filter(|sigma| !(sigma.is_finite() && *sigma >= 0.0))
             }
@@ -55,8 +62,29 @@ impl Law {
             Self::Exponential { mean } => nanos(mean) * standard_exponential(rng),
             Self::LogNormal { median, sigma } => nanos(median) * (sigma * standard_normal(rng)).exp(),
             Self::Pareto { minimum, shape } => nanos(minimum) * (standard_exponential(rng) / shape).exp(),
+            Self::Empirical(ref samples) => nanos(samples.draw(rng)),
         };
         (nanos * factor).max(SHORTEST) as u64
+    }
+}
+
+// === impl Samples ===
+
+impl Samples {
+    /// These times, in any order; `None` when there are none.
+    pub fn new(times: impl Into<Arc<[Duration]>>) -> Option<Self> {
+        let times = times.into();
+        if times.is_empty() { None } else { Some(Self(times)) }
+    }
+
+    /// The times, in the order given.
+    pub fn times(&self) -> &[Duration] {
+        &self.0
+    }
+
+    fn draw(&self, rng: &mut fastrand::Rng) -> Duration {
+        let index = rng.u64(..self.0.len() as u64);
+        self.0.get(index as usize).copied().unwrap_or_default()
     }
 }
 
@@ -106,6 +134,15 @@ mod tests {
         let (mean, median) = mean_and_median(Law::Pareto { minimum: ms(10), shape: 3.0 });
         assert_near(mean, 15.0);
         assert_near(median, 10.0 * 2.0_f64.powf(1.0 / 3.0));
+    }
+
+    #[test]
+    fn what_was_measured_comes_as_often_as_it_was() {
+        assert_eq!(Samples::new([]), None);
+        let times = [1, 1, 1, 5].map(Duration::from_millis);
+        let (mean, median) = mean_and_median(Law::Empirical(Samples::new(times).unwrap()));
+        assert_near(mean, 2.0);
+        assert_eq!(median, 1.0);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! A seeded world in virtual time to judge algorithms in: backends with latency laws and faults, clients, an algorithm;
-//! out come shares, tails, errors.
+//! out come shares, tails, errors, and how long faults were felt.
 //!
 //! Nothing in it is a model of the balancer: requests go through the real [`Snapshot`](crate::backend::Snapshot),
 //! [`Lease`](crate::backend::Lease) and [`Balancer`](crate::balance::Balancer). Time is a number that jumps from event
@@ -29,14 +29,28 @@
 
 mod engine;
 mod events;
+mod fault;
 mod histogram;
 mod law;
+mod recovery;
 mod report;
+mod site;
+mod tally;
+mod trace;
 mod world;
 
 #[cfg(test)]
 mod tests;
 
-pub use law::Law;
-pub use report::{BackendReport, LatencySummary, Report};
-pub use world::{Arrivals, BackendModel, Fault, InvalidWorld, World};
+use std::time::Duration;
+
+pub use fault::Fault;
+pub use law::{Law, Samples};
+pub use report::{BackendReport, FaultReport, LatencySummary, Recovery, Report, Window};
+pub use trace::Trace;
+pub use world::{Arrivals, BackendModel, InvalidWorld, World};
+
+/// Saturates after five centuries.
+fn nanos(duration: Duration) -> events::Time {
+    events::Time::try_from(duration.as_nanos()).unwrap_or(events::Time::MAX)
+}

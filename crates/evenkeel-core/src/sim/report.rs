@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fault::Fault;
 use super::histogram::Histogram;
 
 /// What one algorithm made of one world.
@@ -22,6 +23,10 @@ pub struct Report {
     pub imbalance: f64,
     /// Each backend's part, in the order of the world.
     pub backends: Vec<BackendReport>,
+    /// What happened when: the duration in equal windows, of which the last may be cut short.
+    pub windows: Vec<Window>,
+    /// How the faults were overcome that began within the duration, in the order of the backends.
+    pub faults: Vec<FaultReport>,
 }
 
 /// Times from a request's arrival to its answer, over all attempts. All zero when nothing was answered.
@@ -54,6 +59,47 @@ pub struct BackendReport {
     pub peak_in_flight: u32,
     /// The attempts that it had in flight on average over the world's duration, waiting ones included.
     pub mean_in_flight: f64,
+}
+
+/// What happened in a part of the world's duration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Window {
+    /// When it begins.
+    pub from: Duration,
+    /// Requests that came in it.
+    pub requests: u64,
+    /// How many of them were not answered.
+    pub errors: u64,
+    /// 99 % of those that were answered took no longer; `None` when there were none.
+    pub p99: Option<Duration>,
+    /// Attempts that were sent in it to each backend, in the order of the world.
+    pub attempts: Box<[u32]>,
+}
+
+/// How a fault was overcome.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FaultReport {
+    /// The backend's index.
+    pub backend: usize,
+    /// What was wrong with it.
+    pub fault: Fault,
+    /// After it began: until 99 % of the requests were answered within 1.25 times (or a millisecond more than) the p99 of
+    /// the undisturbed windows before it. `None` when there were none to compare with.
+    pub recovered: Option<Recovery>,
+    /// After it ended: until its backend had at least 80 % of the share that it had in the undisturbed windows before (by
+    /// weight when there were none). `None` when it did not end within the duration.
+    pub returned: Option<Recovery>,
+}
+
+/// How long something took to be as before. The longer, the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Recovery {
+    /// So long: up to the first of two windows in a row in which it was, so up to a window's width too long.
+    After(Duration),
+    /// Longer than there was time.
+    Never,
 }
 
 // === impl LatencySummary ===

@@ -1,5 +1,7 @@
 //! The world against theory, and the algorithms in it.
 
+mod course;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -105,6 +107,8 @@ fn numbers_that_make_no_sense_are_refused() {
     assert_eq!(world(law, 1.0), Err(InvalidWorld::Law { backend: 0, value: -0.5 }));
     let slow = exponential(ms(1)).fault(Fault::Slow { from: ms(0), to: ms(1), factor: -2.0 });
     assert_eq!(world(slow, 1.0), Err(InvalidWorld::Factor { backend: 0, factor: -2.0 }));
+    let failing = exponential(ms(1)).fault(Fault::Errors { from: ms(0), to: ms(1), share: 1.5 });
+    assert_eq!(world(failing, 1.0), Err(InvalidWorld::Share { backend: 0, share: 1.5 }));
 }
 
 // === Faults ===
@@ -158,7 +162,7 @@ fn a_slow_time_ends() {
 fn a_world_without_backends_errs_and_ends() {
     for arrivals in [Arrivals::Constant { rate: 10.0 }, Arrivals::Closed { clients: 2, think: ms(0) }] {
         for algorithm in &ALL {
-            let report = World::new([], arrivals).duration(ms(100)).run(algorithm).unwrap();
+            let report = World::new([], arrivals.clone()).duration(ms(100)).run(algorithm).unwrap();
             assert!(report.requests > 0 && report.errors == report.requests, "{algorithm}: {report:?}");
         }
     }

@@ -4,26 +4,30 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::fault::Fault;
 use super::law::Law;
 use super::report::Report;
+use super::trace::Trace;
 use crate::backend::Weight;
 use crate::balance::LoadBalancingAlgorithm;
 
 /// Backends and the traffic for them. Run it once per algorithm to compare.
 ///
 /// # Defaults
-/// 10 seconds, one attempt a request, seed 0.
+/// 10 seconds in 60 windows, one attempt a request, each from a client of its own, seed 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct World {
     pub(super) backends: Vec<BackendModel>,
     pub(super) arrivals: Arrivals,
     pub(super) duration: Duration,
+    pub(super) window: Option<Duration>,
     pub(super) attempts: NonZeroU32,
+    pub(super) clients: Option<NonZeroU32>,
     pub(super) seed: u64,
 }
 
 /// When requests come.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Arrivals {
     /// Independently of each other and of the answers: what a crowd of users looks like.
@@ -44,40 +48,21 @@ pub enum Arrivals {
         /// How long each waits between an answer and its next request.
         think: Duration,
     },
+    /// As they once came, whatever the answers.
+    Trace(Trace),
 }
 
 /// A backend as the simulation knows it.
 ///
 /// # Defaults
-/// Weight one, as many requests at once as come, no faults.
+/// Named by its index, weight one, as many requests at once as come, no faults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackendModel {
+    pub(super) name: Option<String>,
     pub(super) law: Law,
     pub(super) weight: Weight,
     pub(super) capacity: Option<NonZeroU32>,
     pub(super) faults: Vec<Fault>,
-}
-
-/// Something wrong with a backend for a time, from `from` (inclusive) to `to` (exclusive) since the world began.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// Attempts are refused after 0.2 ms, and those under way when it begins break off.
-    Down {
-        /// When it begins.
-        from: Duration,
-        /// When it is over.
-        to: Duration,
-    },
-    /// Requests that begin to be served in this time take longer. Several such faults multiply.
-    Slow {
-        /// When it begins.
-        from: Duration,
-        /// When it is over.
-        to: Duration,
-        /// How many times as long requests take; positive.
-        factor: f64,
-    },
 }
 
 /// Why a world cannot be run.
@@ -108,6 +93,14 @@ pub enum InvalidWorld {
         /// The factor that was given.
         factor: f64,
     },
+    /// A share is a part of one.
+    #[error("backend {backend}: a share of failures must be from 0 to 1, not {share}")]
+    Share {
+        /// The backend's index.
+        backend: usize,
+        /// The share that was given.
+        share: f64,
+    },
 }
 
 // === impl World ===
@@ -115,8 +108,15 @@ pub enum InvalidWorld {
 impl World {
     /// A world of these backends, in this order, and this traffic.
     pub fn new(backends: impl Into<Vec<BackendModel>>, arrivals: Arrivals) -> Self {
-        let duration = Duration::from_secs(10);
-        Self { backends: backends.into(), arrivals, duration, attempts: NonZeroU32::MIN, seed: 0 }
+        Self {
+            backends: backends.into(),
+            arrivals,
+            duration: Duration::from_secs(10),
+            window: None,
+            attempts: NonZeroU32::MIN,
+            clients: None,
+            seed: 0,
+        }
     }
 
     /// For how long requests come. Those that are under way then are still answered.
@@ -125,9 +125,24 @@ impl World {
         self
     }
 
+    /// How wide the windows are over which the report tells what happened when; at least a thousandth of the duration.
+    /// Recovery is told to a window, so narrow ones tell it more exactly; but each should have some hundred requests, or
+    /// its p99 means little. Each costs up to 100 KiB while the world runs.
+    pub fn window(mut self, width: Duration) -> Self {
+        self.window = Some(width);
+        self
+    }
+
     /// How often a request is tried before it counts as an error, each time on another backend.
     pub fn attempts(mut self, attempts: NonZeroU32) -> Self {
         self.attempts = attempts;
+        self
+    }
+
+    /// How many clients the requests come from, evenly: those of one client have one hash key. Says nothing where the
+    /// arrivals name the clients themselves.
+    pub fn clients(mut self, clients: NonZeroU32) -> Self {
+        self.clients = Some(clients);
         self
     }
 
@@ -147,6 +162,13 @@ impl World {
         Ok(Engine::new(self, algorithm).run())
     }
 
+    /// A backend's part of all weights.
+    pub(super) fn fair_share(&self, backend: usize) -> f64 {
+        let weight = |model: &BackendModel| f64::from(model.weight.get());
+        let all: f64 = self.backends.iter().map(weight).sum();
+        self.backends.get(backend).map_or(0.0, |model| weight(model) / all)
+    }
+
     fn validate(&self) -> Result<(), InvalidWorld> {
         if let Arrivals::Poisson { rate } | Arrivals::Constant { rate } = self.arrivals
             && !(rate > 0.0 && rate <= 1e9)
@@ -158,10 +180,14 @@ impl World {
                 return Err(InvalidWorld::Law { backend, value });
             }
             for fault in &model.faults {
-                if let Fault::Slow { factor, .. } = *fault
-                    && !(factor > 0.0 && factor.is_finite())
-                {
-                    return Err(InvalidWorld::Factor { backend, factor });
+                match *fault {
+                    Fault::Slow { factor, .. } if !(factor > 0.0 && factor.is_finite()) => {
+                        return Err(InvalidWorld::Factor { backend, factor });
+                    }
+                    Fault::Errors { share, .. } if !(0.0..=1.0).contains(&share) => {
+                        return Err(InvalidWorld::Share { backend, share });
+                    }
+                    _ => {}
                 }
             }
         }
@@ -174,7 +200,13 @@ impl World {
 impl BackendModel {
     /// A backend whose service times follow this law.
     pub fn new(law: Law) -> Self {
-        Self { law, weight: Weight::ONE, capacity: None, faults: Vec::new() }
+        Self { name: None, law, weight: Weight::ONE, capacity: None, faults: Vec::new() }
+    }
+
+    /// What it is called. Algorithms that hash backends go by their names.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// Its weight in the upstream. The algorithm sees it, the backend is no faster for it.
@@ -196,7 +228,7 @@ impl BackendModel {
     }
 
     pub(super) fn is_down(&self, now: Duration) -> bool {
-        self.faults.iter().any(|fault| matches!(*fault, Fault::Down { from, to } if from <= now && now < to))
+        self.faults.iter().any(|fault| matches!(fault, Fault::Down { .. }) && fault.holds(now))
     }
 
     /// When it goes down next, after `now`.
@@ -211,9 +243,18 @@ impl BackendModel {
     /// How many times as long as usual a request takes that begins `now`.
     pub(super) fn slowness(&self, now: Duration) -> f64 {
         let factor = |fault: &Fault| match *fault {
-            Fault::Slow { from, to, factor } if from <= now && now < to => factor,
+            Fault::Slow { factor, .. } if fault.holds(now) => factor,
             _ => 1.0,
         };
         self.faults.iter().map(factor).product()
+    }
+
+    /// How probable it is that a request that begins `now` is answered with a failure.
+    pub(super) fn failing(&self, now: Duration) -> f64 {
+        let passing = |fault: &Fault| match *fault {
+            Fault::Errors { share, .. } if fault.holds(now) => 1.0 - share,
+            _ => 1.0,
+        };
+        1.0 - self.faults.iter().map(passing).product::<f64>()
     }
 }
