@@ -29,13 +29,18 @@ mod values;
 mod wire;
 mod yaml;
 
-pub use builder::{ConfigBuilder, ListenerBuilder, RouteBuilder, UpstreamBuilder};
+pub use builder::{
+    BackendBuilder, ConfigBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder, RouteBuilder,
+    UpstreamBuilder,
+};
 pub use config::Config;
 pub use error::{ConfigError, Diagnostic, Place};
 pub use model::{
-    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, HttpLimits, Lanes, ListenAddress,
-    Listener, LogFormat, LogTarget, Model, Pool, Redirect, Respond, Route, Shutdown, Timeouts, Upstream,
-    UpstreamTls,
+    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, Health, HealthCheck,
+    HealthCheckKind, Hedge, HedgeAfter, HttpCheck, HttpLimits, Lanes, ListenAddress, Listener, LogFormat,
+    LogTarget, Model, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, Upstream,
+    UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use template::{Part, Template, TemplateError};
+pub use values::parse_duration;

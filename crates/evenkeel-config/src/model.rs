@@ -13,6 +13,13 @@ use evenkeel_core::route::RouteMatch;
 
 use crate::{FilterSpec, Template};
 
+mod resilience;
+
+pub use resilience::{
+    Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
+    UpstreamLimits,
+};
+
 /// The whole configuration of a balancer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -38,6 +45,8 @@ pub struct Model {
     pub workers: Option<NonZeroUsize>,
     /// Which data paths may serve.
     pub lanes: Lanes,
+    /// Where this balancer is: backends of this zone are preferred. Default nowhere.
+    pub zone: Option<String>,
 }
 
 /// A local address that accepts connections.
@@ -100,6 +109,10 @@ pub struct Route {
     /// From the end of the request's head to the head of the answer, over all attempts; then 504. `None`: only the
     /// upstream's timeouts count. Default `None`.
     pub timeout: Option<Duration>,
+    /// When a request is tried again, instead of what its upstream says.
+    pub retry: Option<Retry>,
+    /// Whether the access log says how the backend was chosen. Default no.
+    pub explain: bool,
 }
 
 /// Where a route sends a request.
@@ -151,8 +164,16 @@ pub struct Upstream {
     pub backends: Vec<Backend>,
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How many attempts one request may take in all, when its earlier ones never reached a backend. Default 3.
-    pub max_attempts: NonZeroUsize,
+    /// When a request is tried again; a route may say otherwise.
+    pub retry: Retry,
+    /// Second attempts beside slow first ones. Default none.
+    pub hedge: Option<Hedge>,
+    /// Which backends may be chosen.
+    pub health: Health,
+    /// How much it takes.
+    pub limits: UpstreamLimits,
+    /// Whether requests of one client stay with one backend. Default not.
+    pub sticky: Option<Sticky>,
     /// Idle connections kept open to backends.
     pub pool: Pool,
     /// How `https` backends are verified.
@@ -167,6 +188,10 @@ pub struct Backend {
     pub url: BackendUrl,
     /// Its share relative to its peers', 0 to 65,535; 0 takes it out. Default 1.
     pub weight: u32,
+    /// Backends of a higher number get requests only while all of lower numbers are out; a `backup: true` is 1. Default 0.
+    pub priority: u8,
+    /// Where it is, to prefer those nearby. Default nowhere.
+    pub zone: Option<String>,
 }
 
 /// Where a backend is: `http://host:port`, `https://host:port`, `http+unix:/path`. Without a path, query or user.
@@ -380,6 +405,8 @@ impl Route {
             filters: Vec::new(),
             action: Action::Upstream(upstream),
             timeout: None,
+            retry: None,
+            explain: false,
         }
     }
 }
@@ -396,13 +423,6 @@ impl Redirect {
 impl Respond {
     /// The default of [`Respond::status`].
     pub const STATUS: u16 = 200;
-}
-
-// === impl Upstream ===
-
-impl Upstream {
-    /// The default of [`Upstream::max_attempts`].
-    pub const MAX_ATTEMPTS: usize = 3;
 }
 
 // === impl BackendUrl ===

@@ -12,6 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::yaml::refuse;
 
+mod percent;
+
+pub(crate) use percent::{Percent, hundredths, in_hundredths};
+
 /// A span of time: `500ms`, `5s`, `2m`, `1h30m`. Units: `us`, `ms`, `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Duration(pub(crate) std::time::Duration);
@@ -27,6 +31,11 @@ pub(crate) struct SizeLimit(pub(crate) Option<u64>);
 /// A relative weight: `3`, or `95%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Weight(pub(crate) u32);
+
+/// What no log and no message may show.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Secret(pub(crate) String);
 
 /// Why a text is not a value of its type.
 pub(crate) struct Refused {
@@ -100,6 +109,14 @@ impl fmt::Display for Duration {
             None => write!(f, "{}us", nanos / 1_000),
         }
     }
+}
+
+/// A span of time as people write it: `500ms`, `5s`, `1h30m`. At most 365 days.
+///
+/// # Errors
+/// What the text is not, and what was expected, to follow the text itself.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<Duration>().map(|duration| duration.0).map_err(|refused| refused.message)
 }
 
 /// The first number of a text, its unit, and what follows; spaces around them skipped.
@@ -238,11 +255,25 @@ impl fmt::Display for Weight {
     }
 }
 
+// === impl Secret ===
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
 // === impl Refused ===
 
 impl Refused {
     fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), suggestion: None }
+    }
+}
+
+impl From<Refused> for (String, Option<String>) {
+    fn from(refused: Refused) -> Self {
+        (refused.message, refused.suggestion)
     }
 }
 
@@ -279,6 +310,7 @@ as_text! {
     Duration, "a duration, like 500ms, 60s or 5m";
     Size, "a size, like 32KiB or 10MB";
     SizeLimit, "a size, like 32KiB or 10MB, or off";
+    Percent, "a percentage, like 20%";
     Weight, "a weight, a whole number from 0 to 65535";
 }
 

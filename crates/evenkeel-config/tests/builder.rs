@@ -3,8 +3,15 @@
 
 use std::time::Duration;
 
-use evenkeel_config::{Config, ConfigBuilder, Lanes, ListenerBuilder, RouteBuilder, UpstreamBuilder};
-use evenkeel_core::balance::LoadBalancingAlgorithm;
+use evenkeel_config::{
+    BackendBuilder, Config, ConfigBuilder, HealthCheckBuilder, HedgeAfter, Lanes, ListenerBuilder,
+    RetryBuilder, RouteBuilder, UpstreamBuilder,
+};
+use evenkeel_core::balance::{
+    ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, PrequalOptions,
+};
+use evenkeel_core::health::{OutlierOptions, Start, WhenAllDown};
+use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, RetryBudgetOptions};
 use serde_json::json;
 
 fn of_file(text: &str) -> String {
@@ -57,7 +64,7 @@ fn api_upstream() -> UpstreamBuilder {
         .backend("https://10.0.0.1:8443")
         .weighted_backend("https://[2001:db8::2]", 2)
         .weighted_backend("https://api.internal", 0)
-        .max_attempts(2)
+        .retry(RetryBuilder::new().attempts(2))
         .connect_timeout(Duration::from_secs(1))
         .first_byte_timeout(Duration::from_secs(10))
         .idle_timeout(Duration::from_secs(30))
@@ -116,6 +123,244 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         .lanes(Lanes::Pingora);
     let file = include_str!("golden/ok/full.yaml").replace("${TOKEN}", "0123456789abcdef-secret");
     assert_eq!(of_builder(builder), of_file(&file));
+}
+
+fn resilient_upstream() -> UpstreamBuilder {
+    let second = BackendBuilder::new("https://10.0.0.2:8443").zone("eu-2").weight(2);
+    let retry = RetryBuilder::new()
+        .attempts(4)
+        .on(["connect_failure", "reset", "timeout", "502", "503"])
+        .per_try_timeout(Duration::from_secs(2))
+        .backoff(Duration::from_millis(50))
+        .budget(RetryBudgetOptions { ratio: 0.1, min_per_second: 3 })
+        .max_body(1 << 20);
+    let check = HealthCheckBuilder::http("/healthz?deep=1")
+        .method("POST")
+        .host("health.internal:8443")
+        .header("X-Probe", "1")
+        .header("accept", "text/plain")
+        .expect_status(["200-299", "304", "401"])
+        .expect_body("OK")
+        .interval(Duration::from_secs(1))
+        .timeout(Duration::from_millis(500))
+        .rise(1)
+        .fall(5)
+        .start(Start::Down)
+        .port(8081);
+    let outliers = OutlierOptions {
+        consecutive_failures: None,
+        failure_rate: Some(0.5),
+        latency_factor: Some(3.0),
+        min_requests: 20,
+        interval: Duration::from_secs(10),
+        ejection_time: Duration::from_secs(600),
+        max_ejection_time: Duration::from_secs(3600),
+        max_ejected: 0.333,
+    };
+    let peak_ewma = PeakEwmaOptions { decay: Duration::from_secs(2), retest: Duration::from_secs(10) };
+    UpstreamBuilder::new("api")
+        .algorithm(LoadBalancingAlgorithm::PeakEwma(peak_ewma))
+        .backend(BackendBuilder::new("https://10.0.0.1:8443").zone("eu-1"))
+        .backend(second)
+        .backup_backend("https://10.0.0.3:8443")
+        .backend(BackendBuilder::new("https://10.0.0.4:8443").priority(7))
+        .retry(retry)
+        .hedge(HedgeAfter::Quantile(0.999), 0.005)
+        .health_check(check)
+        .outlier_detection(outliers)
+        .slow_start(Duration::from_secs(30))
+        .sticky("backend")
+        .sticky_ttl(Duration::from_secs(3600))
+        .sticky_secret("0123456789abcdef-secret")
+        .max_connections(100)
+        .queue(QueueOptions { max_pending: 10, timeout: Duration::from_millis(250) })
+        .circuit_breaker(CircuitBreakerOptions { max_in_flight: Some(1000), max_retries: Some(50) })
+        .when_all_down(WhenAllDown::Refuse)
+        .panic_threshold(0.3)
+        .deadline_header("X-Deadline-Ms")
+}
+
+/// The upstreams beside the one of [`resilient_upstream`].
+fn other_upstreams() -> Vec<UpstreamBuilder> {
+    let key = HashKey::Header("X-User".into());
+    let ring = ConsistentHashOptions { key, bounded_load: Some(1.25) };
+    let prequal = PrequalOptions {
+        probe_path: Some("/load?v=1".into()),
+        probes_per_request: 0.5,
+        pool_size: 32,
+        max_age: Duration::from_millis(500),
+        hot_quantile: 0.75,
+    };
+    let long = OutlierOptions {
+        ejection_time: Duration::from_secs(600),
+        max_ejection_time: Duration::from_secs(600),
+        ..OutlierOptions::default()
+    };
+    vec![
+        UpstreamBuilder::new("cache")
+            .algorithm(LoadBalancingAlgorithm::ConsistentHash(ring))
+            .backend("http://10.0.1.1")
+            .hedge(HedgeAfter::Time(Duration::from_millis(50)), 0.05)
+            .health_check(HealthCheckBuilder::grpc("cache.Cache").interval(Duration::from_secs(1)))
+            .outlier_detection(None)
+            .max_connections(1),
+        UpstreamBuilder::new("table")
+            .algorithm(LoadBalancingAlgorithm::Maglev(HashOptions { key: HashKey::Cookie("session".into()) }))
+            .backend("http://10.0.2.1")
+            .health_check(HealthCheckBuilder::tls())
+            .tls_server_name("table.internal")
+            .outlier_detection(long)
+            .sticky("evenkeel"),
+        UpstreamBuilder::new("probed")
+            .algorithm(LoadBalancingAlgorithm::Prequal(prequal))
+            .backend("http://10.0.3.1")
+            .health_check(HealthCheckBuilder::custom("mine"))
+            .circuit_breaker(CircuitBreakerOptions { max_in_flight: None, max_retries: Some(5) }),
+        UpstreamBuilder::new("words")
+            .algorithm(LoadBalancingAlgorithm::Rendezvous(HashOptions {
+                key: HashKey::Query("user id".into()),
+            }))
+            .backend("http+unix:/run/words.sock")
+            .health_check(HealthCheckBuilder::tcp())
+            .hedge(HedgeAfter::Quantile(0.95), 0.05),
+        UpstreamBuilder::new("bare")
+            .algorithm(LoadBalancingAlgorithm::SourceIpHash)
+            .backend("http://10.0.4.1")
+            .health_check(HealthCheckBuilder::tcp()),
+    ]
+}
+
+#[test]
+fn what_keeps_upstreams_well_the_builder_reaches_as_a_file_does() {
+    let retry = RetryBuilder::new()
+        .attempts(5)
+        .on(["timeout"])
+        .per_try_timeout(Duration::from_millis(1500))
+        .backoff(Duration::from_millis(20))
+        .budget(RetryBudgetOptions { ratio: 0.075, ..RetryBudgetOptions::default() })
+        .max_body(0);
+    let writes = RouteBuilder::new("writes")
+        .method("POST")
+        .method("PUT")
+        .upstream("api")
+        .timeout(Duration::from_secs(10))
+        .retry(retry)
+        .explain(true);
+    let names = ["api", "cache", "table", "probed", "words", "bare"];
+    let mut builder = ConfigBuilder::new()
+        .listen_address("127.0.0.1:8080")
+        .zone("eu-1")
+        .route(writes)
+        .route(RouteBuilder::new("all").split(names.map(|name| (name, 1))))
+        .upstream(resilient_upstream());
+    for upstream in other_upstreams() {
+        builder = builder.upstream(upstream);
+    }
+    let file = include_str!("golden/ok/resilience.yaml").replace("${TOKEN}", "0123456789abcdef-secret");
+    assert_eq!(of_builder(builder), of_file(&file));
+}
+
+#[test]
+fn the_one_upstream_of_a_short_program_can_be_checked() {
+    let builder = ConfigBuilder::new()
+        .listen_address("127.0.0.1:8080")
+        .upstream_servers(["http://127.0.0.1:8081"])
+        .health_check(HealthCheckBuilder::http("/healthz"));
+    let file = "
+        listeners: [{ address: 127.0.0.1:8080 }]
+        upstreams:
+          default: { backends: ['http://127.0.0.1:8081'], health_check: { http: { path: /healthz } } }
+    ";
+    assert_eq!(of_builder(builder), of_file(file));
+}
+
+/// What is wrong with an upstream of one backend.
+fn errors_with(change: impl FnOnce(UpstreamBuilder) -> UpstreamBuilder) -> Vec<String> {
+    let upstream = change(UpstreamBuilder::new("a").backend("http://a"));
+    errors(ConfigBuilder::new().listen_address("127.0.0.1:1").upstream(upstream))
+}
+
+fn errors_with_outliers(change: impl FnOnce(&mut OutlierOptions)) -> Vec<String> {
+    let mut options = OutlierOptions::default();
+    change(&mut options);
+    errors_with(|a| a.outlier_detection(options))
+}
+
+/// Asserts that the messages are as many as expected, and that each holds its part.
+fn assert_said(found: &[String], expected: &[&str]) {
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{expected} is not in {found}");
+    }
+}
+
+/// What text cannot say the builder can, and must not pass either.
+#[test]
+fn algorithms_that_only_the_builder_can_get_wrong_are_refused_as_well() {
+    let ring = ConsistentHashOptions { key: HashKey::Header("".into()), bounded_load: Some(f64::NAN) };
+    assert_said(
+        &errors_with(|a| a.algorithm(LoadBalancingAlgorithm::ConsistentHash(ring))),
+        &["consistent_hash.key: \"header \" has no name", "bounded_load: \"NaN\" is out of range"],
+    );
+    let prequal = PrequalOptions { hot_quantile: 84.0, max_age: Duration::MAX, ..PrequalOptions::default() };
+    assert_said(
+        &errors_with(|a| a.algorithm(LoadBalancingAlgorithm::Prequal(prequal))),
+        &["max_age: \"18446744073709551615999999us\" is too long", "hot_quantile: \"8400%\" is out of range"],
+    );
+}
+
+#[test]
+fn shares_that_only_the_builder_can_get_wrong_are_refused_as_well() {
+    for (found, expected) in [
+        (
+            errors_with(|a| a.panic_threshold(30.0)),
+            "panic_threshold: \"3000%\" is out of range: expected 0% to 100%",
+        ),
+        (errors_with(|a| a.panic_threshold(f64::NAN)), "a.panic_threshold: \"NaN%\" is out of range"),
+        (
+            errors_with(|a| a.hedge(HedgeAfter::Quantile(95.0), 0.05)),
+            "hedge.after: \"p9500\" is out of range",
+        ),
+        (
+            errors_with(|a| a.hedge(HedgeAfter::Quantile(0.95), -0.5)),
+            "hedge.budget: \"-50.00%\" is out of range",
+        ),
+        (errors_with_outliers(|o| o.max_ejected = f64::INFINITY), "max_ejected: \"inf%\" is out of range"),
+        (errors_with_outliers(|o| o.failure_rate = Some(2.0)), "failure_rate: \"200%\" is out of range"),
+    ] {
+        assert_said(&found, &[expected]);
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_together_are_refused_from_the_builder_as_well() {
+    let second = BackendBuilder::new("http://b").backup(true).priority(0);
+    for (found, expected) in [
+        (errors_with(|a| a.hedge(HedgeAfter::Time(Duration::ZERO), 0.5)), "hedge.after: \"0s\" is too short"),
+        (errors_with_outliers(|o| o.max_ejection_time = Duration::from_secs(1)), "\"1s\" is shorter"),
+        (errors_with(|a| a.backend(second)), "backends[1].priority: cannot stand beside backup"),
+        (errors_with(|a| a.queue(QueueOptions::default())), "a.queue: has no effect without max_connections"),
+    ] {
+        assert_said(&found, &[expected]);
+    }
+    assert_said(
+        &errors_with(|a| a.health_check(HealthCheckBuilder::tcp().rise(0).expect_body("ok"))),
+        &["health_check.http: cannot stand beside tcp", "health_check.rise: \"0\" is out of range"],
+    );
+    let no_servers =
+        ConfigBuilder::new().listen_address("127.0.0.1:1").health_check(HealthCheckBuilder::tcp());
+    assert!(errors(no_servers)[0].contains("health_check: has no effect without upstream_servers"));
+}
+
+#[test]
+fn no_message_no_model_and_no_builder_shows_a_secret() {
+    let upstream = |secret: &str| UpstreamBuilder::new("a").backend("http://a").sticky_secret(secret);
+    let builder = |secret| ConfigBuilder::new().listen_address("127.0.0.1:1").upstream(upstream(secret));
+    let found = errors(builder("hush"));
+    assert!(found[0].contains("sticky.secret: is too short") && !found[0].contains("hush"), "{found:?}");
+    let builder = builder("hush, a longer secret").admin("127.0.0.1:0").admin_token("hush-another-secret");
+    assert!(!format!("{builder:?}").contains("hush"));
+    assert!(!of_builder(builder).contains("hush"));
 }
 
 #[test]

@@ -18,6 +18,7 @@
 //! # Layout
 //! * [`Server`] runs what a [`Config`](config::Config) says; [`config`] and [`core`] are the floors below.
 //! * [`filter`]: a step on a request's path; yours and ours by the same trait.
+//! * [`probe`] asks backends how they are.
 //! * [`exchange`] decides, [`lane`] and [`proxy`] carry, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
 
 pub mod admin;
@@ -29,6 +30,7 @@ pub mod lane;
 pub mod listen;
 pub mod observe;
 pub mod prelude;
+pub mod probe;
 pub mod proxy;
 mod server;
 pub mod stream;

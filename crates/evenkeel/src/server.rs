@@ -1,13 +1,15 @@
 //! The balancer as a program sees it: configured, started, run to its end.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
 use evenkeel_config::{Config, ConfigError, ListenAddress};
 
 use crate::admin::{Admin, AdminError};
-use crate::control::{Order, Running, Signals, StartError, State};
+use crate::control::{Extensions, Order, Running, Signals, StartError, State};
 use crate::filter::Registry;
+use crate::probe::Check;
 
 /// A load balancer: configured, then [`run`](Server::run).
 ///
@@ -26,7 +28,7 @@ use crate::filter::Registry;
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    registry: Registry,
+    extensions: Extensions,
     running: Option<Running>,
     admin: Option<Admin>,
 }
@@ -57,13 +59,21 @@ pub enum ServerError {
 impl Server {
     /// A balancer with this configuration. Nothing happens until it is started or run.
     pub fn new(config: Config) -> Self {
-        Self { config, registry: Registry::builtin(), running: None, admin: None }
+        let extensions = Extensions { filters: Registry::builtin(), checks: HashMap::new() };
+        Self { config, extensions, running: None, admin: None }
     }
 
     /// With these kinds of filters for the configuration to name; [`Registry::builtin`] unless given.
     #[must_use]
     pub fn filters(mut self, registry: Registry) -> Self {
-        self.registry = registry;
+        self.extensions.filters = registry;
+        self
+    }
+
+    /// With a health check of your own, for the configuration to name: `health_check: { custom: NAME }`.
+    #[must_use]
+    pub fn health_check(mut self, name: impl Into<String>, check: impl Check) -> Self {
+        self.extensions.checks.insert(name.into(), Arc::new(check));
         self
     }
 
@@ -130,7 +140,7 @@ impl Server {
             return Ok(());
         }
         let model = self.config.model().map_err(|error| ServerError::Config(error.clone()))?.clone();
-        let running = Running::start(&model, &self.registry).await.map_err(|error| match error {
+        let running = Running::start(&model, &self.extensions).await.map_err(|error| match error {
             StartError::Config(error) => ServerError::Config(error),
             error => ServerError::Start(error),
         })?;

@@ -11,6 +11,7 @@ mod logging;
 mod man;
 mod run;
 mod schema;
+mod simulate;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::Args),
     /// Show the whole thing alive: sample backends, a balancer, gentle traffic
     Demo(demo::Args),
+    /// Compare the algorithms on simulated backends before choosing one
+    Simulate(simulate::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Args),
     /// Print completions for a shell
@@ -52,6 +55,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
         Command::Demo(args) => demo::run(args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man => man::run(Cli::command()),

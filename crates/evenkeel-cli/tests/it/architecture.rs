@@ -190,7 +190,7 @@ fn capability(segments: &[&str]) -> Option<&'static str> {
         [first, ..] if first.starts_with("pingora") => Some("pingora"),
         ["tokio" | "std", "fs", ..] => Some("files"),
         [first, ..] if *first == "tokio" || first.starts_with("tokio_") => Some("tokio"),
-        ["hyper" | "hyper_util" | "socket2", ..]
+        ["h2" | "hyper" | "hyper_util" | "socket2", ..]
         | ["std", "net", "TcpListener" | "TcpStream" | "UdpSocket", ..]
         | ["std", "os", "unix", "net", ..] => Some("network"),
         ["std", "env" | "process", ..] => Some("environment"),

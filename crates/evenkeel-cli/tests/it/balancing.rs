@@ -171,6 +171,6 @@ async fn a_closed_port_among_three_costs_no_request() {
         assert!(bodies.values().all(|count| *count == 1), "{algorithm}: a body came twice");
         let samples = Samples::parse(&balancer.metrics().await);
         let failures = samples.sum("evenkeel_backend_connect_failures_total", &[("backend", &closed.url())]);
-        assert!(failures > 100.0, "{algorithm}: the closed port was tried {failures} times");
+        assert!((1.0..100.0).contains(&failures), "{algorithm}: the closed port was tried {failures} times");
     }
 }

@@ -1,5 +1,6 @@
 //! The one integration binary: real sockets, real backends in process, the real program for what only the program does.
 
+mod affinity;
 mod aging;
 mod architecture;
 mod balancing;
@@ -10,11 +11,15 @@ mod client_address;
 mod docs;
 mod filters;
 mod framing;
+mod health;
+mod killing;
 mod lanes;
 mod life;
 mod limits;
 mod memory;
 mod metrics;
+mod outliers;
+mod overload;
 mod pool;
 mod program;
 mod proxying;
@@ -22,7 +27,9 @@ mod quiet;
 mod records;
 mod refusals;
 mod retries;
+mod retry_policy;
 mod routes;
+mod simulate;
 mod size;
 mod smuggling;
 mod streams;

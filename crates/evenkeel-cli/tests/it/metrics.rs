@@ -146,7 +146,7 @@ async fn counters_add_up_and_gauges_return() {
     assert_eq!(of("evenkeel_backend_broken_total", &[("backend", &url)]), 1.0);
     assert_eq!(of("evenkeel_backend_answers_total", &[("backend", &closed)]), 0.0);
     let failures = of("evenkeel_backend_connect_failures_total", &[("backend", &closed)]);
-    assert!(failures > 10.0, "{failures}");
+    assert!(failures >= 1.0, "{failures}");
     assert_eq!(of("evenkeel_backend_retries_total", &[("backend", &url)]), failures);
     assert_eq!(of("evenkeel_backend_retries_total", &[("backend", &closed)]), 0.0);
 

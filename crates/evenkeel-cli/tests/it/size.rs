@@ -14,7 +14,10 @@ const FILE: usize = 400;
 const STRUCT: usize = 12;
 
 /// What may be larger, and why. A name is a file, or a file and a struct: `path/to/file.rs::Struct`.
-const EXCEPTIONS: &[(&str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str)] = &[(
+    "crates/evenkeel-config/src/wire/upstream.rs::Upstream",
+    "the keys of an upstream as users write them, side by side: serde cannot refuse unknown keys of a flattened part",
+)];
 
 #[test]
 fn files_and_structs_keep_to_their_budgets() {

@@ -2,11 +2,17 @@
 //!
 //! They write the wire types, so every rule and default is the file's. Nothing here checks a value.
 
+mod backend;
+mod health;
 mod listener;
+mod retry;
 mod route;
 mod upstream;
 
+pub use backend::BackendBuilder;
+pub use health::HealthCheckBuilder;
 pub use listener::ListenerBuilder;
+pub use retry::RetryBuilder;
 pub use route::RouteBuilder;
 pub use upstream::UpstreamBuilder;
 
@@ -16,7 +22,7 @@ use evenkeel_core::balance::LoadBalancingAlgorithm;
 
 use crate::config::in_order;
 use crate::resolve::{self, Context};
-use crate::values;
+use crate::values::{self, Secret};
 use crate::wire;
 use crate::yaml::Path;
 use crate::{Config, ConfigError, Lanes, Model};
@@ -43,7 +49,8 @@ pub struct ConfigBuilder {
     file: wire::File,
     servers: Option<Vec<String>>,
     algorithm: Option<LoadBalancingAlgorithm>,
-    admin_token: Option<String>,
+    health_check: Option<HealthCheckBuilder>,
+    admin_token: Option<Secret>,
     /// Routes and what could not be told of them: parameters that serialize to nothing.
     failed: Vec<(Path, String)>,
 }
@@ -74,6 +81,12 @@ impl ConfigBuilder {
     /// How the upstream of [`upstream_servers`](ConfigBuilder::upstream_servers) chooses a backend. Default round robin.
     pub fn load_balancing_algorithm(mut self, algorithm: LoadBalancingAlgorithm) -> Self {
         self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// How the backends of [`upstream_servers`](ConfigBuilder::upstream_servers) are probed. Default not.
+    pub fn health_check(mut self, check: HealthCheckBuilder) -> Self {
+        self.health_check = Some(check);
         self
     }
 
@@ -135,7 +148,7 @@ impl ConfigBuilder {
 
     /// The bearer token that the admin address asks for; required off loopback, at least 16 characters.
     pub fn admin_token(mut self, token: impl Into<String>) -> Self {
-        self.admin_token = Some(token.into());
+        self.admin_token = Some(Secret(token.into()));
         self
     }
 
@@ -159,6 +172,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// Where this balancer is: backends of this zone are preferred. Default nowhere.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.file.zone = Some(zone.into());
+        self
+    }
+
     /// The configuration. It cannot fail here: what is wrong is carried along, and whoever uses the configuration says so.
     pub fn build(self) -> Config {
         Config::new(self.resolve())
@@ -175,19 +194,27 @@ impl ConfigBuilder {
     fn resolve(mut self) -> Result<Model, ConfigError> {
         let mut context = Context::new();
         let root = Path::default();
-        match (self.servers, self.algorithm) {
-            (Some(urls), algorithm) => {
+        match self.servers {
+            Some(urls) => {
                 let mut upstream = UpstreamBuilder::new(DEFAULT_UPSTREAM).backends(urls);
-                if let Some(algorithm) = algorithm {
+                if let Some(algorithm) = self.algorithm {
                     upstream = upstream.algorithm(algorithm);
+                }
+                if let Some(check) = self.health_check {
+                    upstream = upstream.health_check(check);
                 }
                 self.file.upstreams.0.insert(0, (upstream.name, upstream.wire));
             }
-            (None, Some(_)) => {
-                let message = "has no effect without upstream_servers: an upstream has its own";
-                context.wrong_key(&root.key("load_balancing_algorithm"), message);
+            None => {
+                let given = [
+                    ("load_balancing_algorithm", self.algorithm.is_some()),
+                    ("health_check", self.health_check.is_some()),
+                ];
+                for (key, _) in given.iter().filter(|(_, given)| *given) {
+                    let message = "has no effect without upstream_servers: an upstream has its own";
+                    context.wrong_key(&root.key(key), message);
+                }
             }
-            (None, None) => {}
         }
         match (&mut self.file.admin, self.admin_token) {
             (_, None) => {}

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::RetryBuilder;
 use crate::values::{self, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
@@ -119,6 +120,18 @@ impl RouteBuilder {
     /// upstream's timeouts count.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.wire.timeout = Some(values::Duration(timeout));
+        self
+    }
+
+    /// When a request is tried again, instead of what the upstream says. Default as the upstream says.
+    pub fn retry(mut self, retry: RetryBuilder) -> Self {
+        self.wire.retry = Some(retry.wire);
+        self
+    }
+
+    /// Whether the access log says how the backend was chosen. Default no.
+    pub fn explain(mut self, on: bool) -> Self {
+        self.wire.explain = on;
         self
     }
 }

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
+use evenkeel_core::health::{OutlierOptions, WhenAllDown};
+use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions};
 
-use crate::values::{self, Weight};
-use crate::wire::{self, OrText};
+use super::{BackendBuilder, HealthCheckBuilder, RetryBuilder};
+use crate::HedgeAfter;
+use crate::values::{self, Percent, Secret};
+use crate::wire::{self, OrText, OutlierDetection};
 
 /// Builds an upstream.
 #[derive(Clone, Debug)]
@@ -25,30 +29,117 @@ impl UpstreamBuilder {
 
     /// How a backend is chosen. Default round robin.
     pub fn algorithm(mut self, algorithm: LoadBalancingAlgorithm) -> Self {
-        self.wire.algorithm = wire::Algorithm(algorithm);
+        self.wire.algorithm = OrText(wire::Algorithm::whole(algorithm));
         self
     }
 
-    /// Adds a backend: `http://host:port`, `https://host:port` or `http+unix:/path`.
-    pub fn backend(mut self, url: impl Into<String>) -> Self {
-        self.wire.backends.push(OrText(wire::Backend::new(url.into())));
+    /// Adds a backend: its URL (`http://host:port`, `https://host:port` or `http+unix:/path`), or a [`BackendBuilder`] to say
+    /// more.
+    pub fn backend(mut self, backend: impl Into<BackendBuilder>) -> Self {
+        self.wire.backends.push(OrText(backend.into().wire));
         self
     }
 
     /// Adds a backend with a weight, 0 to 65,535; 0 takes it out.
-    pub fn weighted_backend(mut self, url: impl Into<String>, weight: u32) -> Self {
-        self.wire.backends.push(OrText(wire::Backend { url: url.into(), weight: Weight(weight) }));
-        self
+    pub fn weighted_backend(self, url: impl Into<String>, weight: u32) -> Self {
+        self.backend(BackendBuilder::new(url).weight(weight))
+    }
+
+    /// Adds a backend that gets requests only while all others are out.
+    pub fn backup_backend(self, url: impl Into<String>) -> Self {
+        self.backend(BackendBuilder::new(url).backup(true))
     }
 
     /// Adds backends.
-    pub fn backends(self, urls: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        urls.into_iter().fold(self, Self::backend)
+    pub fn backends(self, backends: impl IntoIterator<Item = impl Into<BackendBuilder>>) -> Self {
+        backends.into_iter().fold(self, Self::backend)
     }
 
-    /// How many attempts one request may take in all, 1 to 16. Default 3.
-    pub fn max_attempts(mut self, attempts: usize) -> Self {
-        self.wire.max_attempts = wire::MaxAttempts(attempts);
+    /// When a request is tried again; a route may say otherwise. Default three attempts in all, and only after connect
+    /// failures, which is safe for every method.
+    pub fn retry(mut self, retry: RetryBuilder) -> Self {
+        self.wire.retry = retry.wire;
+        self
+    }
+
+    /// A second attempt beside a slow first one, for idempotent requests without a body; `budget` is the most second
+    /// attempts for each request, as a fraction: 0.05. Default none.
+    pub fn hedge(mut self, after: HedgeAfter, budget: f64) -> Self {
+        self.wire.hedge = Some(wire::Hedge { after: wire::After(after), budget: Percent(budget) });
+        self
+    }
+
+    /// How backends are probed. Default not.
+    pub fn health_check(mut self, check: HealthCheckBuilder) -> Self {
+        self.wire.health_check = Some(OrText(check.wire));
+        self
+    }
+
+    /// How backends are judged by the traffic that they serve; `None` does not judge them. Default as
+    /// [`OutlierOptions::default`].
+    pub fn outlier_detection(mut self, options: impl Into<Option<OutlierOptions>>) -> Self {
+        self.wire.outlier_detection =
+            OrText(options.into().map_or_else(OutlierDetection::off, OutlierDetection::from));
+        self
+    }
+
+    /// For how long the share of a backend that came back grows to its weight. Default not at all.
+    pub fn slow_start(mut self, time: Duration) -> Self {
+        self.wire.slow_start = Some(values::Duration(time));
+        self
+    }
+
+    /// What is done when no backend may be chosen. Default [`WhenAllDown::FailOpen`].
+    pub fn when_all_down(mut self, choice: WhenAllDown) -> Self {
+        self.wire.when_all_down = choice.into();
+        self
+    }
+
+    /// The share of backends that may be chosen, as a fraction, below which all are chosen among. Default 0, never.
+    pub fn panic_threshold(mut self, share: f64) -> Self {
+        self.wire.panic_threshold = Percent(share);
+        self
+    }
+
+    /// Keeps requests of one client with one backend, by a cookie of this name. Default not.
+    pub fn sticky(mut self, cookie: impl Into<String>) -> Self {
+        self.wire.sticky.get_or_insert_default().cookie = cookie.into();
+        self
+    }
+
+    /// Sticky sessions whose cookie the client keeps for this time. Default for the client's session.
+    pub fn sticky_ttl(mut self, ttl: Duration) -> Self {
+        self.wire.sticky.get_or_insert_default().ttl = Some(values::Duration(ttl));
+        self
+    }
+
+    /// Sticky sessions whose cookie's value is keyed by this secret, at least 16 characters. Default none.
+    pub fn sticky_secret(mut self, secret: impl Into<String>) -> Self {
+        self.wire.sticky.get_or_insert_default().secret = Some(Secret(secret.into()));
+        self
+    }
+
+    /// The most requests in flight to one backend; more go to others, and wait once all are full. Default no limit.
+    pub fn max_connections(mut self, count: u32) -> Self {
+        self.wire.max_connections = Some(count);
+        self
+    }
+
+    /// Those who wait; only with [`max_connections`](UpstreamBuilder::max_connections).
+    pub fn queue(mut self, options: QueueOptions) -> Self {
+        self.wire.queue = Some(options.into());
+        self
+    }
+
+    /// When the upstream as a whole takes no more. Default never.
+    pub fn circuit_breaker(mut self, options: CircuitBreakerOptions) -> Self {
+        self.wire.circuit_breaker = Some(options.into());
+        self
+    }
+
+    /// The header field that tells a backend how many milliseconds are left of the route's timeout. Default none.
+    pub fn deadline_header(mut self, name: impl Into<String>) -> Self {
+        self.wire.deadline_header = Some(name.into());
         self
     }
 

@@ -86,6 +86,11 @@ pub(super) fn is_host_name(text: &str) -> bool {
     text.len() <= 253 && labels().all(label) && !all_digits
 }
 
+/// Whether a text may be a host with or without a port, as a request names it.
+pub(super) fn is_authority(text: &str) -> bool {
+    host_and_port(text, 80).is_ok()
+}
+
 fn host_and_port(authority: &str, default: u16) -> Result<BackendHost, Refused> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {

@@ -10,8 +10,9 @@ use super::{Context, address, listener};
 use crate::model::ACCESS_LOG_FIELDS;
 use crate::suggest::closest;
 use crate::template::Template;
+use crate::values::{Percent, Secret};
 use crate::wire;
-use crate::yaml::Path;
+use crate::yaml::{Path, any_of};
 use crate::{AccessLog, Admin, Forwarding, ListenAddress, Listener, LogFormat, LogTarget, Shutdown};
 
 /// Networks, or single addresses.
@@ -70,19 +71,14 @@ pub(super) fn admin(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Option<Admin>> {
-    /// Shorter ones can be guessed.
-    const SHORTEST_TOKEN: usize = 16;
     let Some(admin) = admin else { return Some(None) };
     let token_path = path.key("token");
     // The token is a secret: no message shows it.
-    if let Some(token) = &admin.token {
-        if token.len() < SHORTEST_TOKEN {
-            let message = format!("is too short: expected at least {SHORTEST_TOKEN} characters");
-            context.wrong_key(&token_path, message);
-        } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            context
-                .wrong_key(&token_path, "has a character that no header may carry: expected visible ASCII");
-        }
+    if let Some(Secret(token)) = &admin.token
+        && secret(token, &token_path, context).is_some()
+        && !token.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        context.wrong_key(&token_path, "has a character that no header may carry: expected visible ASCII");
     }
     let path = path.key("address");
     let address = match address::socket(&admin.address) {
@@ -101,7 +97,7 @@ pub(super) fn admin(
     {
         context.wrong(&path, &admin.address, "is taken: a listener has the same address");
     }
-    Some(Some(Admin { address, token: admin.token.clone() }))
+    Some(Some(Admin { address, token: admin.token.as_ref().map(|token| token.0.clone()) }))
 }
 
 /// The access log; the outer `None` if it is wrong.
@@ -166,6 +162,87 @@ pub(super) fn workers(
         context.wrong(path, &workers.to_string(), format!("is out of range: expected 1 to {MOST}"));
     }
     NonZeroUsize::new(workers)
+}
+
+/// A secret, which no message shows.
+pub(super) fn secret(text: &str, path: &Path, context: &mut Context<'_>) -> Option<()> {
+    /// Shorter ones can be guessed.
+    const SHORTEST: usize = 16;
+    if text.chars().count() < SHORTEST {
+        context.wrong_key(path, format!("is too short: expected at least {SHORTEST} characters"));
+        return None;
+    }
+    Some(())
+}
+
+/// A share of a whole. Text cannot say more than all; the builder can.
+pub(super) fn share(share: Percent, path: &Path, context: &mut Context<'_>) -> Option<f64> {
+    if !(0.0..=1.0).contains(&share.0) {
+        context.wrong(path, &share.to_string(), "is out of range: expected 0% to 100%");
+        return None;
+    }
+    Some(share.0)
+}
+
+/// The one key of several that is given.
+pub(super) fn only_one<'a>(
+    keys: &[&'a str],
+    given: &[bool],
+    missing: &str,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<&'a str> {
+    let given: Vec<&str> = keys.iter().zip(given).filter_map(|(key, given)| given.then_some(*key)).collect();
+    match given.as_slice() {
+        [only] => Some(only),
+        [] => {
+            // What was meant may have been removed.
+            if !context.is_damaged(path) {
+                context.wrong_key(path, missing);
+            }
+            None
+        }
+        [first, second, ..] => {
+            let message = format!("cannot stand beside {first}: expected only one of {}", any_of(keys));
+            context.wrong_key(&path.key(second), message);
+            None
+        }
+    }
+}
+
+/// What a request asks a backend for.
+pub(super) fn path_and_query(text: &str, path: &Path, context: &mut Context<'_>) {
+    let right = |text: &str| {
+        text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    };
+    if !right(text) {
+        let message = "is not a path: expected one that starts with /, without spaces, and with other letters than ASCII as %XX";
+        let meant = format!("/{text}");
+        context.wrong(path, text, message).suggestion =
+            (!text.starts_with('/') && !text.contains("://") && right(&meant)).then_some(meant);
+    }
+}
+
+/// A method; otherwise what was probably meant.
+pub(super) fn method(text: &str) -> Result<(), Option<String>> {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    let upper = text.to_ascii_uppercase();
+    match is_token(text) {
+        true if KNOWN.contains(&upper.as_str()) && upper != text => Err(Some(upper)),
+        true => Ok(()),
+        false => Err(None),
+    }
+}
+
+/// Whether a header field, in lower case, says how a connection or a message is framed, which whoever writes the message
+/// decides.
+pub(super) fn is_of_the_connection(name: &str) -> bool {
+    matches!(name, "content-length" | "transfer-encoding" | "connection" | "keep-alive")
+}
+
+/// Whether a text can be the value of a header field.
+pub(super) fn is_field_value(text: &str) -> bool {
+    !text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') && text.trim() == text
 }
 
 /// A name that stands in logs and labels of metrics.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Context, address};
+use super::{Context, address, given};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
@@ -90,6 +90,15 @@ pub(super) fn timeout(value: values::Duration, path: &Path, context: &mut Contex
     bounded(value, path, context)
 }
 
+/// The same, where none need be given.
+pub(super) fn given_timeout(
+    value: Option<values::Duration>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Option<Duration>> {
+    given(value, |value| timeout(value, path, context))
+}
+
 /// Any time that a timer can hold. Text cannot say more; the builder can.
 pub(super) fn bounded(value: values::Duration, path: &Path, context: &mut Context<'_>) -> Option<Duration> {
     if value.0 > values::Duration::MAX {
@@ -99,7 +108,8 @@ pub(super) fn bounded(value: values::Duration, path: &Path, context: &mut Contex
     Some(value.0)
 }
 
-fn at_least_one(value: usize, path: &Path, context: &mut Context<'_>) {
+/// A count that cannot be nothing.
+pub(super) fn at_least_one(value: usize, path: &Path, context: &mut Context<'_>) {
     if value == 0 {
         context.wrong(path, "0", "is out of range: expected at least 1");
     }

@@ -6,15 +6,15 @@ use evenkeel_core::route::{
     FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, RouteMatch, RouteTable,
 };
 
-use super::general::{is_token, label};
-use super::{Context, listener};
+use super::general::{is_field_value, is_of_the_connection, is_token, label, method, only_one};
+use super::{Context, given, listener, retry};
 use crate::model::REDIRECT_NAMES;
 use crate::suggest::closest;
 use crate::template::Template;
-use crate::values::Weight;
+use crate::values::{Duration, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::{Node, Path, any_of};
-use crate::{Action, FilterSpec, Redirect, Respond, Route};
+use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route};
 
 /// Every route that is right. `upstreams` are the names of the upstreams, by index.
 pub(super) fn all(
@@ -62,15 +62,35 @@ fn one(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Conte
     let matches = matches(&route.matches, &path.key("match"), context);
     let filters = filters(&route.filters, &path.key("filters"), context);
     let action = action(route, upstreams, path, context);
-    let timeout_path = path.key("timeout");
-    let timeout = match route.timeout {
-        Some(timeout) => Some(listener::timeout(timeout, &timeout_path, context)?),
-        None => None,
-    };
-    if timeout.is_some() && matches!(action, Some(Action::Redirect(_) | Action::Respond(_))) {
-        context.wrong_key(&timeout_path, "has no effect: this route answers by itself");
+    let timeout = listener::given_timeout(route.timeout, &path.key("timeout"), context);
+    let retry = given(route.retry.as_ref(), |wire| retry::retry(wire, &path.key("retry"), context));
+    if let (Some(Some(timeout)), Some(Some(Retry { per_try_timeout: Some(per_try), .. }))) = (timeout, &retry)
+        && *per_try >= timeout
+    {
+        let message =
+            format!("has no effect: expected less than the route's timeout, which is {}", Duration(timeout));
+        let path = path.key("retry").key("per_try_timeout");
+        context.wrong(&path, &Duration(*per_try).to_string(), message);
     }
-    Some(Route { name: route.name.clone(), matches: matches?, filters: filters?, action: action?, timeout })
+    if matches!(action, Some(Action::Redirect(_) | Action::Respond(_))) {
+        let given = [
+            ("timeout", route.timeout.is_some()),
+            ("retry", route.retry.is_some()),
+            ("explain", route.explain),
+        ];
+        for (key, _) in given.iter().filter(|(_, given)| *given) {
+            context.wrong_key(&path.key(key), "has no effect: this route answers by itself");
+        }
+    }
+    Some(Route {
+        name: route.name.clone(),
+        matches: matches?,
+        filters: filters?,
+        action: action?,
+        timeout: timeout?,
+        retry: retry?,
+        explain: route.explain,
+    })
 }
 
 fn filters(steps: &[wire::Step], path: &Path, context: &mut Context<'_>) -> Option<Vec<FilterSpec>> {
@@ -129,16 +149,6 @@ fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option
     matches.headers = headers?;
     matches.query = query?;
     right.then_some(matches)
-}
-
-fn method(text: &str) -> Result<(), Option<String>> {
-    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    let upper = text.to_ascii_uppercase();
-    match is_token(text) {
-        true if KNOWN.contains(&upper.as_str()) && upper != text => Err(Some(upper)),
-        true => Ok(()),
-        false => Err(None),
-    }
 }
 
 /// The condition on the path; the outer `None` if it is wrong.
@@ -201,21 +211,8 @@ fn action(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Co
     const KEYS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
     let given =
         [route.upstream.is_some(), route.split.is_some(), route.redirect.is_some(), route.respond.is_some()];
-    let given: Vec<&str> = KEYS.iter().zip(given).filter_map(|(key, given)| given.then_some(*key)).collect();
-    match given.as_slice() {
-        [_] => {}
-        [] => {
-            if !KEYS.iter().any(|key| context.is_damaged(&path.key(key))) {
-                context.wrong_key(path, format!("leads nowhere: expected one of {}", any_of(&KEYS)));
-            }
-            return None;
-        }
-        [first, second, ..] => {
-            let message = format!("cannot stand beside {first}: expected only one of {}", any_of(&KEYS));
-            context.wrong_key(&path.key(second), message);
-            return None;
-        }
-    }
+    let missing = format!("leads nowhere: expected one of {}", any_of(&KEYS));
+    only_one(&KEYS, &given, &missing, path, context)?;
     if let Some(name) = &route.upstream {
         return upstream(name, upstreams, &path.key("upstream"), true, context).map(Action::Upstream);
     }
@@ -317,14 +314,10 @@ fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Opti
         let lower = name.to_ascii_lowercase();
         if !is_token(name) {
             context.wrong_key(&path, "is not the name of a header field");
-        } else if matches!(
-            lower.as_str(),
-            "content-length" | "transfer-encoding" | "connection" | "keep-alive"
-        ) {
+        } else if is_of_the_connection(&lower) {
             context
                 .wrong_key(&path, "cannot be set: it belongs to the connection, which is not this route's");
-        } else if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') || value.trim() != value
-        {
+        } else if !is_field_value(value) {
             context.wrong(&path, value, "is not the value of a header field: expected no control characters");
         }
         headers.push((lower, value.clone()));

@@ -1,14 +1,14 @@
 //! Upstreams and their backends.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use super::{Context, address, listener};
-use crate::values::Weight;
+use super::general::label;
+use super::{Context, address, algorithm, given, health, limits, listener, retry};
+use crate::values::{self, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
-use crate::{Backend, BackendHost, Pool, Timeouts, Upstream, UpstreamTls};
+use crate::{Backend, BackendHost, Pool, Retry, Timeouts, Upstream, UpstreamTls};
 
 /// Every upstream that is right, in the order of the file.
 pub(super) fn all(
@@ -19,7 +19,7 @@ pub(super) fn all(
     let mut resolved = Vec::new();
     for (name, upstream) in &upstreams.0 {
         let path = path.key(name);
-        super::general::label(name, &path, context);
+        label(name, &path, context);
         if resolved.iter().any(|known: &Upstream| known.name == *name) {
             context.wrong_key(&path, "is given twice");
         }
@@ -30,24 +30,44 @@ pub(super) fn all(
 
 fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context<'_>) -> Option<Upstream> {
     let backends = backends(&upstream.backends, &path.key("backends"), context);
-    let tls = tls(upstream.tls.as_ref(), &backends, path, context);
+    let tls = tls(upstream, &backends, path, context);
     let timeouts = timeouts(&upstream.timeouts, &path.key("timeouts"), context);
     let pool_path = path.key("pool").key("idle_timeout");
     let idle_timeout = listener::timeout(upstream.pool.idle_timeout, &pool_path, context);
-    let wire::MaxAttempts(attempts) = upstream.max_attempts;
-    if attempts == 0 || attempts > wire::MaxAttempts::MAX {
-        let message = format!("is out of range: expected 1 to {}", wire::MaxAttempts::MAX);
-        context.wrong(&path.key("max_attempts"), &attempts.to_string(), message);
+    let algorithm = algorithm::algorithm(&upstream.algorithm.0, &path.key("algorithm"), context);
+    let retry = retry::retry(&upstream.retry, &path.key("retry"), context);
+    if let (Some(retry), Some(timeouts)) = (&retry, &timeouts) {
+        shorter_tries(retry, timeouts, path, context);
     }
+    let hedge = given(upstream.hedge.as_ref(), |wire| retry::hedge(wire, &path.key("hedge"), context));
+    let health = health::health(upstream, &backends, path, context);
+    let limits = limits::limits(upstream, path, context);
+    let sticky = given(upstream.sticky.as_ref(), |wire| limits::sticky(wire, &path.key("sticky"), context));
     Some(Upstream {
         name: name.to_owned(),
-        algorithm: upstream.algorithm.0.clone(),
+        algorithm: algorithm?,
         backends,
         timeouts: timeouts?,
-        max_attempts: NonZeroUsize::new(attempts)?,
+        retry: retry?,
+        hedge: hedge?,
+        health: health?,
+        limits: limits?,
+        sticky: sticky?,
         pool: Pool { idle_timeout: idle_timeout?, max_idle: upstream.pool.max_idle },
         tls,
     })
+}
+
+/// One attempt may not have longer than the answer.
+fn shorter_tries(retry: &Retry, timeouts: &Timeouts, path: &Path, context: &mut Context<'_>) {
+    if let Some(per_try) = retry.per_try_timeout
+        && per_try >= timeouts.first_byte
+    {
+        let first_byte = values::Duration(timeouts.first_byte);
+        let message = format!("has no effect: expected less than timeouts.first_byte, which is {first_byte}");
+        let path = path.key("retry").key("per_try_timeout");
+        context.wrong(&path, &values::Duration(per_try).to_string(), message);
+    }
 }
 
 fn backends(
@@ -59,6 +79,7 @@ fn backends(
     let mut seen: HashMap<(bool, BackendHost), Path> = HashMap::new();
     let mut resolved = Vec::new();
     for (wire::OrText(backend), path) in backends.iter().zip(paths) {
+        let (priority, zone) = level_and_zone(backend, &path, context);
         // The short form is the URL itself, the long one has it under a key.
         let long = path.key("url");
         let path = if context.node(&long).is_some() { long } else { path };
@@ -75,7 +96,7 @@ fn backends(
         }
         weight(backend.weight, &path, context);
         seen.insert((url.tls, url.host.clone()), path);
-        resolved.push(Backend { url, weight: backend.weight.0 });
+        resolved.push(Backend { url, weight: backend.weight.0, priority, zone });
     }
     if backends.is_empty() {
         context
@@ -89,6 +110,17 @@ fn backends(
     resolved
 }
 
+fn level_and_zone(backend: &wire::Backend, path: &Path, context: &mut Context<'_>) -> (u8, Option<String>) {
+    if backend.backup && backend.priority.is_some() {
+        let message = "cannot stand beside backup: true, which is priority: 1: expected only one of the two";
+        context.wrong_key(&path.key("priority"), message);
+    }
+    if let Some(zone) = &backend.zone {
+        label(zone, &path.key("zone"), context);
+    }
+    (backend.priority.unwrap_or(backend.backup.into()), backend.zone.clone())
+}
+
 /// Text cannot say more than the largest weight; the builder can.
 pub(super) fn weight(weight: Weight, path: &Path, context: &mut Context<'_>) {
     if weight.0 > Weight::MAX {
@@ -97,13 +129,18 @@ pub(super) fn weight(weight: Weight, path: &Path, context: &mut Context<'_>) {
     }
 }
 
-fn tls(tls: Option<&wire::Tls>, backends: &[Backend], path: &Path, context: &mut Context<'_>) -> UpstreamTls {
-    let Some(tls) = tls else { return UpstreamTls::default() };
-    let (path, backends_path) = (path.key("tls"), path.key("backends"));
-    if !backends.is_empty()
-        && !context.is_damaged(&backends_path)
-        && !backends.iter().any(|backend| backend.url.tls)
-    {
+fn tls(
+    upstream: &wire::Upstream,
+    backends: &[Backend],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> UpstreamTls {
+    let Some(tls) = &upstream.tls else { return UpstreamTls::default() };
+    let used = upstream.health_check.as_ref().is_some_and(|wire::OrText(check)| check.tls.is_some())
+        || backends.iter().any(|backend| backend.url.tls);
+    let unsure = ["backends", "health_check"].iter().any(|key| context.is_damaged(&path.key(key)));
+    let path = path.key("tls");
+    if !backends.is_empty() && !used && !unsure {
         context.wrong_key(&path, "has no effect: none of the backends is https");
     }
     if let Some(name) = &tls.server_name

@@ -180,6 +180,7 @@ fn without_null(object: &mut Map<String, Value>) {
 fn or_variable(object: &mut Map<String, Value>) {
     let written = match object.get("type").and_then(Value::as_str) {
         Some("integer") => Some(("integer", "^[0-9]+$")),
+        Some("number") => Some(("number", r"^[0-9]+(\.[0-9]+)?$")),
         Some("boolean") => Some(("boolean", "^(true|false)$")),
         _ => None,
     };

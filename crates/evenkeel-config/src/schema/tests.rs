@@ -33,6 +33,25 @@ fn sample() -> Vec<FilterSchema> {
     ]
 }
 
+/// Objects that are not there unless given.
+const OPTIONAL: [&str; 15] = [
+    "admin",
+    "circuit_breaker",
+    "consistent_hash",
+    "grpc",
+    "hedge",
+    "http",
+    "maglev",
+    "peak_ewma",
+    "prequal",
+    "queue",
+    "redirect",
+    "rendezvous",
+    "respond",
+    "sticky",
+    "tls",
+];
+
 /// The default of each key of an object type, all the way down.
 fn defaults(root: &Value, schema: &Value) -> Value {
     let mut object = Map::new();
@@ -41,7 +60,7 @@ fn defaults(root: &Value, schema: &Value) -> Value {
             object.insert(key.clone(), default.clone());
         } else if let Some(name) = property.get("$ref").and_then(Value::as_str)
             && root.pointer(name.trim_start_matches('#')).unwrap().get("properties").is_some()
-            && !matches!(key.as_str(), "admin" | "tls" | "redirect" | "respond")
+            && !OPTIONAL.contains(&key.as_str())
         {
             object.insert(key.clone(), defaults(root, root.pointer(name.trim_start_matches('#')).unwrap()));
         }
@@ -65,7 +84,14 @@ fn the_defaults_shown_are_those_that_the_model_gets() {
         "/listeners/0/http/idle_timeout",
         "/listeners/0/http/max_body_size",
         "/upstreams/web/algorithm",
-        "/upstreams/web/max_attempts",
+        "/upstreams/web/retry/attempts",
+        "/upstreams/web/retry/on",
+        "/upstreams/web/retry/budget/ratio",
+        "/upstreams/web/retry/max_body",
+        "/upstreams/web/outlier_detection/consecutive_failures",
+        "/upstreams/web/outlier_detection/max_ejected",
+        "/upstreams/web/when_all_down",
+        "/upstreams/web/panic_threshold",
         "/upstreams/web/timeouts/upgraded_idle",
         "/upstreams/web/pool/idle_timeout",
         "/upstreams/web/pool/max_idle",
@@ -81,6 +107,43 @@ fn the_defaults_shown_are_those_that_the_model_gets() {
         "{listeners: [{address: '127.0.0.1:8080'}], upstreams: {web: {backends: ['http://127.0.0.1:8081']}}}";
     let short = Config::from_yaml(short, "short", &|_| None).unwrap();
     assert_eq!(format!("{:#?}", written.model()), format!("{:#?}", short.model()));
+}
+
+/// What is not there unless given has defaults as well, once it is.
+#[test]
+fn the_defaults_shown_within_what_is_optional_are_those_that_the_model_gets() {
+    let schema = json_schema(&[]);
+    let of = |name: &str| defaults(&schema, &schema["$defs"][name]);
+    let upstream = |part: &str, value: Value| {
+        let upstream = json!({ "backends": ["http://127.0.0.1:1"], "max_connections": 1, (part): value });
+        let file =
+            json!({ "listeners": [{ "address": "127.0.0.1:8080" }], "upstreams": { "web": upstream } });
+        let config = Config::from_yaml(&file.to_string(), part, &|_| None);
+        format!("{:#?}", config.unwrap_or_else(|error| panic!("{file:#}: {error}")).model())
+    };
+    let mut check = of("health_check");
+    check["http"] = of("http_check");
+    let parts = [
+        ("hedge", json!({}), of("hedge"), 2),
+        ("queue", json!({}), of("queue"), 2),
+        ("sticky", json!({}), of("sticky"), 1),
+        ("retry", json!({}), of("retry"), 4),
+        ("outlier_detection", json!({}), of("outlier_detection"), 6),
+        ("health_check", json!({ "http": {} }), check, 6),
+        ("health_check", json!({ "grpc": {} }), json!({ "grpc": of("grpc_check") }), 1),
+        ("algorithm", json!({ "peak_ewma": {} }), json!({ "peak_ewma": of("peak_ewma") }), 1),
+        ("algorithm", json!({ "prequal": {} }), json!({ "prequal": of("prequal") }), 1),
+        ("algorithm", json!({ "maglev": {} }), json!({ "maglev": of("hash_key") }), 1),
+        ("algorithm", json!("maglev"), json!({ "maglev": of("hash_key") }), 1),
+        ("algorithm", json!("peak_ewma"), json!({ "peak_ewma": of("peak_ewma") }), 1),
+        ("algorithm", json!("prequal"), json!({ "prequal": of("prequal") }), 1),
+        ("algorithm", json!({ "rendezvous": {} }), json!({ "rendezvous": of("hash_key") }), 1),
+        ("algorithm", json!("consistent_hash"), json!({ "consistent_hash": of("consistent_hash") }), 1),
+    ];
+    for (part, short, written, at_least) in parts {
+        assert!(written.as_object().is_some_and(|keys| keys.len() >= at_least), "{part}: {written:#}");
+        assert_eq!(upstream(part, written.clone()), upstream(part, short), "{part}: {written:#}");
+    }
 }
 
 #[test]
@@ -153,7 +216,12 @@ fn the_reference_has_every_section() {
         "[headers.Header](#headersheader)",
         "### `strip_prefix`",
         "headers: { set: [{ name: x }] }",
-        "| `max_attempts` | number | `3` |",
+        "| `attempts` | number | `3` |",
+        "| `timeout` | [duration](#duration) | `2s` |",
+        "| `max_ejected` | [percentage](#percentage) | `50%` |",
+        "| `after` | [hedge_after](#hedge_after) | `p95` |",
+        "| `algorithm` | [algorithm](#algorithm) or `round_robin`, ",
+        "| `outlier_detection` | [outlier_detection](#outlier_detection) or `off` | see there |",
         "`round_robin`, `random`",
     ] {
         assert!(text.contains(expected), "no {expected:?} in\n{text}");

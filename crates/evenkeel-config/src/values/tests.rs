@@ -1,6 +1,6 @@
 use std::time::Duration as Time;
 
-use super::{Duration, Size, SizeLimit, Weight};
+use super::{Duration, Percent, Size, SizeLimit, Weight};
 
 #[test]
 fn durations_as_people_write_them() {
@@ -85,5 +85,57 @@ fn what_is_written_reads_the_same() {
         let size = text.parse::<Size>().ok();
         let again = size.map(|size| size.to_string()).and_then(|text| text.parse::<Size>().ok());
         assert_eq!(size, again, "{text}");
+    }
+}
+
+#[test]
+fn percentages_are_the_fractions_that_they_say() {
+    for (text, fraction) in [
+        ("0%", 0.0),
+        ("20%", 0.2),
+        ("84 %", 0.84),
+        ("99.9%", 0.999),
+        ("0.05%", 0.0005),
+        ("33.333%", 0.33333),
+        ("007%", 0.07),
+        ("100%", 1.0),
+    ] {
+        assert_eq!(text.parse::<Percent>().ok(), Some(Percent(fraction)), "{text}");
+        let written = Percent(fraction).to_string();
+        assert_eq!(written.parse::<Percent>().ok(), Some(Percent(fraction)), "{text} became {written}");
+    }
+    for (fraction, written) in [
+        (0.07, "7%"),
+        (0.29, "29%"),
+        (0.999, "99.9%"),
+        (0.0, "0%"),
+        (3.5, "350%"),
+        (f64::NAN, "NaN%"),
+        (-0.5, "-50.00%"),
+    ] {
+        assert_eq!(Percent(fraction).to_string(), written);
+    }
+    for (text, meant) in [
+        ("20", Some("20%")),
+        ("0.2", Some("20%")),
+        ("0.999", Some("99.9%")),
+        ("1", Some("1%")),
+        ("200", None),
+        ("101%", None),
+        ("-1%", None),
+        ("1e1%", None),
+        ("%", None),
+        (".5%", None),
+        ("5.%", None),
+        ("1.2.3%", None),
+        ("20%%", None),
+        ("inf%", None),
+        ("99999999999999999999999999999%", None),
+        ("half", None),
+        ("", None),
+    ] {
+        let refused = text.parse::<Percent>().err();
+        assert!(refused.is_some(), "{text}");
+        assert_eq!(refused.and_then(|refused| refused.suggestion).as_deref(), meant, "{text}");
     }
 }

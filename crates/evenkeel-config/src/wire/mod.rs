@@ -3,22 +3,32 @@
 //!
 //! This room never knows what a value implies elsewhere: names are resolved and rules are checked in `resolve`.
 
+mod algorithm;
+mod health;
+mod limits;
 mod listener;
 mod named;
+mod retry;
 mod route;
 mod upstream;
 
+pub(crate) use algorithm::{Algorithm, Key, PeakEwma};
+pub(crate) use health::{
+    GrpcCheck, HealthCheck, HttpCheck, Nothing, OutlierDetection, Statuses, WhenAllDown,
+};
+pub(crate) use limits::{CircuitBreaker, Queue, Sticky};
 pub(crate) use listener::{Http, Listener};
 pub(crate) use named::{Named, OrText, Short};
+pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step};
-pub(crate) use upstream::{Algorithm, Backend, MaxAttempts, Timeouts, Tls, Upstream};
+pub(crate) use upstream::{Backend, Timeouts, Upstream};
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::model;
 use crate::suggest::closest;
-use crate::values::Duration;
+use crate::values::{Duration, Secret};
 use crate::yaml::Hints;
 
 /// The whole file. Every value may hold environment variables: `${NAME}`, or `${NAME:-default}`; `$${` stands for `${`
@@ -57,6 +67,9 @@ pub(crate) struct File {
     /// back: when an answer looks wrong, see whether it does so here too. It costs more CPU time for each request, and more
     /// memory for each connection.
     pub(crate) lanes: Lanes,
+    /// Where this balancer is, in the words of its backends' `zone`. Backends of the same zone are preferred, which is nearer
+    /// and often cheaper; the others serve when those are out. Nowhere unless given.
+    pub(crate) zone: Option<String>,
 }
 
 /// What is told to backends about the client. How the names of fields are spelled may change on the way: they mean the same
@@ -94,7 +107,8 @@ pub(crate) struct Admin {
     pub(crate) address: String,
     /// The bearer token that it asks for, at least 16 characters. Required when the address is not a loopback one, since
     /// whoever reaches it can read everything and give orders. Best given as `${NAME}`.
-    pub(crate) token: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) token: Option<Secret>,
 }
 
 /// The access log.
@@ -122,20 +136,14 @@ pub(crate) enum Lanes {
 
 /// What else messages say about keys.
 pub(crate) const HINTS: Hints = Hints {
-    later: &[
-        "acme",
-        "backup",
-        "discovery",
-        "h2c",
-        "health_check",
-        "outlier_detection",
-        "protocol",
-        "proxy_protocol",
-        "retry",
-        "slow_start",
-        "sticky",
-        "tls",
-        "tracing",
+    later: &["acme", "discovery", "h2c", "protocol", "proxy_protocol", "tls", "tracing"],
+    instead: &[
+        ("max_attempts", "unknown key: it is retry: { attempts: … } now"),
+        ("round_robin", NAME_ALONE),
+        ("random", NAME_ALONE),
+        ("least_connections", NAME_ALONE),
+        ("power_of_two_choices", NAME_ALONE),
+        ("source_ip_hash", NAME_ALONE),
     ],
     required: &[
         ("address", "ip:port, like 127.0.0.1:8080"),
@@ -145,6 +153,9 @@ pub(crate) const HINTS: Hints = Hints {
         ("url", "a URL, like http://127.0.0.1:8081"),
     ],
 };
+
+/// What is said of an algorithm without parameters that is given some.
+const NAME_ALONE: &str = "takes no parameters: expected the name alone, like algorithm: round_robin";
 
 // === impl Forwarding ===
 
@@ -176,17 +187,22 @@ impl Short for AccessLog {
     const EXPECTING: &'static str = "a map of keys and values, or off";
 
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
-        match text {
-            "off" => Ok(Self { off: true, ..Self::default() }),
-            other => {
-                let message = "is not known here: expected a map of keys and values, or off".to_owned();
-                Err((message, closest(other, ["off"]).map(str::to_owned)))
-            }
-        }
+        off_or_map(text).map(|()| Self { off: true, ..Self::default() })
     }
 
     fn text_schema() -> Schema {
         json_schema!({ "const": "off" })
+    }
+}
+
+/// Reads `off`, where nothing else stands for a map.
+fn off_or_map(text: &str) -> Result<(), (String, Option<String>)> {
+    match text {
+        "off" => Ok(()),
+        other => {
+            let message = "is not known here: expected a map of keys and values, or off".to_owned();
+            Err((message, closest(other, ["off"]).map(str::to_owned)))
+        }
     }
 }
 

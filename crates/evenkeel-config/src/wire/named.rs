@@ -103,6 +103,22 @@ impl<'de, T: Short + Deserialize<'de>> Deserialize<'de> for OrText<T> {
                 T::from_text(text).map_err(|(message, suggestion)| refuse(message, suggestion))
             }
 
+            fn visit_bool<E: serde::de::Error>(self, truth: bool) -> Result<T, E> {
+                self.visit_str(if truth { "true" } else { "false" })
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<T, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<T, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<T, E> {
+                self.visit_str(&number.to_string())
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
                 T::deserialize(MapAccessDeserializer::new(map))
             }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::{Named, Retry};
 use crate::model;
 use crate::values::{Duration, Weight};
 
@@ -34,6 +34,12 @@ pub(crate) struct Route {
     /// From the end of the request's head to the head of the answer, over all attempts; then the answer is 504. Unless
     /// given, only the upstream's own timeouts count.
     pub(crate) timeout: Option<Duration>,
+    /// When a request is tried again, instead of the upstream's `retry` as a whole: what is not given here has its default.
+    pub(crate) retry: Option<Retry>,
+    /// Whether records of the access log say, in short, how the backend was chosen. Turn it on to find out why requests go
+    /// where they go; it makes records longer.
+    #[serde(default)]
+    pub(crate) explain: bool,
 }
 
 /// What a request must be like. All conditions must hold; of a list, one entry must.

@@ -1,35 +1,66 @@
 //! `upstreams`: the groups of backends, how to choose among them, how to reach them.
 
-use std::borrow::Cow;
-use std::fmt;
-
 use evenkeel_core::balance::LoadBalancingAlgorithm;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::{Deserialize, Serialize};
 
-use super::{OrText, Short};
+use super::{
+    Algorithm, CircuitBreaker, HealthCheck, Hedge, OrText, OutlierDetection, Queue, Retry, Short, Sticky,
+    WhenAllDown,
+};
 use crate::model;
-use crate::suggest::closest;
-use crate::values::{Duration, Weight};
-use crate::yaml::{any_of, refuse};
+use crate::values::{Duration, Percent, Weight};
 
 /// A named group of backends, and how to choose among them.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "upstream")]
 pub(crate) struct Upstream {
-    /// How a backend is chosen for each request. All go by weight. `round_robin`: each in turn, evenly interleaved.
-    /// `random`: any. `least_connections`: the one with the fewest requests in flight; for requests of uneven length.
-    /// `power_of_two_choices`: the less busy of two drawn at random; nearly as even, and cheaper with many backends.
-    #[serde(default)]
-    pub(crate) algorithm: Algorithm,
+    /// How a backend is chosen for each request: by name, or as a map of the name to parameters. All go by weight.
+    /// `round_robin`: each in turn, evenly interleaved. `random`: any. `least_connections`: the one with the fewest requests
+    /// in flight; for requests of uneven length. `power_of_two_choices`: the less busy of two drawn at random; nearly as
+    /// even, and cheaper with many backends. `source_ip_hash`: requests of one client address go to one backend. The others
+    /// stand where their parameters do.
+    #[serde(default = "default_algorithm")]
+    pub(crate) algorithm: OrText<Algorithm>,
     /// The backends; at least one, none twice, at least one weight not 0.
     pub(crate) backends: Vec<OrText<Backend>>,
-    /// How many attempts one request may take in all, 1 to 16. Another attempt is only made when the earlier ones never
-    /// reached a backend, on a backend not tried yet, so it is safe for every method.
+    /// When a request is tried again; a route may say otherwise.
     #[serde(default)]
-    pub(crate) max_attempts: MaxAttempts,
+    pub(crate) retry: Retry,
+    /// Second attempts beside slow first ones. None unless given; `{}` takes the defaults.
+    pub(crate) hedge: Option<Hedge>,
+    /// How backends are probed: `tcp`, `tls`, `http`, `grpc`, or a map. Not unless given. Without it, a dead backend is found
+    /// by the requests that fail there.
+    pub(crate) health_check: Option<OrText<HealthCheck>>,
+    /// How backends are judged by the traffic that they serve; `off` does not judge them.
+    #[serde(default)]
+    pub(crate) outlier_detection: OrText<OutlierDetection>,
+    /// For how long the share of a backend that came back grows, from little to its weight. It gets its share at once unless
+    /// given. Give it to backends that must warm up.
+    pub(crate) slow_start: Option<Duration>,
+    /// Whether requests of one client stay with one backend, by a cookie. Not unless given; `{}` takes the defaults. It makes
+    /// the load less even: prefer backends that share their sessions.
+    pub(crate) sticky: Option<Sticky>,
+    /// The most requests in flight to one backend, 1 at least; more go to others, and wait once all are full. No limit unless
+    /// given. Give it what a backend can do at a time.
+    #[schemars(range(min = 1))]
+    pub(crate) max_connections: Option<u32>,
+    /// Those who wait; only with `max_connections`.
+    pub(crate) queue: Option<Queue>,
+    /// When the upstream as a whole takes no more. Never unless given.
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
+    /// What is done when no backend may be chosen. `fail_open`: all are chosen among, since whoever judged them may be wrong.
+    /// `refuse`: the answer is 503 at once. Give `refuse` where a request to a sick backend does harm.
+    #[serde(default)]
+    pub(crate) when_all_down: WhenAllDown,
+    /// The share of backends that may be chosen below which all are chosen among, sick ones too: the few that are well would
+    /// only be overrun. 0% is never.
+    #[serde(default = "no_panic")]
+    pub(crate) panic_threshold: Percent,
+    /// The header field that tells a backend how many milliseconds are left of the route's `timeout`, so that it need not
+    /// work for nobody. None unless given.
+    pub(crate) deadline_header: Option<String>,
     /// How long a backend may take.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
@@ -51,16 +82,14 @@ pub(crate) struct Backend {
     /// Its share relative to its peers', 0 to 65,535. With 0 it gets no requests.
     #[serde(default = "one")]
     pub(crate) weight: Weight,
+    /// Whether it gets requests only while all others are out. The same as `priority: 1`.
+    #[serde(default)]
+    pub(crate) backup: bool,
+    /// Its level, 0 to 255: backends get requests only while all of lower numbers are out. 0 unless given.
+    pub(crate) priority: Option<u8>,
+    /// Where it is, to be preferred by balancers of the same `zone`. Nowhere unless given.
+    pub(crate) zone: Option<String>,
 }
-
-/// An algorithm, by name.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Algorithm(pub(crate) LoadBalancingAlgorithm);
-
-/// How many attempts one request may take in all.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(transparent)]
-pub(crate) struct MaxAttempts(pub(crate) usize);
 
 /// How long a backend may take.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -108,12 +137,46 @@ pub(crate) struct Tls {
     pub(crate) danger_accept_invalid_certificates: bool,
 }
 
+// === impl Upstream ===
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            algorithm: default_algorithm(),
+            backends: Vec::new(),
+            retry: Retry::default(),
+            hedge: None,
+            health_check: None,
+            outlier_detection: OrText::default(),
+            slow_start: None,
+            sticky: None,
+            max_connections: None,
+            queue: None,
+            circuit_breaker: None,
+            when_all_down: WhenAllDown::default(),
+            panic_threshold: no_panic(),
+            deadline_header: None,
+            timeouts: Timeouts::default(),
+            pool: Pool::default(),
+            tls: None,
+        }
+    }
+}
+
+fn default_algorithm() -> OrText<Algorithm> {
+    OrText(Algorithm::whole(LoadBalancingAlgorithm::default()))
+}
+
+fn no_panic() -> Percent {
+    Percent(model::Health::default().panic_threshold)
+}
+
 // === impl Backend ===
 
 impl Backend {
     /// A backend with the default weight.
     pub(crate) fn new(url: String) -> Self {
-        Self { url, weight: one() }
+        Self { url, weight: one(), backup: false, priority: None, zone: None }
     }
 }
 
@@ -131,76 +194,6 @@ impl Short for Backend {
 
 fn one() -> Weight {
     Weight(1)
-}
-
-// === impl Algorithm ===
-
-impl<'de> Deserialize<'de> for Algorithm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-        impl Visitor<'_> for Name {
-            type Value = Algorithm;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "an algorithm: {}", any_of(LoadBalancingAlgorithm::NAMES))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Algorithm, E> {
-                name.parse().map(Algorithm).map_err(|_| {
-                    let known = LoadBalancingAlgorithm::NAMES;
-                    let meant = closest(name, known.iter().copied()).map(str::to_owned);
-                    refuse(format_args!("is not an algorithm: expected {}", any_of(known)), meant)
-                })
-            }
-        }
-        deserializer.deserialize_str(Name)
-    }
-}
-
-impl Serialize for Algorithm {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.name())
-    }
-}
-
-impl JsonSchema for Algorithm {
-    fn schema_name() -> Cow<'static, str> {
-        "algorithm".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "How a backend is chosen for each request.",
-            "enum": LoadBalancingAlgorithm::NAMES,
-        })
-    }
-}
-
-// === impl MaxAttempts ===
-
-impl MaxAttempts {
-    /// The most that can be asked for.
-    pub(crate) const MAX: usize = 16;
-}
-
-impl Default for MaxAttempts {
-    fn default() -> Self {
-        Self(model::Upstream::MAX_ATTEMPTS)
-    }
-}
-
-impl JsonSchema for MaxAttempts {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "max_attempts".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": Self::MAX })
-    }
 }
 
 // === impl Timeouts ===

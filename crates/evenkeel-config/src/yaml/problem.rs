@@ -41,6 +41,8 @@ pub(crate) fn refuse<E: Error>(message: impl fmt::Display, suggestion: Option<St
 pub(crate) struct Hints {
     /// Keys that a later version will understand.
     pub(crate) later: &'static [&'static str],
+    /// Keys that are none, and what to write instead of them.
+    pub(crate) instead: &'static [(&'static str, &'static str)],
     /// What is expected under keys that must be there.
     pub(crate) required: &'static [(&'static str, &'static str)],
 }
@@ -127,6 +129,12 @@ impl Problem {
             && self.0.suggestion.is_none()
         {
             "unknown key: this version does not have it yet".clone_into(&mut self.0.message);
+        }
+        if let Some(unknown) = &self.0.unknown
+            && let Some((_, instead)) = hints.instead.iter().find(|(key, _)| key == unknown)
+        {
+            (*instead).clone_into(&mut self.0.message);
+            self.0.suggestion = None;
         }
         if let Some(missing) = self.0.missing
             && let Some((_, expected)) = hints.required.iter().find(|(key, _)| *key == missing)

@@ -2,13 +2,19 @@
 //!
 //! This room never prints.
 
+mod board;
+mod keeper;
 mod plan;
+mod prober;
 mod resolve;
 mod running;
 mod signals;
 mod state;
+mod status;
+mod upstream;
 
-pub use plan::{Plan, PlanError};
+pub use board::Board;
+pub use plan::{Extensions, Plan, PlanError};
 pub use running::{Running, StartError};
 pub use signals::{Order, Signals};
 pub use state::{ListenerState, State};

@@ -1,27 +1,39 @@
 //! From the model to what the data path needs; a plan that cannot be made changes nothing.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use evenkeel_config::{Action, BackendHost, BackendUrl, ConfigError, Model, Respond};
-use evenkeel_core::backend::{Backend, Member, Snapshot, Weight};
 use evenkeel_core::route::RouteTable;
 use http::{HeaderName, HeaderValue};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::resolve::resolve;
-use crate::exchange::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};
+use super::keeper::Keeper;
+use super::upstream;
+use crate::exchange::{EndpointTls, Rule, RuleAction, Table, Upstream};
 use crate::filter::{Answer, Filter, Registry};
-use crate::observe::{BackendMetrics, RouteMetrics};
+use crate::observe::RouteMetrics;
+use crate::probe::{Check, ProbeError};
 
 /// What the data path needs, ready to be published.
 #[derive(Debug)]
 pub struct Plan {
     /// Routes, filters, upstreams.
     pub table: Table,
+    /// Who keeps the upstreams, in their order.
+    pub(super) keepers: Vec<Keeper>,
+}
+
+/// What the program brings along for the configuration to name.
+#[derive(Clone, Debug)]
+pub struct Extensions {
+    /// Kinds of filters.
+    pub filters: Registry,
+    /// Health checks by name.
+    pub checks: HashMap<String, Arc<dyn Check>>,
 }
 
 /// Why no plan could be made.
@@ -40,6 +52,16 @@ pub enum PlanError {
         backend: String,
         /// What the resolver said.
         source: io::Error,
+    },
+    /// A backend cannot be probed as asked.
+    #[error("upstream {upstream}: health_check of {backend}: {source}")]
+    Probe {
+        /// The upstream.
+        upstream: String,
+        /// The backend's URL.
+        backend: String,
+        /// Why not.
+        source: ProbeError,
     },
     /// A file of authorities cannot be used.
     #[error("upstream {upstream}: tls.ca: {path}: {reason}")]
@@ -75,17 +97,22 @@ impl Plan {
     ///
     /// # Errors
     /// See [`PlanError`].
-    pub async fn new(model: &Model, registry: &Registry, workers: usize) -> Result<Self, PlanError> {
-        let filters = Self::filters(model, registry)?;
+    pub async fn new(model: &Model, extensions: &Extensions, workers: usize) -> Result<Self, PlanError> {
+        let filters = Self::filters(model, &extensions.filters)?;
         let mut upstreams = Vec::with_capacity(model.upstreams.len());
+        let mut keepers = Vec::with_capacity(model.upstreams.len());
         for upstream in &model.upstreams {
-            upstreams.push(Arc::new(plan_upstream(upstream, workers).await?));
+            let keeper = upstream::plan(upstream, model.zone.as_deref(), extensions, workers).await?;
+            upstreams.push(keeper.upstream.clone());
+            keepers.push(keeper);
         }
         let rules = model.routes.iter().zip(filters).map(|(route, filters)| Rule {
             name: route.name.as_str().into(),
             filters,
             action: plan_action(&route.action, &upstreams),
             timeout: route.timeout,
+            retry: route.retry.clone().map(Arc::new),
+            explain: route.explain,
             metrics: Arc::new(RouteMetrics::new(workers)),
         });
         let table = Table {
@@ -95,41 +122,12 @@ impl Plan {
             trusted_proxies: model.trusted_proxies.clone(),
             forwarding: model.forwarding.clone(),
         };
-        Ok(Self { table })
+        Ok(Self { table, keepers })
     }
-}
-
-async fn plan_upstream(upstream: &evenkeel_config::Upstream, workers: usize) -> Result<Upstream, PlanError> {
-    let authorities = authorities(upstream)?;
-    let mut all = Vec::with_capacity(upstream.backends.len());
-    for backend in &upstream.backends {
-        let address = resolve(&backend.url.host).await.map_err(|source| PlanError::Resolve {
-            upstream: upstream.name.clone(),
-            backend: backend.url.text.clone(),
-            source,
-        })?;
-        all.push(Arc::new(Endpoint {
-            backend: Arc::new(Backend::new(backend.url.text.as_str(), address)),
-            tls: plan_tls(&backend.url, upstream, authorities.as_ref()),
-            group: group(&upstream.name, &backend.url.text),
-            weight: backend.weight,
-            metrics: Arc::new(BackendMetrics::new(workers)),
-        }));
-    }
-    Ok(Upstream {
-        name: upstream.name.as_str().into(),
-        members: ArcSwap::from_pointee(members(upstream, &all)),
-        timeouts: upstream.timeouts.clone(),
-        max_attempts: upstream.max_attempts,
-        pool_idle_timeout: upstream.pool.idle_timeout,
-        pool_max_idle: upstream.pool.max_idle,
-        plain: all.iter().all(|endpoint| endpoint.tls.is_none()),
-        all,
-    })
 }
 
 /// Whom an upstream trusts, when it is not the system's authorities.
-fn authorities(upstream: &evenkeel_config::Upstream) -> Result<Option<Arc<[Vec<u8>]>>, PlanError> {
+pub(super) fn authorities(upstream: &evenkeel_config::Upstream) -> Result<Option<Arc<[Vec<u8>]>>, PlanError> {
     let Some(path) = &upstream.tls.ca else { return Ok(None) };
     let explain = |reason| PlanError::Authorities {
         upstream: upstream.name.clone(),
@@ -139,22 +137,7 @@ fn authorities(upstream: &evenkeel_config::Upstream) -> Result<Option<Arc<[Vec<u
     read_authorities(path).map(Some).map_err(explain)
 }
 
-fn members(upstream: &evenkeel_config::Upstream, all: &[Arc<Endpoint>]) -> Members {
-    let chosen: Vec<(Member, Arc<Endpoint>)> = all
-        .iter()
-        .filter_map(|endpoint| {
-            let weight = Weight::new(endpoint.weight)?;
-            Some((Member::new(endpoint.backend.clone(), weight), endpoint.clone()))
-        })
-        .collect();
-    let (members, endpoints): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
-    let snapshot = Snapshot::new(members);
-    let fresh = upstream.algorithm.balancer();
-    let balancer = fresh.rebuild(&snapshot).unwrap_or(fresh);
-    Members { snapshot, endpoints, balancer }
-}
-
-fn plan_tls(
+pub(super) fn plan_tls(
     url: &BackendUrl,
     upstream: &evenkeel_config::Upstream,
     authorities: Option<&Arc<[Vec<u8>]>>,
@@ -224,7 +207,7 @@ fn read_authorities(path: &Path) -> Result<Arc<[Vec<u8>]>, String> {
 }
 
 /// What tells apart the kept connections of endpoints that share an address: the upstream and the URL.
-fn group(upstream: &str, url: &str) -> u64 {
+pub(super) fn group(upstream: &str, url: &str) -> u64 {
     let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
     hasher.write(upstream.as_bytes());
     hasher.write_u8(0);

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{ConfigError, ListenAddress, Model, Shutdown};
+use tokio::task::JoinSet;
 
-use super::plan::{Plan, PlanError};
+use super::keeper::Keeper;
+use super::plan::{Extensions, Plan, PlanError};
 use super::state::{ListenerState, State};
 use crate::exchange::Environment;
-use crate::filter::Registry;
 use crate::listen::{BindError, Bound, Site, Worker, WorkerError, bind, spawn};
 use crate::observe::{AccessLog, AccessLogError, ListenerMetrics, Metrics};
 
@@ -22,6 +23,8 @@ use crate::observe::{AccessLog, AccessLogError, ListenerMetrics, Metrics};
 pub struct Running {
     state: Arc<State>,
     workers: Vec<Worker>,
+    /// Dropping it ends them.
+    keepers: JoinSet<()>,
     shutdown: Shutdown,
     log: Option<Arc<AccessLog>>,
     sockets: Vec<PathBuf>,
@@ -58,10 +61,10 @@ impl Running {
     ///
     /// # Errors
     /// Why not; nothing is left behind then.
-    pub async fn start(model: &Model, registry: &Registry) -> Result<Self, StartError> {
+    pub async fn start(model: &Model, extensions: &Extensions) -> Result<Self, StartError> {
         let workers = model.workers.or_else(|| std::thread::available_parallelism().ok());
         let workers = workers.map_or(1, std::num::NonZeroUsize::get);
-        let plan = Plan::new(model, registry, workers).await.map_err(|error| match error {
+        let plan = Plan::new(model, extensions, workers).await.map_err(|error| match error {
             PlanError::Config(error) => StartError::Config(error),
             error => StartError::Plan(error),
         })?;
@@ -81,6 +84,7 @@ impl Running {
             .collect();
         let state = Arc::new(State {
             table: table.clone(),
+            boards: plan.keepers.iter().map(|keeper| keeper.board.clone()).collect(),
             metrics: metrics.clone(),
             log: log.clone(),
             listeners,
@@ -93,7 +97,8 @@ impl Running {
         });
         let (sockets, handles) = unzip(bound);
         let workers = spawn(sites, handles, environments.collect(), model.lanes)?;
-        Ok(Self { state, workers, shutdown: model.shutdown.clone(), log, sockets })
+        let keepers = plan.keepers.into_iter().map(Keeper::run).collect();
+        Ok(Self { state, workers, keepers, shutdown: model.shutdown.clone(), log, sockets })
     }
 
     /// What it shows of itself.
@@ -152,6 +157,7 @@ impl Drop for Running {
         for worker in &self.workers {
             worker.stop();
         }
+        self.keepers.abort_all();
         self.workers.clear();
         if let Some(log) = &self.log {
             // Somebody who looks at the state may still hold it.

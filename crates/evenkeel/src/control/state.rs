@@ -8,13 +8,17 @@ use arc_swap::ArcSwap;
 use evenkeel_config::ListenAddress;
 use serde_json::{Value, json};
 
-use crate::exchange::{Table, Upstream};
-use crate::observe::{AccessLog, BackendView, ListenerMetrics, Metrics, View};
+use super::board::Board;
+use super::status;
+use crate::exchange::Table;
+use crate::observe::{AccessLog, BackendView, ListenerMetrics, Metrics, UpstreamView, View};
 
 /// What is running.
 #[derive(Debug)]
 pub struct State {
     pub(super) table: Arc<ArcSwap<Table>>,
+    /// Of the upstreams, in their order.
+    pub(super) boards: Vec<Arc<Board>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: Option<Arc<AccessLog>>,
     pub(super) listeners: Vec<ListenerState>,
@@ -47,17 +51,23 @@ impl State {
     /// The page of metrics.
     pub fn metrics_page(&self) -> String {
         let table = self.table.load();
-        let backends = table.upstreams.iter().flat_map(|upstream| {
-            upstream.all.iter().map(|endpoint| BackendView {
+        let counts = table.upstreams.iter().zip(self.boards.iter().map(|board| board.counts()));
+        let (mut upstreams, mut backends) = (Vec::new(), Vec::new());
+        for (upstream, (health, seats)) in counts {
+            let (name, pending) = (&*upstream.name, upstream.gate.pending());
+            upstreams.push(UpstreamView { name, health, pending });
+            backends.extend(upstream.all.iter().zip(seats).map(|(endpoint, health)| BackendView {
                 upstream: &upstream.name,
                 name: endpoint.backend.name(),
                 in_flight: endpoint.backend.counters().in_flight(),
                 metrics: &endpoint.metrics,
-            })
-        });
+                health,
+            }));
+        }
         let view = View {
             routes: table.rules.iter().map(|rule| (&*rule.name, &*rule.metrics)).collect(),
-            backends: backends.collect(),
+            backends,
+            upstreams,
             listeners: self.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
             log_dropped: self.log.as_ref().map_or(0, |log| log.dropped()),
             ready: self.is_ready(),
@@ -80,6 +90,8 @@ impl State {
             .rules
             .iter()
             .map(|rule| json!({ "name": &*rule.name, "requests": rule.metrics.requests() }));
+        let upstreams = table.upstreams.iter().zip(&self.boards);
+        let upstreams = upstreams.map(|(upstream, board)| status::upstream(upstream, board));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.is_ready(),
@@ -87,24 +99,7 @@ impl State {
             "workers": self.metrics.workers(),
             "listeners": listeners.collect::<Vec<_>>(),
             "routes": routes.collect::<Vec<_>>(),
-            "upstreams": table.upstreams.iter().map(|upstream| upstream_status(upstream)).collect::<Vec<_>>(),
+            "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }
-}
-
-fn upstream_status(upstream: &Upstream) -> Value {
-    let backends = upstream.all.iter().map(|endpoint| {
-        let counters = endpoint.backend.counters();
-        json!({
-            "name": endpoint.backend.name(),
-            "address": endpoint.backend.address().to_string(),
-            "weight": endpoint.weight,
-            "state": if endpoint.weight > 0 { "up" } else { "out" },
-            "in_flight": counters.in_flight(),
-            "attempts": counters.attempts(),
-            "failures": counters.failures(),
-            "connect_failures": endpoint.metrics.connect_failures(),
-        })
-    });
-    json!({ "name": &*upstream.name, "backends": backends.collect::<Vec<_>>() })
 }

@@ -1,9 +1,13 @@
 //! The attempts of one request: which backend next, and whether there is a next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use evenkeel_config::{Retry, RetryOn};
+use evenkeel_core::Moment;
 use evenkeel_core::backend::{Lease, Outcome};
-use evenkeel_core::balance::{Pick, Tried};
+use evenkeel_core::balance::{Pick, Sample, Tried};
+use evenkeel_core::limit::{Entered, backoff};
 
 use super::table::{Endpoint, Members, Upstream};
 use crate::filter::{Refusal, Waited};
@@ -33,20 +37,56 @@ pub enum Failure {
     Broken,
     /// The answer's head made no sense.
     Malformed,
+    /// No head of an answer in the time of one attempt.
+    Slow,
+    /// An answer with a status that is to be tried again.
+    Status(u16),
+}
+
+/// What is known of a request before its first attempt.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// When it is tried again, if its route says so and not its upstream.
+    pub(super) retry: Option<Arc<Retry>>,
+    /// The hash of what it shares with those that it belongs to.
+    pub(super) key: u64,
+    /// The backend that the client's cookie names.
+    pub(super) named: Option<usize>,
+    /// Whether its method may be repeated without harm (RFC 9110, 9.2.2).
+    pub(super) idempotent: bool,
+    /// Whether it has no body.
+    pub(super) bodiless: bool,
+}
+
+/// When something happens, and on which worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub(super) worker: usize,
+    /// By the connection's clock.
+    pub(super) now: u64,
+    /// By the process's.
+    pub(super) moment: Moment,
 }
 
 /// The attempts of one request.
 #[derive(Debug)]
 pub(super) struct Attempts {
     pub(super) upstream: Arc<Upstream>,
-    members: Arc<Members>,
+    pub(super) members: Arc<Members>,
+    pub(super) plan: Plan,
     tried: Tried,
     pub(super) count: usize,
     pub(super) current: Option<Current>,
+    /// The second attempt beside it, if there is one.
+    hedge: Option<Current>,
     /// The backend that was tried last, also after its attempt has ended.
     pub(super) last: Option<Arc<Endpoint>>,
     last_failure: Option<Failure>,
+    /// How long to wait before the next attempt.
+    pause: Option<Duration>,
     rng: fastrand::Rng,
+    /// Counted by the circuit breaker as a request, and as a retry.
+    entered: (Option<Entered>, Option<Entered>),
 }
 
 /// The attempt that is on.
@@ -57,6 +97,15 @@ pub(super) struct Current {
     /// By the connection's clock.
     pub(super) started: u64,
     lease: Lease,
+    /// Whether the backend said itself that it cannot answer.
+    failed: bool,
+}
+
+/// What choosing came to.
+pub(super) enum Choice {
+    Chosen(Attempt),
+    /// All that may be chosen are busy.
+    Full,
 }
 
 // === impl Failure ===
@@ -67,14 +116,31 @@ impl Failure {
             Self::Connect => Refusal::Unreachable,
             Self::ConnectTimeout => Refusal::BackendTimeout(Waited::Connect),
             Self::TlsTimeout => Refusal::BackendTimeout(Waited::Tls),
-            Self::Stale | Self::Broken | Self::Malformed => Refusal::BadAnswer,
+            Self::Slow => Refusal::BackendTimeout(Waited::FirstByte),
+            Self::Stale | Self::Broken | Self::Malformed | Self::Status(_) => Refusal::BadAnswer,
         }
     }
 
-    /// Whether the request may go to a backend again: it never reached one, or repeating it does no harm.
-    fn is_repeatable(self) -> bool {
+    /// Whether the request certainly had no effect: then repeating it is safe, whatever its method.
+    fn never_reached(self) -> bool {
         matches!(self, Self::Connect | Self::ConnectTimeout | Self::TlsTimeout | Self::Stale)
     }
+
+    fn is_asked_for(self, on: &RetryOn) -> bool {
+        match self {
+            Self::Stale => true,
+            Self::Connect | Self::ConnectTimeout | Self::TlsTimeout => on.connect_failure,
+            Self::Broken => on.reset,
+            Self::Malformed => false,
+            Self::Slow => on.timeout,
+            Self::Status(status) => on.statuses.contains(&status),
+        }
+    }
+}
+
+/// Whether an answer with this status says that the backend, or what stands behind it, cannot answer at all.
+pub(super) fn is_failure(status: u16) -> bool {
+    matches!(status, 502..=504)
 }
 
 // === impl Attempts ===
@@ -83,63 +149,277 @@ impl Attempts {
     pub(super) fn new(upstream: Arc<Upstream>, rng: fastrand::Rng) -> Self {
         // One set for all attempts, so that the indices in `tried` keep their meaning.
         let members = upstream.members.load_full();
-        let tried = Tried::default();
-        Self { upstream, members, tried, count: 0, current: None, last: None, last_failure: None, rng }
-    }
-
-    /// Chooses a backend that was not tried yet.
-    pub(super) fn next(&mut self, worker: usize, now: u64) -> Result<Attempt, Refusal> {
-        self.current = None;
-        let stale = self.last_failure == Some(Failure::Stale);
-        let mut pick = Pick::new(0, &self.tried, &mut self.rng);
-        let chosen = self.members.balancer.pick(&self.members.snapshot, &mut pick);
-        let endpoint = chosen.and_then(|index| Some((index, self.members.endpoints.get(index)?)));
-        let Some((index, endpoint)) = endpoint else {
-            return Err(self.last_failure.map_or(Refusal::NoBackend, Failure::refusal));
-        };
-        if self.count > 0 {
-            endpoint.metrics.retried(worker);
+        Self {
+            upstream,
+            members,
+            plan: Plan::default(),
+            tried: Tried::default(),
+            count: 0,
+            current: None,
+            hedge: None,
+            last: None,
+            last_failure: None,
+            pause: None,
+            rng,
+            entered: (None, None),
         }
-        self.count += 1;
-        let endpoint = endpoint.clone();
-        self.last = Some(endpoint.clone());
-        let lease = Lease::new(endpoint.backend.clone());
-        self.current = Some(Current { index, endpoint: endpoint.clone(), started: now, lease });
-        Ok(Attempt { endpoint, reuse: !stale })
     }
 
-    /// Ends the attempt that is on. `Ok` when another one may follow.
-    pub(super) fn failed(&mut self, failure: Failure, worker: usize) -> Result<(), Refusal> {
-        if let Some(current) = self.current.take() {
-            match failure {
-                Failure::Connect => current.endpoint.metrics.connect_failed(worker),
-                Failure::ConnectTimeout | Failure::TlsTimeout => {
-                    current.endpoint.metrics.connect_failed(worker);
-                    current.endpoint.metrics.timed_out(worker);
+    /// Asks the circuit breaker, once.
+    pub(super) fn enter(&mut self) -> Result<(), Refusal> {
+        if let Some(breaker) = &self.upstream.gate.breaker
+            && self.entered.0.is_none()
+        {
+            self.entered.0 = Some(breaker.enter().ok_or(Refusal::Overloaded)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the backend of the attempt that is on is the one that the client's cookie names.
+    pub(super) fn is_named(&self) -> bool {
+        let current = self.current.as_ref().map(|current| current.index);
+        current.is_some() && current == self.plan.named
+    }
+
+    /// How long to wait before the next attempt.
+    pub(super) fn take_pause(&mut self) -> Option<Duration> {
+        self.pause.take()
+    }
+
+    /// Chooses a backend that was not tried yet, and begins an attempt.
+    pub(super) fn next(&mut self, at: At) -> Result<Choice, Refusal> {
+        let stale = self.last_failure == Some(Failure::Stale);
+        match self.choose(at) {
+            Some(Ok(current)) => {
+                if self.count > 0 {
+                    current.endpoint.metrics.retried(at.worker);
                 }
-                Failure::Stale => {}
-                Failure::Broken | Failure::Malformed => current.endpoint.metrics.broke(worker),
+                self.count += 1;
+                self.last = Some(current.endpoint.clone());
+                let endpoint = current.endpoint.clone();
+                self.current = Some(current);
+                Ok(Choice::Chosen(Attempt { endpoint, reuse: !stale }))
             }
-            if failure == Failure::Stale {
-                // A connection that the backend closed while it was idle says nothing against the backend.
-                current.lease.end(Outcome::Abandoned);
-            } else {
-                self.tried.insert(current.index);
-                current.lease.end(Outcome::Failed);
-            }
+            Some(Err(())) => Ok(Choice::Full),
+            None => Err(self.last_failure.map_or(Refusal::NoBackend, Failure::refusal)),
+        }
+    }
+
+    /// Ends the attempt that is on. `Ok` when another one may follow; `replayable` is whether the whole request can be sent
+    /// again.
+    pub(super) fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), Refusal> {
+        self.note_failure(failure, at);
+        if let Some(hedge) = self.hedge.take() {
+            self.release(hedge, Outcome::Abandoned);
         }
         self.last_failure = Some(failure);
-        if failure.is_repeatable() && self.count < self.upstream.max_attempts.get() {
+        let safe = failure.never_reached() || self.plan.idempotent && replayable;
+        let again =
+            safe && failure.is_asked_for(&self.retry().on) && self.count < self.retry().attempts.get();
+        if again && (failure == Failure::Stale || self.permit(at.moment)) {
             Ok(())
         } else {
             Err(failure.refusal())
         }
     }
 
+    /// Whether an answer with this status is thrown away for another attempt, which then follows.
+    pub(super) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
+        let retry = self.retry();
+        let more = self.count < retry.attempts.get() && self.members.endpoints.len() > self.tried.len() + 1;
+        if !more || !replayable || !self.plan.idempotent || !retry.on.statuses.contains(&status) {
+            return false;
+        }
+        if !self.permit(at.moment) {
+            return false;
+        }
+        self.note_failure(Failure::Status(status), at);
+        self.last_failure = Some(Failure::Status(status));
+        true
+    }
+
+    /// The head of an answer has come after this time.
+    pub(super) fn answered(&mut self, status: u16, waited: Duration, at: At) {
+        let Some(current) = &mut self.current else { return };
+        current.failed = is_failure(status);
+        current.endpoint.metrics.answered(at.worker, status, waited);
+        let sample = Sample::new(waited, !current.failed, at.moment);
+        self.members.balancer.observe(&current.endpoint.backend, sample);
+        if let Some(hedging) = &self.upstream.hedging {
+            hedging.answered(waited);
+        }
+    }
+
     /// Ends the attempt that is on, if there is one, for good.
     pub(super) fn end(&mut self, outcome: Outcome) {
         if let Some(current) = self.current.take() {
-            current.lease.end(outcome);
+            let outcome =
+                if current.failed && outcome == Outcome::Answered { Outcome::Failed } else { outcome };
+            self.release(current, outcome);
+        }
+    }
+
+    /// When a second attempt may follow beside the first: for a request without a body that may be repeated without harm.
+    pub(super) fn hedge_delay(&self) -> Option<Duration> {
+        let hedging = self.upstream.hedging.as_ref()?;
+        if self.plan.idempotent && self.plan.bodiless { hedging.delay() } else { None }
+    }
+
+    /// Begins a second attempt beside the one that is on, on another backend, if there may be one more.
+    pub(super) fn hedge(&mut self, at: At) -> Option<Attempt> {
+        let hedging = self.upstream.hedging.as_ref()?;
+        if self.hedge.is_some() || !hedging.budget.take(at.moment, self.upstream.requests()) {
+            return None;
+        }
+        let first = self.current.as_ref()?.index;
+        self.tried.insert(first);
+        let hedge = self.choose(at)?.ok()?;
+        hedge.endpoint.metrics.hedged(at.worker);
+        let endpoint = hedge.endpoint.clone();
+        self.hedge = Some(hedge);
+        Some(Attempt { endpoint, reuse: true })
+    }
+
+    /// One of two attempts is to go on, the second if `second`; the other one is given up.
+    pub(super) fn settle_hedge(&mut self, second: bool, at: At) {
+        let Some(hedge) = self.hedge.take() else { return };
+        if !second {
+            return self.release(hedge, Outcome::Abandoned);
+        }
+        self.last = Some(hedge.endpoint.clone());
+        if let Some(first) = self.current.replace(hedge) {
+            // It took longer than this, and nobody will know how much.
+            let waited = Duration::from_micros(at.now.saturating_sub(first.started));
+            self.members.balancer.observe(&first.endpoint.backend, Sample::new(waited, true, at.moment));
+            self.release(first, Outcome::Abandoned);
+        }
+    }
+
+    fn retry(&self) -> &Retry {
+        self.plan.retry.as_ref().unwrap_or(&self.upstream.retry)
+    }
+
+    /// How long one attempt may take to the head of its answer, where its end is to be followed by another.
+    pub(super) fn time_for_one(&self) -> Option<Duration> {
+        let retry = self.retry();
+        let first_byte = retry.on.timeout.then_some(self.upstream.timeouts.first_byte);
+        retry.per_try_timeout.or(first_byte)
+    }
+
+    /// How many bytes of a body are kept to be sent again; none where that would not help.
+    pub(super) fn replay_limit(&self) -> usize {
+        let on = &self.retry().on;
+        let helps = self.plan.idempotent && (on.reset || on.timeout || !on.statuses.is_empty());
+        if helps { self.retry().max_body } else { 0 }
+    }
+
+    /// Whether there may be one more retry over all requests of the upstream.
+    fn permit(&mut self, moment: Moment) -> bool {
+        let gate = &self.upstream.gate;
+        if let Some(breaker) = &gate.breaker
+            && self.entered.1.is_none()
+        {
+            self.entered.1 = breaker.enter_retry();
+            if self.entered.1.is_none() {
+                return false;
+            }
+        }
+        if !gate.budget.take(moment, self.upstream.requests()) {
+            return false;
+        }
+        let retry = u32::try_from(self.count).unwrap_or(u32::MAX);
+        let pause = self.retry().backoff;
+        self.pause = pause.map(|base| backoff(base, retry, &mut self.rng));
+        true
+    }
+
+    fn note_failure(&mut self, failure: Failure, at: At) {
+        let Some(current) = self.current.take() else { return };
+        let metrics = &current.endpoint.metrics;
+        match failure {
+            Failure::Connect => metrics.connect_failed(at.worker),
+            Failure::ConnectTimeout | Failure::TlsTimeout => {
+                metrics.connect_failed(at.worker);
+                metrics.timed_out(at.worker);
+            }
+            Failure::Slow => metrics.timed_out(at.worker),
+            Failure::Broken | Failure::Malformed => metrics.broke(at.worker),
+            Failure::Stale | Failure::Status(_) => {}
+        }
+        let waited = Duration::from_micros(at.now.saturating_sub(current.started));
+        match failure {
+            // A connection that the backend closed while it was idle says nothing against the backend.
+            Failure::Stale => return self.release(current, Outcome::Abandoned),
+            Failure::Status(status) => metrics.answered(at.worker, status, waited),
+            _ => {}
+        }
+        self.tried.insert(current.index);
+        self.members.balancer.observe(&current.endpoint.backend, Sample::new(waited, false, at.moment));
+        self.release(current, Outcome::Failed);
+    }
+
+    /// A backend that was not tried and has room, and a lease of it; `Some(Err(()))` when none has room.
+    fn choose(&mut self, at: At) -> Option<Result<Current, ()>> {
+        let most = self.upstream.gate.limits.max_connections;
+        let mut passed = self.tried.clone();
+        let named = self.plan.named.filter(|index| !self.tried.contains(*index));
+        let mut index = match named {
+            Some(named) => named,
+            None => self.pick(&passed, at.moment)?,
+        };
+        loop {
+            let endpoint = self.members.endpoints.get(index)?;
+            let backend = endpoint.backend.clone();
+            let lease = match most {
+                Some(most) => Lease::within(backend, most.get()),
+                None => Some(Lease::new(backend)),
+            };
+            if let Some(lease) = lease {
+                let endpoint = endpoint.clone();
+                return Some(Ok(Current { index, endpoint, started: at.now, lease, failed: false }));
+            }
+            passed.insert(index);
+            let next = if passed.is_full() { self.any_with_room() } else { self.pick(&passed, at.moment) };
+            match next {
+                Some(next) => index = next,
+                None => return Some(Err(())),
+            }
+        }
+    }
+
+    fn pick(&mut self, passed: &Tried, moment: Moment) -> Option<usize> {
+        let mut pick = Pick::new(self.plan.key, passed, &mut self.rng).at(moment);
+        self.members.balancer.pick(&self.members.snapshot, &mut pick)
+    }
+
+    /// Looks at every one, once the algorithm's choices were busy too often.
+    fn any_with_room(&self) -> Option<usize> {
+        let most = self.upstream.gate.limits.max_connections?.get();
+        let mut all = self.members.endpoints.iter().enumerate();
+        let has_room = |(index, endpoint): &(usize, &Arc<Endpoint>)| {
+            !self.tried.contains(*index) && endpoint.backend.counters().in_flight() < most
+        };
+        all.find(has_room).map(|(index, _)| index)
+    }
+
+    /// Gives a lease back, and tells those who wait for it, and those who watch for failures.
+    fn release(&self, current: Current, outcome: Outcome) {
+        let Current { endpoint, lease, .. } = current;
+        lease.end(outcome);
+        self.upstream.gate.left();
+        if outcome == Outcome::Failed
+            && let Some(alarm) = &self.upstream.alarm
+            && endpoint.backend.counters().failures_in_a_row() >= alarm.failures
+        {
+            alarm.bell.ring();
+        }
+    }
+}
+
+impl Drop for Attempts {
+    fn drop(&mut self) {
+        for current in [self.current.take(), self.hedge.take()].into_iter().flatten() {
+            self.release(current, Outcome::Abandoned);
         }
     }
 }

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use evenkeel_config::{HttpLimits, Timeouts};
+use evenkeel_core::Moment;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
+use super::clock::moment_of;
 use crate::filter::Answer;
 
 /// A client's connection, for as long as it lives.
@@ -146,6 +148,11 @@ impl Connection {
     /// Microseconds since the connection began, at least one, as of the last tick.
     pub fn now(&self) -> u64 {
         self.clock.load(Relaxed)
+    }
+
+    /// The same moment by the process's clock.
+    pub fn moment(&self) -> Moment {
+        moment_of(self.epoch).after(Duration::from_micros(self.now()))
     }
 
     /// How long ago `at` was, as of the last tick.

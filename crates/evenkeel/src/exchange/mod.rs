@@ -3,19 +3,28 @@
 //! This room never knows which transport carries the request: it sees a head through a trait, and answers with edits, a
 //! refusal, or a backend to try.
 
+mod affinity;
 mod attempts;
 mod client;
+mod clock;
 mod connection;
 mod entry;
 mod forwarding;
+mod gate;
+mod hedge;
 mod record;
 mod redirect;
 mod request;
 mod table;
+mod trying;
 
+pub use affinity::{Affinity, cookie_value};
 pub use attempts::{Attempt, Failure};
 pub use client::{ClientAddress, client_address};
+pub use clock::moment_of;
 pub use connection::{Connection, Expired, Phase};
+pub use gate::Gate;
+pub use hedge::Hedging;
 pub use record::{Ending, Record, RequestId};
 pub use request::{Decision, Environment, Exchange, HeadFacts, Lane};
-pub use table::{Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};
+pub use table::{Alarm, Bell, Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};

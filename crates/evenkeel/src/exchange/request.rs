@@ -1,13 +1,12 @@
 //! One request, from its head to its record.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_core::backend::Outcome;
 use http::header;
 
-use super::attempts::{Attempt, Attempts, Failure};
+use super::attempts::{Attempts, Plan};
 use super::client::client_address;
 use super::connection::{Connection, Expired};
 use super::forwarding::{self, Hop};
@@ -76,7 +75,7 @@ pub enum Decision {
 /// One request. Dropping it, on whatever path, writes its one record and counts it once.
 #[derive(Debug)]
 pub struct Exchange {
-    environment: Arc<Environment>,
+    pub(super) environment: Arc<Environment>,
     pub(super) connection: Arc<Connection>,
     table: Arc<Table>,
     facts: HeadFacts,
@@ -204,47 +203,24 @@ impl Exchange {
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
         };
         self.connection.set_limits(&upstream.timeouts, rule.timeout);
-        self.attempts = Some(Attempts::new(upstream.clone(), rng));
+        let mut attempts = Attempts::new(upstream.clone(), rng);
+        attempts.plan = Plan {
+            retry: rule.retry.clone(),
+            key: upstream.affinity.key_of(head, self.record.client),
+            named: upstream.affinity.named(head, &attempts.members.endpoints),
+            idempotent: is_idempotent(head.method()),
+            bodiless: !self.has_body(),
+        };
+        self.attempts = Some(attempts);
+        self.announce_deadline();
         Decision::Proxy
     }
 
-    /// The next backend to try, or why there is none.
-    ///
-    /// # Errors
-    /// The refusal to give to [`Exchange::refusal_answer`].
-    pub fn next_attempt(&mut self) -> Result<Attempt, Refusal> {
-        self.connection.connecting();
-        // What an earlier attempt was sent is sent again.
-        self.record.received = 0;
-        if self.connection.time_left().is_some_and(|left| left.is_zero()) {
-            return Err(Refusal::Timeout);
+    /// Makes room in the head for the time that is left: see [`Exchange::deadline`].
+    fn announce_deadline(&mut self) {
+        if let Some((name, value)) = self.deadline() {
+            self.edits.set(name, value);
         }
-        match &mut self.attempts {
-            Some(attempts) => attempts.next(self.environment.worker, self.connection.now()),
-            None => Err(Refusal::Internal),
-        }
-    }
-
-    /// The backend is connected.
-    pub fn connected(&self) {
-        self.connection.connected();
-    }
-
-    /// An attempt failed. `Ok` when another one may follow.
-    ///
-    /// # Errors
-    /// The refusal to give to [`Exchange::refusal_answer`].
-    pub fn attempt_failed(&mut self, failure: Failure) -> Result<(), Refusal> {
-        match &mut self.attempts {
-            Some(attempts) => attempts.failed(failure, self.environment.worker),
-            None => Err(Refusal::Internal),
-        }
-    }
-
-    /// How long connecting to the backend may take: the upstream's limit, or what is left of the route's.
-    pub fn connect_timeout(&self) -> Duration {
-        let limit = self.upstream().map_or(Duration::ZERO, |upstream| upstream.timeouts.connect);
-        self.connection.time_left().map_or(limit, |left| limit.min(left))
     }
 
     /// What is changed in the request before it goes to a backend.
@@ -256,18 +232,34 @@ impl Exchange {
     /// before it goes to the client.
     pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Edits {
         let status = head.status();
-        let edits = self.response_edits(head);
+        let mut edits = self.response_edits(head);
         if status >= 200 || upgraded {
+            self.keep_client(&mut edits);
             // Only now: a filter that panics leaves the client without this answer.
             self.record.status = status;
             self.connection.head_received(upgraded);
-            if let Some(current) = self.attempts.as_ref().and_then(|attempts| attempts.current.as_ref()) {
+            let at = self.at();
+            if let Some(attempts) = &mut self.attempts
+                && let Some(current) = &attempts.current
+            {
                 let waited = self.connection.since(current.started);
                 self.record.first_byte = Some(waited);
-                current.endpoint.metrics.answered(self.environment.worker, status, waited);
+                attempts.answered(status, waited, at);
             }
         }
         edits
+    }
+
+    /// Names the backend to the client, where clients stay with theirs, unless it has named it itself.
+    fn keep_client(&self, edits: &mut Edits) {
+        let Some(attempts) = &self.attempts else { return };
+        let Some(current) = &attempts.current else { return };
+        if !attempts.is_named()
+            && let Some(cookie) =
+                attempts.upstream.affinity.set_cookie(&current.endpoint, self.connection.tls)
+        {
+            edits.add(header::SET_COOKIE, cookie);
+        }
     }
 
     /// So many more bytes of the request's body have come. Gives how many there were in all.
@@ -431,6 +423,11 @@ impl Exchange {
             attempts.end(Outcome::Failed);
         }
     }
+}
+
+/// Whether a method may be repeated without harm (RFC 9110, 9.2.2).
+fn is_idempotent(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
 }
 
 impl Drop for Exchange {

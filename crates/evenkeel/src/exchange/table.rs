@@ -2,18 +2,21 @@
 //!
 //! `control` builds it and publishes it whole; nothing else writes it.
 
+use std::fmt::Debug;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{Forwarding, Redirect, Timeouts};
+use evenkeel_config::{Forwarding, Pool, Redirect, Retry, Timeouts};
 use evenkeel_core::backend::{Backend, Snapshot};
 use evenkeel_core::balance::Balancer;
 use evenkeel_core::route::RouteTable;
 use ipnet::IpNet;
 
+use super::affinity::Affinity;
+use super::gate::Gate;
+use super::hedge::Hedging;
 use crate::filter::{Answer, Filter};
 use crate::observe::{BackendMetrics, RouteMetrics};
 
@@ -43,6 +46,10 @@ pub struct Rule {
     pub action: RuleAction,
     /// How long a request may wait for the head of its answer, over all attempts.
     pub timeout: Option<Duration>,
+    /// When a request is tried again, instead of what its upstream says.
+    pub retry: Option<Arc<Retry>>,
+    /// Whether the access log says how the backend was chosen.
+    pub explain: bool,
     /// What it counts.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -74,16 +81,37 @@ pub struct Upstream {
     pub members: ArcSwap<Members>,
     /// How long things may take.
     pub timeouts: Timeouts,
-    /// How many attempts one request may take.
-    pub max_attempts: NonZeroUsize,
-    /// How long an idle connection to a backend is kept.
-    pub pool_idle_timeout: Duration,
-    /// How many idle connections are kept for each backend, by each worker.
-    pub pool_max_idle: usize,
+    /// Idle connections kept open to backends.
+    pub pool: Pool,
+    /// When a request is tried again, unless its route says otherwise.
+    pub retry: Arc<Retry>,
+    /// Second attempts beside slow first ones, if there are any.
+    pub hedging: Option<Hedging>,
+    /// What makes requests belong together.
+    pub affinity: Affinity,
+    /// How much it takes.
+    pub gate: Gate,
+    /// Who wants to know at once that a backend fails, if anybody does.
+    pub alarm: Option<Alarm>,
     /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
     pub plain: bool,
     /// Every backend that was configured, also those of weight zero: for whoever shows them.
     pub all: Vec<Arc<Endpoint>>,
+}
+
+/// Who wants to know at once that a backend fails.
+#[derive(Debug)]
+pub struct Alarm {
+    /// From how many failures in a row on.
+    pub failures: u32,
+    /// Who is told; must not block.
+    pub bell: Arc<dyn Bell>,
+}
+
+/// What an [`Alarm`] rings.
+pub trait Bell: Debug + Send + Sync {
+    /// A backend has failed too often in a row.
+    fn ring(&self);
 }
 
 /// The backends of an upstream that may be chosen now, and what chooses among them.
@@ -108,6 +136,8 @@ pub struct Endpoint {
     pub group: u64,
     /// The weight it was given; zero is out.
     pub weight: u32,
+    /// What a sticky cookie calls it, if there is one.
+    pub cookie: Option<Box<str>>,
     /// What it counts.
     pub metrics: Arc<BackendMetrics>,
 }
@@ -123,9 +153,21 @@ pub struct EndpointTls {
     pub verify: bool,
 }
 
+// === impl Table ===
+
 impl Table {
     /// Whether forwarding fields of this peer are believed.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
         peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)))
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Requests that came to a backend of this upstream so far: its attempts, without those that repeated another.
+    pub fn requests(&self) -> u64 {
+        let all = self.all.iter();
+        all.map(|one| one.backend.counters().attempts().saturating_sub(one.metrics.repeated())).sum()
     }
 }

@@ -31,6 +31,8 @@ pub enum Refusal {
     NoRoute,
     /// No backend may be chosen. 503, with `Retry-After`.
     NoBackend,
+    /// The upstream takes no more requests now. 503, with `Retry-After`.
+    Overloaded,
     /// No backend could be reached. 502.
     Unreachable,
     /// The backend broke off before it answered, or its answer made no sense. 502.
@@ -76,7 +78,7 @@ impl Refusal {
             Self::NotImplemented => 501,
             Self::VersionNotSupported => 505,
             Self::NoRoute => 404,
-            Self::NoBackend => 503,
+            Self::NoBackend | Self::Overloaded => 503,
             Self::Unreachable | Self::BadAnswer => 502,
             Self::BackendTimeout(_) | Self::Timeout => 504,
             Self::Filter { status, .. } => *status,
@@ -97,6 +99,7 @@ impl Refusal {
             Self::VersionNotSupported => "version_not_supported",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
+            Self::Overloaded => "overloaded",
             Self::Unreachable => "unreachable",
             Self::BadAnswer => "bad_answer",
             Self::BackendTimeout(_) => "backend_timeout",
@@ -119,6 +122,7 @@ impl Refusal {
             Self::VersionNotSupported => "refused=version_not_supported",
             Self::NoRoute => "refused=no_route",
             Self::NoBackend => "refused=no_backend",
+            Self::Overloaded => "refused=overloaded",
             Self::Unreachable => "refused=unreachable",
             Self::BadAnswer => "refused=bad_answer",
             Self::BackendTimeout(Waited::Connect) => "timeout=connect",
@@ -143,6 +147,7 @@ impl Refusal {
             Self::VersionNotSupported => "this version of HTTP is not spoken here",
             Self::NoRoute => "nothing is served here",
             Self::NoBackend => "no backend is available",
+            Self::Overloaded => "the service takes no more requests now",
             Self::Unreachable => "no backend could be reached",
             Self::BadAnswer => "the backend gave no proper answer",
             Self::BackendTimeout(_) => "the backend took too long",
@@ -181,7 +186,7 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoBackend => Some(1),
+            Self::NoBackend | Self::Overloaded => Some(1),
             Self::Filter { retry_after, .. } => {
                 // Rounded up: a client that comes back a moment early is refused again.
                 retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
@@ -246,6 +251,7 @@ mod tests {
             Refusal::VersionNotSupported,
             Refusal::NoRoute,
             Refusal::NoBackend,
+            Refusal::Overloaded,
             Refusal::Unreachable,
             Refusal::BadAnswer,
             Refusal::BackendTimeout(Waited::FirstByte),

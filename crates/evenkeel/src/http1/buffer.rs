@@ -33,6 +33,11 @@ impl Buffer {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// The same, to be changed where they are.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
     /// How many bytes are there.
     #[inline]
     pub fn len(&self) -> usize {

@@ -30,6 +30,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) head: &'a Head,
     /// Whether the client still has to send some of its request, and may never do.
     pub(super) withheld: bool,
+    /// Whether the whole request can be sent again.
+    pub(super) replayable: bool,
 }
 
 impl Download {
@@ -91,8 +93,11 @@ impl Download {
         circumstances: Circumstances<'_>,
     ) -> Result<bool, Stop> {
         let mut searched = self.searched;
+        let mut rejected = false;
         let read = with_answer(backend.input.filled(), &mut searched, |answer| {
-            if answer.status() >= 200 {
+            if answer.status() >= 200 && exchange.rejects(answer.status(), circumstances.replayable) {
+                rejected = true;
+            } else if answer.status() >= 200 {
                 self.begin(link, exchange, answer, circumstances);
             } else if answer.status() == 101 {
                 // Nobody asked for another protocol.
@@ -105,6 +110,7 @@ impl Download {
             Some(answer.length)
         });
         match read {
+            _ if rejected => Err(Stop::Rejected),
             Ok(Some(Some(length))) => {
                 backend.input.consume(length);
                 self.searched = 0;

@@ -7,6 +7,7 @@
 mod answer;
 mod backend;
 mod download;
+mod hedge;
 mod pool;
 mod pump;
 mod request;

@@ -1,6 +1,10 @@
 //! A request, from the first attempt to the end of its answer.
 
+use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Sleep;
 
 use super::backend::Backend;
 use super::download::{Circumstances, Download};
@@ -20,17 +24,21 @@ pub(super) enum Stop {
     BackendLeft,
     /// The head of the answer makes no sense.
     Malformed,
+    /// The answer is thrown away for another attempt.
+    Rejected,
+    /// The time of one attempt is over, and there is no answer.
+    TooSlow,
     /// The balancer refuses to go on.
     Refused(Refusal),
 }
 
 /// One request being carried.
-struct Pump<'a> {
+pub(super) struct Pump<'a> {
     lane: &'a Lane,
-    link: &'a Link,
+    pub(super) link: &'a Link,
     head: Head,
-    exchange: Box<Exchange>,
-    upload: Upload,
+    pub(super) exchange: Box<Exchange>,
+    pub(super) upload: Upload,
     download: Download,
 }
 
@@ -41,7 +49,7 @@ impl Lane {
         if let Some(answer) = answer {
             return self.answer(link, exchange, &head, answer).await;
         }
-        match Upload::new(&head, text, link) {
+        match Upload::new(&head, text, link, exchange.replay_limit()) {
             Ok(upload) => {
                 let download = Download::default();
                 Pump { lane: self, link, head, exchange, upload, download }.run().await
@@ -58,50 +66,65 @@ impl Lane {
 impl Pump<'_> {
     async fn run(mut self) -> Then {
         loop {
-            let attempt = match self.exchange.next_attempt() {
+            let mut attempt = match self.exchange.next_attempt().await {
                 Ok(attempt) => attempt,
                 Err(refusal) => return self.refuse(&refusal).await,
             };
-            let failure = match self.connect(&attempt).await {
-                Ok(backend) => match self.attempt(backend).await {
-                    Ok(backend) => return self.end(&attempt, backend).await,
-                    Err(Fault::Attempt(failure)) => failure,
-                    Err(Fault::Request(stop)) => return self.give_up(stop).await,
-                },
-                Err(failure) => failure,
+            let failure = match self.attempt(&mut attempt).await {
+                Ok(backend) => return self.end(&attempt, backend).await,
+                Err(Fault::Attempt(failure)) => failure,
+                Err(Fault::Request(Stop::Rejected)) => continue,
+                Err(Fault::Request(stop)) => return self.give_up(stop).await,
             };
-            if let Err(refusal) = self.exchange.attempt_failed(failure) {
+            if let Err(refusal) = self.exchange.attempt_failed(failure, self.upload.whole) {
                 return self.refuse(&refusal).await;
             }
         }
     }
 
-    async fn connect(&self, attempt: &Attempt) -> Result<Backend, Failure> {
-        if attempt.reuse
-            && let Some(socket) = self.lane.pool.take(attempt.endpoint.group)
-        {
-            return Ok(Backend::kept(socket));
-        }
-        Backend::connect(&attempt.endpoint, self.exchange.connect_timeout()).await
-    }
-
-    /// Sends the request and passes the answer on.
-    async fn attempt(&mut self, mut backend: Backend) -> Result<Backend, Fault> {
+    /// Connects, sends the request and passes the answer on; within its time, if one attempt has a time of its own.
+    async fn attempt(&mut self, attempt: &mut Attempt) -> Result<Backend, Fault> {
+        let time = self.exchange.time_for_one();
+        let mut backend = self.connect(attempt).await.map_err(Fault::Attempt)?;
         self.exchange.connected();
         self.upload.restart(&mut self.exchange).map_err(Fault::Request)?;
         self.download = Download::default();
-        let mut progress = Progress { sent: false, half_closed: false };
+        let mut progress = Progress { sent: false, half_closed: false, timer: time.map(timer) };
+        if let Some(delay) = self.exchange.hedge_delay() {
+            backend = self.race(backend, attempt, &mut progress, delay).await?;
+        }
         let passed = std::future::poll_fn(|cx| self.poll_pass(cx, &mut backend, &mut progress)).await;
         match passed {
             Ok(()) => {
                 self.download.keeps_backend &= progress.sent && !self.upload.broken;
                 Ok(backend)
             }
-            Err(Stop::BackendLeft) if !self.download.has_head() => {
-                Err(Fault::Attempt(self.failure(&backend)))
-            }
-            Err(Stop::Malformed) => Err(Fault::Attempt(Failure::Malformed)),
-            Err(stop) => Err(Fault::Request(stop)),
+            Err(stop) => Err(self.fault(stop, &backend)),
+        }
+    }
+
+    async fn connect(&self, attempt: &Attempt) -> Result<Backend, Failure> {
+        match self.kept(attempt) {
+            Some(backend) => Ok(backend),
+            None => Backend::connect(&attempt.endpoint, self.exchange.connect_timeout()).await,
+        }
+    }
+
+    /// A connection that was kept, if one may be used.
+    pub(super) fn kept(&self, attempt: &Attempt) -> Option<Backend> {
+        if !attempt.reuse {
+            return None;
+        }
+        self.lane.pool.take(attempt.endpoint.group).map(Backend::kept)
+    }
+
+    /// What it means for the attempt that passing on came to a stop.
+    pub(super) fn fault(&self, stop: Stop, backend: &Backend) -> Fault {
+        match stop {
+            Stop::BackendLeft if !self.download.has_head() => Fault::Attempt(self.failure(backend)),
+            Stop::Malformed => Fault::Attempt(Failure::Malformed),
+            Stop::TooSlow => Fault::Attempt(Failure::Slow),
+            stop => Fault::Request(stop),
         }
     }
 
@@ -112,17 +135,33 @@ impl Pump<'_> {
         progress: &mut Progress,
     ) -> Poll<Result<(), Stop>> {
         if !progress.sent && self.upload.poll(cx, self.link, backend, &mut self.exchange)?.is_ready() {
-            progress.sent = true;
-            self.exchange.connection().request_sent();
-            if self.upload.body.is_done() {
-                self.exchange.connection().set_reusable();
-            }
+            self.is_sent(progress);
         }
         let withheld = self.head.expects && !progress.sent;
-        let circumstances = Circumstances { head: &self.head, withheld };
+        let circumstances = Circumstances { head: &self.head, withheld, replayable: self.upload.whole };
         let passed = self.download.poll(cx, self.link, backend, &mut self.exchange, circumstances)?;
         if passed.is_ready() {
             return Poll::Ready(Ok(()));
+        }
+        self.poll_stop(cx, progress).map(Err)
+    }
+
+    /// The request is sent, or as much of it as the backend takes.
+    pub(super) fn is_sent(&self, progress: &mut Progress) {
+        progress.sent = true;
+        self.exchange.connection().request_sent();
+        if self.upload.body.is_done() {
+            self.exchange.connection().set_reusable();
+        }
+    }
+
+    /// What may end the wait for a backend: the client leaves, the attempt's time is over.
+    pub(super) fn poll_stop(&self, cx: &mut Context<'_>, progress: &mut Progress) -> Poll<Stop> {
+        if let Some(timer) = &mut progress.timer
+            && !self.download.has_head()
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Stop::TooSlow);
         }
         if progress.sent && !progress.half_closed {
             match self.link.poll_next_request(cx) {
@@ -131,7 +170,7 @@ impl Pump<'_> {
                 Poll::Ready(Ok(())) if !self.head.persistent || self.link.pending_input() > 0 => {
                     progress.half_closed = true;
                 }
-                Poll::Ready(_) => return Poll::Ready(Err(Stop::ClientLeft)),
+                Poll::Ready(_) => return Poll::Ready(Stop::ClientLeft),
                 Poll::Pending => {}
             }
         }
@@ -153,8 +192,8 @@ impl Pump<'_> {
             && let Some(upstream) = self.exchange.upstream()
         {
             let connection = self.exchange.connection();
-            let until = connection.instant(connection.now()) + upstream.pool_idle_timeout;
-            self.lane.pool.put(attempt.endpoint.group, backend.socket, until, upstream.pool_max_idle);
+            let until = connection.instant(connection.now()) + upstream.pool.idle_timeout;
+            self.lane.pool.put(attempt.endpoint.group, backend.socket, until, upstream.pool.max_idle);
         } else {
             drop(backend);
         }
@@ -184,7 +223,7 @@ impl Pump<'_> {
                 self.exchange.on_end(Ending::ClientLeft);
                 Then::Close
             }
-            Stop::BackendLeft | Stop::Malformed => {
+            Stop::BackendLeft | Stop::Malformed | Stop::Rejected | Stop::TooSlow => {
                 self.exchange.on_end(Ending::BackendLeft);
                 Then::Close
             }
@@ -193,7 +232,7 @@ impl Pump<'_> {
 }
 
 /// What an attempt failed of.
-enum Fault {
+pub(super) enum Fault {
     /// Another one may follow, if the exchange says so.
     Attempt(Failure),
     /// The request has ended.
@@ -201,9 +240,15 @@ enum Fault {
 }
 
 /// How far one attempt is.
-struct Progress {
+pub(super) struct Progress {
     /// Whether the request is sent, or as much of it as the backend takes.
-    sent: bool,
+    pub(super) sent: bool,
     /// Whether the client will say nothing more, and still listens.
     half_closed: bool,
+    /// When there must be an answer's head, if one attempt has a time of its own.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+fn timer(time: Duration) -> Pin<Box<Sleep>> {
+    Box::pin(tokio::time::sleep(time))
 }

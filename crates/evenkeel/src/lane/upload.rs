@@ -20,6 +20,8 @@ pub(super) struct Upload {
     sent: usize,
     /// Bytes of body in `out`.
     data: u64,
+    /// How many bytes of body are kept there at most, to be sent again.
+    keep: usize,
     /// Whether `out` is still the whole of what was sent, so that it can be sent again.
     pub(super) whole: bool,
     /// Whether the backend takes no more: then there may be an answer all the same.
@@ -28,22 +30,30 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Of a request whose head is written, with as much of its body as is there already.
-    pub(super) fn new(head: &Head, text: Buffer, link: &Link) -> Result<Self, Stop> {
+    pub(super) fn new(head: &Head, text: Buffer, link: &Link, keep: usize) -> Result<Self, Stop> {
         let body = Body::of_request(&head.facts);
-        let mut upload = Self { body, out: text, sent: 0, data: 0, whole: true, broken: false };
-        upload.take_in(link)?;
+        let mut upload = Self { body, out: text, sent: 0, data: 0, keep, whole: true, broken: false };
+        upload.take_in(link, GATHER_LIMIT)?;
         Ok(upload)
     }
 
     /// Begins (again) with the first byte.
     pub(super) fn restart(&mut self, exchange: &mut Exchange) -> Result<(), Stop> {
         (self.sent, self.broken) = (0, false);
+        if let Some((name, value)) = exchange.deadline() {
+            self.replace(name.as_str(), value.as_bytes());
+        }
         count(exchange, self.data)
     }
 
     /// Whether any byte may have reached the backend.
     pub(super) fn has_begun(&self) -> bool {
         self.sent > 0 || !self.whole
+    }
+
+    /// The whole request, if all of it is here.
+    pub(super) fn all(&self) -> Option<&[u8]> {
+        (self.whole && self.body.is_done()).then(|| self.out.filled())
     }
 
     /// Sends; ready once all is sent, or the backend takes no more.
@@ -71,6 +81,12 @@ impl Upload {
                     return Poll::Ready(Err(Stop::ClientLeft));
                 }
             }
+            let room = self.room_to_keep();
+            if room > 0 {
+                let taken = self.take_in(link, self.out.len() + room.min(GATHER_LIMIT))?;
+                count(exchange, taken)?;
+                continue;
+            }
             self.whole = false;
             self.out.clear();
             self.sent = 0;
@@ -88,8 +104,8 @@ impl Upload {
                 link.skip(sent);
                 count(exchange, sent as u64)?;
             } else {
-                self.take_in(link)?;
-                count(exchange, self.data)?;
+                let taken = self.take_in(link, GATHER_LIMIT)?;
+                count(exchange, taken)?;
             }
         }
     }
@@ -103,23 +119,44 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what has come of the body.
-    fn take_in(&mut self, link: &Link) -> Result<(), Stop> {
-        self.data = 0;
+    /// How much more of the body may be kept; nothing of one that cannot be kept whole.
+    fn room_to_keep(&self) -> usize {
+        let room = (self.keep as u64).saturating_sub(self.data);
+        let fits = !matches!(self.body, Body::Length(left) if left > room);
+        if self.whole && fits { room as usize } else { 0 }
+    }
+
+    /// Takes what has come of the body, until there are `most` bytes to send; how many bytes of body that was.
+    fn take_in(&mut self, link: &Link, most: usize) -> Result<u64, Stop> {
+        if !self.whole {
+            self.data = 0;
+        }
         if self.body.is_done() {
-            return Ok(());
+            return Ok(0);
         }
         let (body, out) = (&mut self.body, &mut self.out);
         let as_chunks = matches!(body, Body::Chunked(_));
         let taken = link.peek(|bytes| {
-            let bytes = bytes.get(..bytes.len().min(GATHER_LIMIT)).unwrap_or_default();
-            body.copy(bytes, as_chunks, GATHER_LIMIT, out)
+            let room = most.saturating_sub(out.len());
+            let bytes = bytes.get(..bytes.len().min(room)).unwrap_or_default();
+            body.copy(bytes, as_chunks, most, out)
         });
         let (read, data) =
             taken.map_err(|_| Stop::Refused(Refusal::BadRequest("the request's body is malformed")))?;
         link.skip(read);
-        self.data = data as u64;
-        Ok(())
+        self.data += data as u64;
+        Ok(data as u64)
+    }
+
+    /// Writes another value of the same length over that of a field which the head has.
+    fn replace(&mut self, name: &str, value: &[u8]) {
+        let field = format!("\r\n{name}: ");
+        let head = self.out.filled_mut();
+        if let Some(at) = memchr::memmem::find(head, field.as_bytes())
+            && let Some(place) = head.get_mut(at + field.len()..at + field.len() + value.len())
+        {
+            place.copy_from_slice(value);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::exposition::Exposition;
+use super::health::{self, HealthView, UpstreamView};
 use super::instruments::{Counter, Histogram, Sharded};
 
 /// The first digit of a status: what `code` labels say.
@@ -54,6 +55,7 @@ struct BackendShard {
     broken: Counter,
     timeouts: Counter,
     retries: Counter,
+    hedges: Counter,
     first_byte: Histogram,
 }
 
@@ -80,6 +82,8 @@ pub struct View<'a> {
     pub routes: Vec<(&'a str, &'a RouteMetrics)>,
     /// Backends.
     pub backends: Vec<BackendView<'a>>,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamView<'a>>,
     /// Listeners by address.
     pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
     /// Records that the access log dropped because its reader was too slow.
@@ -99,6 +103,8 @@ pub struct BackendView<'a> {
     pub in_flight: u32,
     /// Its counters.
     pub metrics: &'a BackendMetrics,
+    /// Its health.
+    pub health: HealthView,
 }
 
 // === impl Class ===
@@ -177,6 +183,23 @@ impl BackendMetrics {
         self.shards.of(worker).retries.increment();
     }
 
+    /// Counts an attempt that was made beside a slow one.
+    pub fn hedged(&self, worker: usize) {
+        self.shards.of(worker).hedges.increment();
+    }
+
+    /// Attempts that were made because of an earlier one: it had failed, or was slow.
+    pub fn repeated(&self) -> u64 {
+        self.shards.sum(|shard| &shard.retries) + self.shards.sum(|shard| &shard.hedges)
+    }
+
+    /// Answers so far, and how long all of them took to begin.
+    pub fn answers(&self) -> (u64, std::time::Duration) {
+        let counters = self.shards.iter().flat_map(|shard| &shard.answers);
+        let micros: u64 = self.shards.iter().map(|shard| shard.first_byte.read().1).sum();
+        (counters.map(Counter::get).sum(), std::time::Duration::from_micros(micros))
+    }
+
     /// Attempts that never got a connection.
     pub fn connect_failures(&self) -> u64 {
         self.shards.sum(|shard| &shard.connect_failures)
@@ -236,7 +259,7 @@ impl ListenerMetrics {
 
 impl Metrics {
     /// Why the balancer answers by itself, as the label `reason` says it.
-    pub const REFUSALS: [&'static str; 16] = [
+    pub const REFUSALS: [&'static str; 17] = [
         "bad_request",
         "header_timeout",
         "body_timeout",
@@ -247,6 +270,7 @@ impl Metrics {
         "version_not_supported",
         "no_route",
         "no_backend",
+        "overloaded",
         "unreachable",
         "bad_answer",
         "backend_timeout",
@@ -292,6 +316,9 @@ impl Metrics {
         routes(&mut page, view, &self.unrouted);
         backend_answers(&mut page, view);
         backend_failures(&mut page, view);
+        let backends = view.backends.iter().map(|backend| (backend.upstream, backend.name, &backend.health));
+        health::backends(&mut page, &backends.collect::<Vec<_>>());
+        health::upstreams(&mut page, &view.upstreams);
         listeners(&mut page, view);
         page.finish()
     }
@@ -386,7 +413,7 @@ fn backend_answers(page: &mut Exposition, view: &View<'_>) {
 
 fn backend_failures(page: &mut Exposition, view: &View<'_>) {
     type Pick = fn(&BackendShard) -> &Counter;
-    let families: [(&str, &str, Pick); 4] = [
+    let families: [(&str, &str, Pick); 5] = [
         (
             "evenkeel_backend_connect_failures_total",
             "Attempts that never got a connection to the backend.",
@@ -402,6 +429,11 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
             "evenkeel_backend_retries_total",
             "Attempts made on the backend because an earlier one had failed.",
             |shard| &shard.retries,
+        ),
+        (
+            "evenkeel_backend_hedges_total",
+            "Second attempts made on the backend beside a slow first one.",
+            |shard| &shard.hedges,
         ),
     ];
     for (name, help, counter) in families {

@@ -6,10 +6,12 @@ mod access_log;
 mod catalogue;
 mod exposition;
 mod fields;
+mod health;
 mod instruments;
 
 pub use access_log::{AccessLog, AccessLogError, Line};
 pub use catalogue::{BackendMetrics, BackendView, Class, ListenerMetrics, Metrics, RouteMetrics, View};
 pub use exposition::Exposition;
 pub use fields::{Entry, Field, Value};
+pub use health::{HealthView, UpstreamHealth, UpstreamView};
 pub use instruments::{Counter, Histogram, Sharded};

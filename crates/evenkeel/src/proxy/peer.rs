@@ -33,7 +33,7 @@ pub(super) fn peer(
     let options = &mut peer.options;
     options.connection_timeout = Some(connect);
     options.total_connection_timeout = Some(connect + GRACE);
-    options.idle_timeout = Some(upstream.pool_idle_timeout);
+    options.idle_timeout = Some(upstream.pool.idle_timeout);
     if let Some(tls) = &attempt.endpoint.tls {
         options.verify_cert = tls.verify;
         options.verify_hostname = tls.verify;

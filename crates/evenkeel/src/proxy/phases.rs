@@ -47,6 +47,8 @@ pub struct Context {
     /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
     upgrade: Option<http::HeaderValue>,
     refusal: Option<Refusal>,
+    /// Whether an answer was thrown away for another attempt.
+    rejected: bool,
 }
 
 /// Pingora's proxy over our phases, with connections to backends of its own.
@@ -104,9 +106,9 @@ impl Context {
     }
 
     /// An attempt failed: tells Pingora whether another one may follow, and remembers what to say if none may.
-    fn fail(&mut self, failure: Failure, error: &mut Error) {
+    fn fail(&mut self, failure: Failure, replayable: bool, error: &mut Error) {
         let Some(exchange) = &mut self.exchange else { return };
-        match exchange.attempt_failed(failure) {
+        match exchange.attempt_failed(failure, replayable) {
             Ok(()) => error.set_retry(true),
             Err(refusal) => {
                 self.refusal = Some(refusal);
@@ -186,7 +188,7 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let exchange = context.exchange()?;
-        let attempt = match exchange.next_attempt() {
+        let attempt = match exchange.next_attempt().await {
             Ok(attempt) => attempt,
             Err(refusal) => {
                 context.refusal = Some(refusal);
@@ -223,7 +225,26 @@ impl ProxyHttp for Proxy {
             request.insert_header(header::UPGRADE, protocol.clone())?;
             request.insert_header(header::CONNECTION, "upgrade")?;
         }
-        edit_request(request, context.exchange()?.request_edits())
+        let exchange = context.exchange()?;
+        edit_request(request, exchange.request_edits())?;
+        if let Some((name, value)) = exchange.deadline() {
+            request.insert_header(name, value)?;
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let replayable = is_replayable(session);
+        if context.exchange()?.rejects(response.status.as_u16(), replayable) {
+            context.rejected = true;
+            return Error::e_explain(ErrorType::Custom("rejected"), "").map_err(Error::into_up);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -303,7 +324,8 @@ impl ProxyHttp for Proxy {
             ErrorType::TLSHandshakeTimedout => Failure::TlsTimeout,
             _ => Failure::Connect,
         };
-        context.fail(failure, &mut error);
+        // Nothing of the body was read yet.
+        context.fail(failure, true, &mut error);
         error
     }
 
@@ -316,18 +338,22 @@ impl ProxyHttp for Proxy {
         reused: bool,
     ) -> Box<Error> {
         error.set_retry(false);
+        if std::mem::take(&mut context.rejected) {
+            error.set_retry(true);
+            return error;
+        }
         let begun = context.exchange.as_ref().is_none_or(|exchange| exchange.connection().has_head());
         if begun || *error.esource() == ErrorSource::Downstream || context.refusal.is_some() {
             return error;
         }
-        let repeatable =
-            session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+        let replayable = is_replayable(session);
+        let repeatable = session.req_header().method.is_idempotent() && replayable;
         let failure = match error.etype() {
             ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Failure::Malformed,
             _ if reused && repeatable => Failure::Stale,
             _ => Failure::Broken,
         };
-        context.fail(failure, &mut error);
+        context.fail(failure, replayable, &mut error);
         error
     }
 
@@ -375,6 +401,11 @@ impl ProxyHttp for Proxy {
     fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
+}
+
+/// Whether the whole request can be sent again.
+fn is_replayable(session: &Session) -> bool {
+    !session.as_ref().retry_buffer_truncated()
 }
 
 /// Whether the listener found that what came is no chunked body.

@@ -1,0 +1,178 @@
+//! Active health checks: what backends are asked, how often, and what follows from their answers.
+
+#![cfg(test)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::SeqCst};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Backend, Balancer, BlackHole, ClosedPort, PATIENCE, Reply, Seen, eventually};
+
+/// A backend whose `/healthz` answers with a status that can be changed, and all else with its name.
+async fn checked(name: &'static str, status: u16) -> (Backend, Arc<AtomicU16>) {
+    let status = Arc::new(AtomicU16::new(status));
+    let said = status.clone();
+    let backend = Backend::start(move |seen| match seen.target() {
+        "/healthz" => Reply::status(said.load(SeqCst), "health"),
+        _ => Reply::ok(name),
+    });
+    (backend.await, status)
+}
+
+fn probes(backend: &Backend) -> usize {
+    backend.requests().iter().filter(|seen| seen.target() == "/healthz").count()
+}
+
+fn upstream(backends: &[String], rest: &str) -> String {
+    format!("upstreams: {{ web: {{ backends: {backends:?}, {rest} }} }}")
+}
+
+async fn until_state(balancer: &Balancer, backend: usize, state: &str) -> Value {
+    let limit = std::time::Instant::now() + PATIENCE;
+    loop {
+        let status = balancer.status().await["upstreams"][0]["backends"][backend].clone();
+        if status["state"] == state {
+            return status;
+        }
+        assert!(std::time::Instant::now() < limit, "never {state}: {status}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_is_taken_out_and_comes_back() {
+    let (one, status) = checked("one", 200).await;
+    let (two, _) = checked("two", 200).await;
+    let check = "health_check: { http: { path: /healthz }, interval: 20ms, timeout: 20ms }";
+    let balancer = Balancer::start(&upstream(&[one.url(), two.url()], check)).await;
+    let mut client = balancer.client().await;
+    let mut names = async |count: usize| {
+        let mut names = Vec::new();
+        for _ in 0..count {
+            names.push(client.get("/").await.text());
+        }
+        names
+    };
+    assert!(names(10).await.contains(&"one".to_owned()));
+    status.store(503, SeqCst);
+    let shown = until_state(&balancer, 0, "down").await;
+    assert_eq!(shown["last_probe"]["result"], "failed");
+    assert_eq!(shown["last_probe"]["reason"], "status 503");
+    assert_eq!(names(20).await, vec!["two"; 20]);
+    status.store(204, SeqCst);
+    let shown = until_state(&balancer, 0, "up").await;
+    assert_eq!(shown["last_probe"]["result"], "passed");
+    assert!(shown["last_probe"]["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{shown}");
+    assert!(names(10).await.contains(&"one".to_owned()));
+    let metrics = balancer.metrics().await;
+    let labels = format!("upstream=\"web\",backend=\"{}\"", one.url());
+    assert!(metrics.contains(&format!("evenkeel_backend_up{{{labels}}} 1")), "{metrics}");
+}
+
+/// The backend that never answers delays nobody: each has as many probes as were asked for, give or take a tenth.
+#[tokio::test]
+async fn every_backend_is_probed_as_often_as_asked_for() {
+    let (one, _) = checked("one", 200).await;
+    let (two, _) = checked("two", 500).await;
+    let hole = BlackHole::new().await;
+    let check = "health_check: { http: { path: /healthz }, interval: 100ms, timeout: 100ms }";
+    let balancer = Balancer::start(&upstream(&[hole.url(), one.url(), two.url()], check)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for backend in [&one, &two] {
+        let count = probes(backend);
+        assert!((45..=55).contains(&count), "{count} probes in 5 s, one each 100 ms");
+    }
+    let status = until_state(&balancer, 0, "down").await;
+    assert_eq!(status["last_probe"]["reason"], "no connection in 100ms");
+}
+
+#[tokio::test]
+async fn a_probe_asks_what_was_configured() {
+    let backend = Backend::start(|_| Reply::ok("all is well here")).await;
+    let check = "health_check: { http: { path: '/ping?deep=1', method: POST, host: app.test, headers: { x-probe: me }, \
+                 expect_body: well }, interval: 50ms, timeout: 50ms }";
+    let balancer = Balancer::start(&upstream(&[backend.url()], check)).await;
+    backend.until_requests(1).await;
+    let seen = backend.requests().remove(0).message;
+    assert_eq!((seen.method(), seen.target()), ("POST", "/ping?deep=1"));
+    assert_eq!((seen.header("host"), seen.header("x-probe")), (Some("app.test"), Some("me")));
+    until_state(&balancer, 0, "up").await;
+}
+
+#[tokio::test]
+async fn a_body_that_lacks_the_text_is_a_failure() {
+    let backend = Backend::start(|_| Reply::ok("maintenance")).await;
+    let check = "health_check: { http: { expect_body: 'well' }, interval: 20ms, timeout: 20ms }";
+    let balancer = Balancer::start(&upstream(&[backend.url()], check)).await;
+    let shown = until_state(&balancer, 0, "down").await;
+    assert!(shown["last_probe"]["reason"].as_str().is_some_and(|reason| reason.contains("body")), "{shown}");
+}
+
+#[tokio::test]
+async fn one_that_starts_down_gets_nothing_before_its_first_success() {
+    let well = Arc::new(AtomicBool::new(false));
+    let says = well.clone();
+    let backend = Backend::start(move |seen: &Seen| match seen.target() {
+        "/healthz" if says.load(SeqCst) => Reply::ok("well"),
+        "/healthz" => Reply::status(500, "cold"),
+        _ => Reply::ok("warm"),
+    })
+    .await;
+    let check = "health_check: { http: { path: /healthz }, interval: 20ms, timeout: 20ms, start: down }";
+    let balancer = Balancer::start(&upstream(&[backend.url()], check)).await;
+    eventually(PATIENCE, || probes(&backend) >= 5).await;
+    assert_eq!(balancer.get("/").await.status(), 503);
+    assert_eq!(probes(&backend), backend.count(), "only probes came");
+    well.store(true, SeqCst);
+    until_state(&balancer, 0, "up").await;
+    assert_eq!(balancer.get("/").await.text(), "warm");
+}
+
+#[tokio::test]
+async fn when_all_are_down_it_is_as_was_chosen() {
+    for (choice, status, mode) in [("fail_open", 200, "fail_open"), ("refuse", 503, "refuse")] {
+        let (one, _) = checked("one", 500).await;
+        let check = "health_check: { http: { path: /healthz }, interval: 20ms, timeout: 20ms }";
+        let text = upstream(&[one.url()], &format!("{check}, when_all_down: {choice}"));
+        let balancer = Balancer::start(&text).await;
+        until_state(&balancer, 0, "down").await;
+        assert_eq!(balancer.get("/").await.status(), status, "{choice}");
+        assert_eq!(balancer.status().await["upstreams"][0]["mode"], mode);
+        let sample = format!("evenkeel_upstream_mode{{upstream=\"web\",mode=\"{mode}\"}} 1");
+        assert!(balancer.metrics().await.contains(&sample), "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn backups_are_used_when_all_others_are_down_and_no_longer_than_that() {
+    let (one, status) = checked("one", 200).await;
+    let (backup, _) = checked("backup", 200).await;
+    let text = format!(
+        "upstreams: {{ web: {{ backends: [\"{}\", {{ url: \"{}\", backup: true }}], \
+         health_check: {{ http: {{ path: /healthz }}, interval: 20ms, timeout: 20ms }} }} }}",
+        one.url(),
+        backup.url()
+    );
+    let balancer = Balancer::start(&text).await;
+    for (said, state, name) in [(200, "up", "one"), (500, "down", "backup"), (200, "up", "one")] {
+        status.store(said, SeqCst);
+        until_state(&balancer, 0, state).await;
+        for _ in 0..5 {
+            assert_eq!(balancer.get("/").await.text(), name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tcp_says_who_listens() {
+    let one = Backend::saying("one").await;
+    let gone = ClosedPort::new();
+    let check = "health_check: { tcp: {}, interval: 20ms, timeout: 20ms }";
+    let balancer = Balancer::start(&upstream(&[gone.url(), one.url()], check)).await;
+    let shown = until_state(&balancer, 0, "down").await;
+    assert_eq!(shown["last_probe"]["reason"], "refused");
+    until_state(&balancer, 1, "up").await;
+    assert_eq!(one.count(), 0, "a TCP probe asks for nothing");
+}

@@ -1,0 +1,251 @@
+//! What keeps an upstream well: checks, retries, limits, sessions.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use evenkeel_core::health::{OutlierOptions, Thresholds, WhenAllDown};
+use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, RetryBudgetOptions};
+
+/// Which backends may be chosen.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// How backends are probed, if they are. Default not.
+    pub check: Option<HealthCheck>,
+    /// How they are judged by their traffic; `None` does not judge. Default as [`OutlierOptions`] has it.
+    pub outliers: Option<OutlierOptions>,
+    /// For how long the weight of a backend that came back grows. Default not at all.
+    pub slow_start: Option<Duration>,
+    /// What is done when none may be chosen. Default all are chosen among.
+    pub when_all_down: WhenAllDown,
+    /// The share of backends that may be chosen below which all are chosen among. Default 0, never.
+    pub panic_threshold: f64,
+}
+
+/// How backends are probed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HealthCheck {
+    /// What is asked.
+    pub kind: HealthCheckKind,
+    /// From one probe to the next. Each backend's are independent, and jittered by a tenth. Default 5 s.
+    pub interval: Duration,
+    /// For how long an answer is waited for; not longer than the interval. Default 2 s.
+    pub timeout: Duration,
+    /// How many results in a row count.
+    pub thresholds: Thresholds,
+    /// The port to probe instead of the backend's. Default the backend's.
+    pub port: Option<u16>,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum HealthCheckKind {
+    /// Whether TCP connects.
+    Tcp,
+    /// Whether a TLS handshake succeeds, with the upstream's authorities and names.
+    Tls,
+    /// Whether HTTP/1.1 answers as expected; over TLS if the backend's URL is `https`.
+    Http(HttpCheck),
+    /// Whether the gRPC health protocol says `SERVING` (grpc.health.v1); over TLS if the backend's URL is `https`.
+    Grpc {
+        /// The service that is asked for; empty for the server as a whole. Default empty.
+        service: String,
+    },
+    /// What the program registered under this name.
+    Custom(String),
+}
+
+/// An HTTP request, and what is expected of its answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpCheck {
+    /// The path, with a query if there is one. Default `/`.
+    pub path: String,
+    /// The method. Default GET.
+    pub method: String,
+    /// The host that is asked for; the URL's unless given.
+    pub host: Option<String>,
+    /// More header fields: (lower-case name, value).
+    pub headers: Vec<(String, String)>,
+    /// The statuses that are well, each from and to, inclusive. Default 200 to 299.
+    pub expect_status: Vec<(u16, u16)>,
+    /// A text that the answer's body must hold, in its first 64 KiB. Default any body.
+    pub expect_body: Option<String>,
+}
+
+/// When a request is tried again.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Retry {
+    /// Attempts in all, 1 to 16. Default 3.
+    pub attempts: NonZeroUsize,
+    /// What is tried again. Default connect failures and resets.
+    pub on: RetryOn,
+    /// How long one attempt may take to the head of its answer. Default only the upstream's timeouts count.
+    pub per_try_timeout: Option<Duration>,
+    /// The pause before the first retry; each further one twice as long, and each drawn between its half and its whole.
+    /// Default none: another backend is another backend.
+    pub backoff: Option<Duration>,
+    /// How many retries there may be over all requests of the upstream.
+    pub budget: RetryBudgetOptions,
+    /// Largest body, in bytes, that is kept to be sent again. Default 64 KiB.
+    pub max_body: usize,
+}
+
+/// What is tried again; only where it is safe: the request never reached a backend, or its method is idempotent (RFC 9110,
+/// 9.2.2) and its body is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryOn {
+    /// No connection. Default yes.
+    pub connect_failure: bool,
+    /// The connection broke before the head of an answer. Default yes.
+    pub reset: bool,
+    /// No head of an answer within `per_try_timeout` or `first_byte`. Default no.
+    pub timeout: bool,
+    /// An answer with one of these statuses. Default none.
+    pub statuses: Vec<u16>,
+}
+
+/// A second attempt beside a slow first one, for idempotent requests without a body.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Hedge {
+    /// When the second attempt begins.
+    pub after: HedgeAfter,
+    /// Second attempts for each request, as a fraction. Default 0.05.
+    pub budget: f64,
+}
+
+/// When a second attempt begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum HedgeAfter {
+    /// Later than this share, from 0 to 1, of the upstream's answers began lately. Default 0.95.
+    Quantile(f64),
+    /// After this time.
+    Time(Duration),
+}
+
+/// Requests of one client stay with one backend, by a cookie. `Debug` does not show the secret.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sticky {
+    /// The cookie's name. Default `evenkeel`.
+    pub cookie: String,
+    /// For how long the client keeps it; for its session unless given.
+    pub ttl: Option<Duration>,
+    /// What keys the cookie's value, so that nobody can find the backend from it. Default none.
+    pub secret: Option<String>,
+}
+
+/// How much an upstream takes.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UpstreamLimits {
+    /// Most requests in flight to one backend; more wait. Default no limit.
+    pub max_connections: Option<NonZeroU32>,
+    /// Those who wait.
+    pub queue: QueueOptions,
+    /// When the upstream as a whole takes no more. Default always.
+    pub circuit_breaker: CircuitBreakerOptions,
+    /// The header field, in lower case, that tells a backend how many milliseconds are left of the route's `timeout`. Default
+    /// none.
+    pub deadline_header: Option<String>,
+}
+
+// === impl Health ===
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            check: None,
+            outliers: Some(OutlierOptions::default()),
+            slow_start: None,
+            when_all_down: WhenAllDown::default(),
+            panic_threshold: 0.0,
+        }
+    }
+}
+
+// === impl HealthCheck ===
+
+impl HealthCheck {
+    /// A check of this kind, with every default.
+    pub fn new(kind: HealthCheckKind) -> Self {
+        Self {
+            kind,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            thresholds: Thresholds::default(),
+            port: None,
+        }
+    }
+}
+
+// === impl HttpCheck ===
+
+impl Default for HttpCheck {
+    fn default() -> Self {
+        Self {
+            path: "/".to_owned(),
+            method: "GET".to_owned(),
+            host: None,
+            headers: Vec::new(),
+            expect_status: vec![(200, 299)],
+            expect_body: None,
+        }
+    }
+}
+
+// === impl Retry ===
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: NonZeroUsize::MIN.saturating_add(2),
+            on: RetryOn::default(),
+            per_try_timeout: None,
+            backoff: None,
+            budget: RetryBudgetOptions::default(),
+            max_body: 64 << 10,
+        }
+    }
+}
+
+// === impl RetryOn ===
+
+impl Default for RetryOn {
+    fn default() -> Self {
+        Self { connect_failure: true, reset: true, timeout: false, statuses: Vec::new() }
+    }
+}
+
+// === impl Hedge ===
+
+impl Default for Hedge {
+    fn default() -> Self {
+        Self { after: HedgeAfter::Quantile(0.95), budget: 0.05 }
+    }
+}
+
+// === impl Sticky ===
+
+impl Sticky {
+    /// The default of [`Sticky::cookie`].
+    pub const COOKIE: &str = "evenkeel";
+}
+
+impl fmt::Debug for Sticky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = self.secret.as_ref().map(|_| format_args!("(secret)"));
+        f.debug_struct("Sticky")
+            .field("cookie", &self.cookie)
+            .field("ttl", &self.ttl)
+            .field("secret", &secret)
+            .finish()
+    }
+}

@@ -1,0 +1,130 @@
+//! What is known of an upstream's backends, for whoever shows it: the keeper writes, the admin address reads.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use evenkeel_core::health::{Event, Mode, Reason, State};
+use parking_lot::Mutex;
+
+use crate::observe::{HealthView, UpstreamHealth};
+use crate::probe;
+
+/// What is known of an upstream's backends.
+#[derive(Debug)]
+pub struct Board(Mutex<Content>);
+
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) mode: Mode,
+    mode_changes: u64,
+    pub(super) seats: Vec<Seat>,
+}
+
+/// What is known of one backend.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) state: State,
+    pub(super) gray: bool,
+    pub(super) probe: Option<LastProbe>,
+    counts: HealthView,
+}
+
+/// The last probe of a backend.
+#[derive(Clone, Debug)]
+pub(super) struct LastProbe {
+    /// By the wall clock.
+    pub(super) at: SystemTime,
+    pub(super) took: Duration,
+    /// Why the backend is not well; `None` when it is.
+    pub(super) failed: Option<String>,
+}
+
+// === impl Board ===
+
+impl Board {
+    /// With nothing known yet of so many backends.
+    pub(super) fn new(states: impl Iterator<Item = State>, mode: Mode) -> Self {
+        let seats =
+            states.map(|state| Seat { state, gray: false, probe: None, counts: HealthView::default() });
+        Self(Mutex::new(Content { mode, mode_changes: 0, seats: seats.collect() }))
+    }
+
+    /// Shows what is known to `look`.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
+        look(&self.0.lock())
+    }
+
+    /// What is counted of the upstream, and of each backend.
+    pub(super) fn counts(&self) -> (UpstreamHealth, Vec<HealthView>) {
+        let content = self.0.lock();
+        let upstream = UpstreamHealth { mode: mode_name(content.mode), mode_changes: content.mode_changes };
+        let seat = |seat: &Seat| HealthView {
+            up: matches!(seat.state, State::Up | State::Starting { .. }),
+            gray: seat.gray,
+            ..seat.counts.clone()
+        };
+        (upstream, content.seats.iter().map(seat).collect())
+    }
+
+    pub(super) fn probed(&self, index: usize, outcome: &probe::Outcome) {
+        let mut content = self.0.lock();
+        let Some(seat) = content.seats.get_mut(index) else { return };
+        let failed = outcome.result.as_ref().err().map(ToString::to_string);
+        match failed {
+            None => seat.counts.probes_passed += 1,
+            Some(_) => seat.counts.probes_failed += 1,
+        }
+        let at = SystemTime::now() - Instant::now().saturating_duration_since(outcome.at);
+        seat.probe = Some(LastProbe { at, took: outcome.took, failed });
+    }
+
+    pub(super) fn happened(&self, event: &Event) {
+        let mut content = self.0.lock();
+        match event {
+            Event::Ejected { index, reason, .. } => {
+                if let Some(seat) = content.seats.get_mut(*index) {
+                    seat.counts.ejected(reason_name(reason));
+                }
+            }
+            Event::ModeChanged { .. } => content.mode_changes += 1,
+            _ => {}
+        }
+    }
+
+    pub(super) fn stands(&self, mode: Mode, states: impl Iterator<Item = (State, bool)>) {
+        let mut content = self.0.lock();
+        content.mode = mode;
+        for (seat, (state, gray)) in content.seats.iter_mut().zip(states) {
+            (seat.state, seat.gray) = (state, gray);
+        }
+    }
+}
+
+/// What a mode is called in `/status` and metrics.
+pub(super) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Normal => "normal",
+        Mode::FailOpen => "fail_open",
+        Mode::Panic => "panic",
+        Mode::Refuse => "refuse",
+    }
+}
+
+/// What a state is called in `/status`.
+pub(super) fn state_name(state: State) -> &'static str {
+    match state {
+        State::Up => "up",
+        State::Starting { .. } => "starting",
+        State::Down => "down",
+        State::Ejected { .. } => "ejected",
+        State::Out => "out",
+    }
+}
+
+/// What a reason is called in metrics.
+pub(super) fn reason_name(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::ConsecutiveFailures(_) => "consecutive_failures",
+        Reason::FailureRate(_) => "failure_rate",
+        Reason::Latency(_) => "latency",
+    }
+}

@@ -1,0 +1,295 @@
+//! Keeps an upstream's backends: hears how probes and traffic went, and publishes who may be chosen.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use evenkeel_core::Moment;
+use evenkeel_core::backend::{Member, Snapshot, Weight};
+use evenkeel_core::balance::Balancer;
+use evenkeel_core::health::{Choice, Event, Health, Mode, Reason, Traffic};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use super::board::Board;
+use super::prober::Prober;
+use crate::exchange::{Bell, Endpoint, Members, Upstream, moment_of};
+use crate::probe::{self, Probe};
+
+/// What one upstream's keeper needs.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) health: Health,
+    pub(super) board: Arc<Board>,
+    pub(super) bell: Arc<Doorbell>,
+    /// How often traffic is judged, if it is.
+    pub(super) judges: Option<Duration>,
+    pub(super) watch: Option<Watch>,
+    /// Who asks for backends' load, if the algorithm wants to know.
+    pub(super) prober: Option<Prober>,
+    /// What was published last.
+    pub(super) choice: Choice,
+}
+
+/// How backends are probed: one probe for each, in their order.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) probes: Vec<Probe>,
+    pub(super) interval: Duration,
+    /// How long a probe takes at most.
+    pub(super) timeout: Duration,
+}
+
+/// What the data path rings when a backend fails too often in a row.
+#[derive(Debug, Default)]
+pub(super) struct Doorbell(Notify);
+
+/// A probe's end.
+type Report = (usize, probe::Outcome);
+
+/// How often a measure is taken of how slow is slow.
+const MEASURE: Duration = Duration::from_secs(1);
+
+impl Bell for Doorbell {
+    fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Keeps for ever. Probes end with this future.
+    pub(super) async fn run(mut self) {
+        let (tell, mut reports) = mpsc::channel::<Report>(64);
+        let mut probes = JoinSet::new();
+        let mut silence = self.watch.take().map(|watch| {
+            let silence = Silence::new(&watch);
+            watch.spawn(&tell, &mut probes);
+            silence
+        });
+        if let Some(prober) = self.prober.take() {
+            probes.spawn(prober.run());
+        }
+        let mut judging = self.judges.map(ticks);
+        let mut measuring = self.upstream.hedging.is_some().then(|| ticks(MEASURE));
+        loop {
+            let next = self.choice.next.map(instant_of);
+            tokio::select! {
+                Some((index, outcome)) = reports.recv() => {
+                    if let Some(silence) = &mut silence {
+                        silence.heard(index);
+                    }
+                    self.probed(index, &outcome);
+                }
+                () = self.bell.0.notified() => self.hear_traffic(),
+                () = tick(&mut judging) => {
+                    self.hear_traffic();
+                    self.health.judge(moment_of(Instant::now()));
+                }
+                () = tick(&mut measuring) => {
+                    if let Some(hedging) = &self.upstream.hedging {
+                        hedging.measure();
+                    }
+                    continue;
+                }
+                () = until(next) => self.hear_traffic(),
+                () = until(silence.as_ref().map(Silence::due)) => {
+                    if let Some(silence) = &mut silence {
+                        silence.complain(&self.upstream);
+                    }
+                    continue;
+                }
+            }
+            self.publish();
+        }
+    }
+
+    fn probed(&mut self, index: usize, outcome: &probe::Outcome) {
+        self.board.probed(index, outcome);
+        self.health.probed(index, outcome.result.is_ok(), moment_of(Instant::now()));
+        if let (Err(failed), Some(endpoint)) = (&outcome.result, self.upstream.all.get(index)) {
+            log::debug!("upstream {}: probe of {}: {failed}", self.upstream.name, endpoint.backend.name());
+        }
+    }
+
+    fn hear_traffic(&mut self) {
+        let now = moment_of(Instant::now());
+        for (index, endpoint) in self.upstream.all.iter().enumerate() {
+            let counters = endpoint.backend.counters();
+            let (answers, latency_sum) = endpoint.metrics.answers();
+            let traffic = Traffic {
+                answers,
+                failures: counters.failures(),
+                latency_sum,
+                failures_in_a_row: counters.failures_in_a_row(),
+            };
+            self.health.served(index, traffic, now);
+        }
+    }
+
+    /// Publishes who may be chosen now, if that has changed, and tells what happened.
+    fn publish(&mut self) {
+        let now = moment_of(Instant::now());
+        let choice = self.health.choice(now);
+        if choice.members != self.choice.members {
+            let current = self.upstream.members.load();
+            let members = members(&self.upstream.all, &choice, current.balancer.clone());
+            self.upstream.members.store(Arc::new(members));
+        }
+        self.choice = choice;
+        let states = (0..self.upstream.all.len())
+            .map(|index| (self.health.state(index, now), self.health.gray(index)));
+        self.board.stands(self.choice.mode, states);
+        for event in self.health.drain_events() {
+            self.board.happened(&event);
+            self.tell(&event, now);
+        }
+    }
+
+    fn tell(&self, event: &Event, now: Moment) {
+        let upstream = &self.upstream.name;
+        let name = |index: &usize| self.upstream.all.get(*index).map_or("?", |one| one.backend.name());
+        match event {
+            Event::Up { index } => log::info!("upstream {upstream}: {} is up", name(index)),
+            Event::Down { index } => {
+                let reason = self.board.read(|content| {
+                    let probe = content.seats.get(*index)?.probe.as_ref()?;
+                    probe.failed.clone()
+                });
+                log::warn!("upstream {upstream}: {} is down: {}", name(index), reason.unwrap_or_default());
+            }
+            Event::Ejected { index, reason, until } => {
+                let (name, time) = (name(index), until.since(now));
+                let reason = reason_message(reason);
+                log::warn!("upstream {upstream}: {name} is ejected for {time:.1?}: {reason}");
+            }
+            Event::Returned { index } => {
+                log::info!("upstream {upstream}: the ejection of {} is over", name(index));
+            }
+            Event::Gray { index, probes_up: true } => {
+                log::warn!("upstream {upstream}: {}: probes find it well, requests do not", name(index));
+            }
+            Event::Gray { index, probes_up: false } => {
+                log::warn!("upstream {upstream}: {}: requests find it well, probes do not", name(index));
+            }
+            Event::GrayOver { index } => {
+                log::info!("upstream {upstream}: {}: probes and requests agree again", name(index));
+            }
+            Event::ModeChanged { from, to } => {
+                let level = if *to == Mode::Normal { log::Level::Info } else { log::Level::Warn };
+                log::log!(level, "upstream {upstream}: {}", mode_message(*from, *to));
+            }
+        }
+    }
+}
+
+/// The set that this choice stands for.
+pub(super) fn members(all: &[Arc<Endpoint>], choice: &Choice, balancer: Arc<dyn Balancer>) -> Members {
+    let chosen = choice.members.iter().filter_map(|&(index, weight)| {
+        let endpoint = all.get(index)?;
+        Some((Member::new(endpoint.backend.clone(), Weight::new(weight)?), endpoint.clone()))
+    });
+    let (members, endpoints): (Vec<_>, Vec<_>) = chosen.unzip();
+    let snapshot = Snapshot::new(members);
+    let balancer = balancer.rebuild(&snapshot).unwrap_or(balancer);
+    Members { snapshot, endpoints, balancer }
+}
+
+fn mode_message(from: Mode, to: Mode) -> &'static str {
+    match (from, to) {
+        (_, Mode::FailOpen) => "no backend is well: all are chosen among (when_all_down: fail_open)",
+        (_, Mode::Panic) => "too few backends are well: all are chosen among (panic_threshold)",
+        (_, Mode::Refuse) => "no backend is well: requests are refused (when_all_down: refuse)",
+        (Mode::Refuse, Mode::Normal) => "backends are well: requests are taken again",
+        (_, Mode::Normal) => "enough backends are well: only those are chosen among",
+    }
+}
+
+fn reason_message(reason: &Reason) -> String {
+    match reason {
+        Reason::ConsecutiveFailures(failures) => format!("{failures} failures in a row"),
+        Reason::FailureRate(rate) => format!("{:.1} % of its requests failed", rate * 100.0),
+        Reason::Latency(factor) => format!("{factor:.1} times as slow as its peers"),
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    fn spawn(self, tell: &mpsc::Sender<Report>, probes: &mut JoinSet<()>) {
+        for (index, probe) in self.probes.into_iter().enumerate() {
+            let tell = tell.clone();
+            // Each on its own: one that hangs holds up no other.
+            probes.spawn(probe::watch(probe, self.interval, move |outcome| {
+                // A keeper that cannot keep up misses results, and hears the next.
+                let _ = tell.try_send((index, outcome));
+            }));
+        }
+    }
+}
+
+/// Notices probes that do not happen: a check that never runs is a fault, and not to be kept silent.
+#[derive(Debug)]
+struct Silence {
+    patience: Duration,
+    heard: Vec<Instant>,
+    complained: Vec<bool>,
+}
+
+impl Silence {
+    fn new(watch: &Watch) -> Self {
+        let backends = watch.probes.len();
+        let patience = watch.interval * 2 + watch.timeout + Duration::from_secs(1);
+        Self { patience, heard: vec![Instant::now(); backends], complained: vec![false; backends] }
+    }
+
+    fn heard(&mut self, index: usize) {
+        if let (Some(heard), Some(complained)) = (self.heard.get_mut(index), self.complained.get_mut(index)) {
+            (*heard, *complained) = (Instant::now(), false);
+        }
+    }
+
+    /// When the backend that was heard of the longest ago will have been silent for too long.
+    fn due(&self) -> Instant {
+        let waiting = self.heard.iter().zip(&self.complained).filter(|(_, complained)| !**complained);
+        let oldest = waiting.map(|(heard, _)| *heard).min();
+        oldest.unwrap_or_else(Instant::now) + self.patience
+    }
+
+    fn complain(&mut self, upstream: &Upstream) {
+        let late = self.heard.iter().map(|heard| heard.elapsed() >= self.patience);
+        for ((late, complained), endpoint) in late.zip(&mut self.complained).zip(&upstream.all) {
+            if late && !*complained {
+                *complained = true;
+                let name = endpoint.backend.name();
+                log::error!("upstream {}: {name} was not probed for {:?}", upstream.name, self.patience);
+            }
+        }
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn tick(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn instant_of(moment: Moment) -> Instant {
+    let now = Instant::now();
+    now + moment.since(moment_of(now))
+}

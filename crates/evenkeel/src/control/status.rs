@@ -1,0 +1,67 @@
+//! What `/status` says of an upstream.
+
+use evenkeel_core::health::State;
+use serde_json::{Map, Value, json};
+
+use super::board::{Board, LastProbe, mode_name, state_name};
+use crate::exchange::{Endpoint, Upstream, moment_of};
+
+/// An upstream with its backends.
+pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
+    board.read(|content| {
+        let seats = upstream.all.iter().zip(&content.seats);
+        let backends = seats.map(|(endpoint, seat)| {
+            let mut shown = backend(endpoint);
+            shown.insert("state".to_owned(), state_name(seat.state).into());
+            shown.insert("gray".to_owned(), seat.gray.into());
+            match seat.state {
+                State::Ejected { until } => {
+                    let left = until.since(moment_of(std::time::Instant::now()));
+                    shown.insert("ejected_for_seconds".to_owned(), rounded(left.as_secs_f64()));
+                }
+                State::Starting { share } => {
+                    shown.insert("share".to_owned(), rounded(share));
+                }
+                _ => {}
+            }
+            if let Some(probe) = &seat.probe {
+                shown.insert("last_probe".to_owned(), last_probe(probe));
+            }
+            shown
+        });
+        json!({
+            "name": &*upstream.name,
+            "mode": mode_name(content.mode),
+            "pending": upstream.gate.pending(),
+            "backends": backends.collect::<Vec<_>>(),
+        })
+    })
+}
+
+fn backend(endpoint: &Endpoint) -> Map<String, Value> {
+    let counters = endpoint.backend.counters();
+    let shown = json!({
+        "name": endpoint.backend.name(),
+        "address": endpoint.backend.address().to_string(),
+        "weight": endpoint.weight,
+        "in_flight": counters.in_flight(),
+        "attempts": counters.attempts(),
+        "failures": counters.failures(),
+        "connect_failures": endpoint.metrics.connect_failures(),
+    });
+    if let Value::Object(shown) = shown { shown } else { Map::new() }
+}
+
+fn last_probe(probe: &LastProbe) -> Value {
+    let at = jiff::Timestamp::try_from(probe.at).unwrap_or_default();
+    let (at, took) = (format!("{at:.3}"), rounded(probe.took.as_secs_f64() * 1e3));
+    match &probe.failed {
+        None => json!({ "at": at, "took_ms": took, "result": "passed" }),
+        Some(reason) => json!({ "at": at, "took_ms": took, "result": "failed", "reason": reason }),
+    }
+}
+
+/// To a thousandth: more is noise to read past.
+fn rounded(number: f64) -> Value {
+    ((number * 1e3).round() / 1e3).into()
+}

@@ -1,0 +1,88 @@
+//! How much an upstream takes: its circuit breaker, its retry budget, and those who wait for a backend that has room.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use evenkeel_config::UpstreamLimits;
+use evenkeel_core::limit::{CircuitBreaker, CircuitBreakerOptions, RetryBudget, RetryBudgetOptions};
+use http::HeaderName;
+use tokio::sync::Notify;
+
+use crate::filter::Refusal;
+
+/// How much an upstream takes.
+#[derive(Debug)]
+pub struct Gate {
+    /// The limits as configured.
+    pub limits: UpstreamLimits,
+    /// When it takes no more at all, if that is ever so.
+    pub breaker: Option<Arc<CircuitBreaker>>,
+    /// How many retries it takes.
+    pub budget: RetryBudget,
+    /// The field that tells backends how much time is left.
+    pub deadline_field: Option<HeaderName>,
+    waiting: AtomicUsize,
+    room: Notify,
+}
+
+/// One who waits, counted until it is dropped.
+struct Waiting<'a>(&'a Gate);
+
+// === impl Gate ===
+
+impl Gate {
+    /// With nobody in it yet.
+    pub fn new(limits: UpstreamLimits, budget: RetryBudgetOptions) -> Self {
+        let breaks = limits.circuit_breaker != CircuitBreakerOptions::default();
+        Self {
+            breaker: breaks.then(|| Arc::new(CircuitBreaker::new(limits.circuit_breaker))),
+            deadline_field: limits.deadline_header.as_deref().and_then(|name| name.parse().ok()),
+            limits,
+            budget: RetryBudget::new(budget),
+            waiting: AtomicUsize::new(0),
+            room: Notify::new(),
+        }
+    }
+
+    /// How many wait for a backend that has room.
+    pub fn pending(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Somebody left a backend.
+    pub(super) fn left(&self) {
+        if self.limits.max_connections.is_some() {
+            self.room.notify_one();
+        }
+    }
+
+    /// Waits until `choose` finds something, trying again each time somebody leaves; first come, first served.
+    pub(super) async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, Refusal> {
+        let _waiting = self.enter().ok_or(Refusal::Overloaded)?;
+        let chosen = async {
+            loop {
+                let room = self.room.notified();
+                tokio::pin!(room);
+                // In line before looking, so that nobody who leaves in between goes unnoticed.
+                room.as_mut().enable();
+                if let Some(chosen) = choose() {
+                    return chosen;
+                }
+                room.await;
+            }
+        };
+        tokio::time::timeout(self.limits.queue.timeout, chosen).await.map_err(|_| Refusal::Overloaded)
+    }
+
+    fn enter(&self) -> Option<Waiting<'_>> {
+        let most = self.limits.queue.max_pending;
+        let more = |now: usize| (now < most).then(|| now + 1);
+        self.waiting.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Waiting(self))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}

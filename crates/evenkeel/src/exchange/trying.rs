@@ -1,0 +1,127 @@
+//! A request's attempts, as whoever carries it asks for them.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use super::attempts::{At, Attempt, Attempts, Choice, Failure};
+use super::request::Exchange;
+use crate::filter::Refusal;
+
+impl Exchange {
+    /// The next backend to try, or why there is none. Waits where the request must: for a backend that has room, and
+    /// between attempts.
+    ///
+    /// # Errors
+    /// The refusal to give to [`Exchange::refusal_answer`].
+    pub async fn next_attempt(&mut self) -> Result<Attempt, Refusal> {
+        self.connection.connecting();
+        // What an earlier attempt was sent is sent again.
+        self.record.received = 0;
+        let Some(attempts) = &mut self.attempts else { return Err(Refusal::Internal) };
+        attempts.enter()?;
+        if let Some(pause) = attempts.take_pause() {
+            // In boxes, here and below: waiting is rare, and every request would carry the room for it.
+            Box::pin(tokio::time::sleep(pause)).await;
+            self.connection.tick();
+        }
+        if self.connection.time_left().is_some_and(|left| left.is_zero()) {
+            return Err(Refusal::Timeout);
+        }
+        let upstream = match self.try_next()? {
+            Choice::Chosen(attempt) => return Ok(attempt),
+            Choice::Full => self.upstream().cloned().ok_or(Refusal::Internal)?,
+        };
+        let choose = || {
+            self.connection.tick();
+            match self.try_next() {
+                Ok(Choice::Chosen(attempt)) => Some(Ok(attempt)),
+                Ok(Choice::Full) => None,
+                Err(refusal) => Some(Err(refusal)),
+            }
+        };
+        Box::pin(upstream.gate.wait_for(choose)).await?
+    }
+
+    fn try_next(&mut self) -> Result<Choice, Refusal> {
+        let at = self.at();
+        self.attempts.as_mut().ok_or(Refusal::Internal)?.next(at)
+    }
+
+    pub(super) fn at(&self) -> At {
+        let connection = &self.connection;
+        At { worker: self.environment.worker, now: connection.now(), moment: connection.moment() }
+    }
+
+    /// The backend is connected.
+    pub fn connected(&self) {
+        self.connection.connected();
+    }
+
+    /// An attempt failed. `Ok` when another one may follow; `replayable` is whether the whole request is still
+    /// there.
+    ///
+    /// # Errors
+    /// The refusal to give to [`Exchange::refusal_answer`].
+    pub fn attempt_failed(&mut self, failure: Failure, replayable: bool) -> Result<(), Refusal> {
+        let (at, replayable) = (self.at(), replayable && self.may_be_replayed());
+        self.attempts.as_mut().ok_or(Refusal::Internal)?.failed(failure, replayable, at)
+    }
+
+    /// Whether an answer with this status is not passed on: another attempt follows in its place. To be asked before
+    /// [`Exchange::on_head`].
+    pub fn rejects(&mut self, status: u16, replayable: bool) -> bool {
+        let (at, replayable) = (self.at(), replayable && self.may_be_replayed());
+        self.attempts.as_mut().is_some_and(|attempts| attempts.rejects(status, replayable, at))
+    }
+
+    /// Whether the body is small enough to be sent again.
+    fn may_be_replayed(&self) -> bool {
+        let body = self.facts().content_length.unwrap_or_default().max(self.record.received);
+        body <= self.replay_limit() as u64
+    }
+
+    /// How long the attempt that is on may take to the head of its answer, if another one may follow it.
+    pub fn time_for_one(&self) -> Option<Duration> {
+        self.attempts.as_ref()?.time_for_one()
+    }
+
+    /// How many bytes of the request's body are to be kept, to be sent again.
+    pub fn replay_limit(&self) -> usize {
+        self.attempts.as_ref().map_or(0, Attempts::replay_limit)
+    }
+
+    /// After how long without the head of an answer a second attempt may begin beside the first.
+    pub fn hedge_delay(&self) -> Option<Duration> {
+        self.attempts.as_ref()?.hedge_delay()
+    }
+
+    /// Begins a second attempt beside the one that is on. `None` when there may be none.
+    pub fn hedge(&mut self) -> Option<Attempt> {
+        let at = self.at();
+        self.attempts.as_mut()?.hedge(at)
+    }
+
+    /// One of two attempts goes on, the second if `second`; the other one is given up.
+    pub fn settle_hedge(&mut self, second: bool) {
+        let at = self.at();
+        if let Some(attempts) = &mut self.attempts {
+            attempts.settle_hedge(second, at);
+        }
+    }
+
+    /// How long connecting to the backend may take: the upstream's limit, or what is left of the route's.
+    pub fn connect_timeout(&self) -> Duration {
+        let limit = self.upstream().map_or(Duration::ZERO, |upstream| upstream.timeouts.connect);
+        let limit = self.time_for_one().map_or(limit, |time| limit.min(time));
+        self.connection.time_left().map_or(limit, |left| limit.min(left))
+    }
+
+    /// The field that tells a backend how many milliseconds are left of the route's time, now; always as long. `None` where
+    /// nobody wants to know.
+    pub fn deadline(&self) -> Option<(HeaderName, HeaderValue)> {
+        let name = self.upstream()?.gate.deadline_field.clone()?;
+        let left = self.connection.time_left()?;
+        Some((name, HeaderValue::from_str(&format!("{:010}", left.as_millis())).ok()?))
+    }
+}

@@ -1,0 +1,153 @@
+//! A second attempt beside a slow first one: whoever answers first goes on, the other is cancelled.
+//!
+//! Source: J. Dean, L. A. Barroso, "The Tail at Scale", Communications of the ACM 56(2), 2013.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Sleep;
+
+use super::backend::Backend;
+use super::pump::{Fault, Progress, Pump, Stop};
+use crate::exchange::{Attempt, Failure};
+
+/// A second attempt.
+struct Second {
+    attempt: Attempt,
+    line: Line,
+    sent: usize,
+}
+
+/// A second attempt's connection.
+enum Line {
+    Connecting(Pin<Box<dyn Future<Output = Result<Backend, Failure>> + Send>>),
+    Open(Backend),
+    Broken,
+}
+
+/// What ended the wait for an answer.
+enum Ended {
+    First,
+    Second,
+    /// The first attempt is slow.
+    Late,
+}
+
+impl Pump<'_> {
+    /// Sends the request and waits until an answer begins, with a second attempt once the first is slow. Gives the backend that
+    /// answered, with the beginning of its answer; `attempt` is then the one to it.
+    pub(super) async fn race(
+        &mut self,
+        mut first: Backend,
+        attempt: &mut Attempt,
+        progress: &mut Progress,
+        delay: Duration,
+    ) -> Result<Backend, Fault> {
+        let mut timer = Box::pin(tokio::time::sleep(delay));
+        let ended = std::future::poll_fn(|cx| self.poll_first(cx, &mut first, progress, &mut timer)).await;
+        match ended {
+            Ok(Ended::Late) => {}
+            Ok(_) => return Ok(first),
+            Err(stop) => return Err(self.fault(stop, &first)),
+        }
+        let Some(mut second) = self.second() else { return Ok(first) };
+        let mut first = Some(first);
+        let ended = std::future::poll_fn(|cx| self.poll_both(cx, &mut first, &mut second, progress)).await;
+        let won = matches!(ended, Ok(Ended::Second)) || first.is_none();
+        self.exchange.settle_hedge(won);
+        match (ended, first, second.line) {
+            (Ok(Ended::Second), _, Line::Open(backend)) => {
+                *attempt = second.attempt;
+                Ok(backend)
+            }
+            (Ok(_), Some(first), _) => Ok(first),
+            (Err(stop), Some(first), _) => Err(self.fault(stop, &first)),
+            (Err(Stop::TooSlow), ..) => Err(Fault::Attempt(Failure::Slow)),
+            (Err(stop @ Stop::ClientLeft), ..) => Err(Fault::Request(stop)),
+            _ => Err(Fault::Attempt(Failure::Broken)),
+        }
+    }
+
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &mut Backend,
+        progress: &mut Progress,
+        timer: &mut Pin<Box<Sleep>>,
+    ) -> Poll<Result<Ended, Stop>> {
+        if !progress.sent && self.upload.poll(cx, self.link, first, &mut self.exchange)?.is_ready() {
+            self.is_sent(progress);
+        }
+        match first.poll_fill(cx) {
+            Poll::Ready(Ok(count)) if count > 0 => return Poll::Ready(Ok(Ended::First)),
+            Poll::Ready(_) => return Poll::Ready(Err(Stop::BackendLeft)),
+            Poll::Pending => {}
+        }
+        if let Poll::Ready(stop) = self.poll_stop(cx, progress) {
+            return Poll::Ready(Err(stop));
+        }
+        if progress.sent && timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(Ended::Late));
+        }
+        Poll::Pending
+    }
+
+    /// Begins the second attempt, if there may be one.
+    fn second(&mut self) -> Option<Second> {
+        self.upload.all()?;
+        let attempt = self.exchange.hedge()?;
+        let line = match self.kept(&attempt) {
+            Some(backend) => Line::Open(backend),
+            None => {
+                let (endpoint, limit) = (attempt.endpoint.clone(), self.exchange.connect_timeout());
+                Line::Connecting(Box::pin(async move { Backend::connect(&endpoint, limit).await }))
+            }
+        };
+        Some(Second { attempt, line, sent: 0 })
+    }
+
+    /// Whoever answers first; when one breaks off, the other may still answer.
+    fn poll_both(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &mut Option<Backend>,
+        second: &mut Second,
+        progress: &mut Progress,
+    ) -> Poll<Result<Ended, Stop>> {
+        match first.as_mut().map(|first| first.poll_fill(cx)) {
+            Some(Poll::Ready(Ok(count))) if count > 0 => return Poll::Ready(Ok(Ended::First)),
+            Some(Poll::Ready(_)) => *first = None,
+            Some(Poll::Pending) | None => {}
+        }
+        match second.poll(cx, self.upload.all().unwrap_or_default()) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(Ended::Second)),
+            Poll::Ready(Err(())) if first.is_some() => return Poll::Ready(Ok(Ended::First)),
+            Poll::Ready(Err(())) => return Poll::Ready(Err(Stop::BackendLeft)),
+            Poll::Pending => {}
+        }
+        self.poll_stop(cx, progress).map(Err)
+    }
+}
+
+// === impl Second ===
+
+impl Second {
+    /// Connects and sends the request; ready once an answer begins, or nothing can be had here.
+    fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), ()>> {
+        if let Line::Connecting(connect) = &mut self.line {
+            self.line = match ready!(connect.as_mut().poll(cx)) {
+                Ok(backend) => Line::Open(backend),
+                Err(_) => Line::Broken,
+            };
+        }
+        let Line::Open(backend) = &mut self.line else { return Poll::Ready(Err(())) };
+        while let Some(rest) = request.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            self.sent += ready!(backend.socket.poll_write(cx, rest)).map_err(drop)?;
+        }
+        match ready!(backend.poll_fill(cx)) {
+            Ok(count) if count > 0 => Poll::Ready(Ok(())),
+            _ => Poll::Ready(Err(())),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The way to a backend, and the time that there is for it.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use evenkeel_core::backend::Address;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+
+use super::tls::Tls;
+use super::{Failed, ProbeError, Target};
+
+/// A connection of any kind.
+pub(super) type Socket = Box<dyn Stream>;
+
+/// What every kind of connection can do.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+/// How a backend is reached.
+#[derive(Debug)]
+pub(super) struct Way {
+    address: Address,
+    tls: Option<Tls>,
+}
+
+/// A connection from which no more than so many bytes are read.
+pub(super) struct Capped {
+    socket: Socket,
+    left: usize,
+}
+
+/// When one probe must be done, all its steps together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline {
+    at: Instant,
+    whole: Duration,
+}
+
+/// A time that nobody waits for, yet that can be added to now.
+pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+// === impl Stream ===
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+// === impl Way ===
+
+impl Way {
+    /// As the target says, speaking this protocol over TLS.
+    pub(super) fn new(target: &Target, protocol: &[u8]) -> Result<Self, ProbeError> {
+        let tls = target.tls.as_ref().map(|tls| Tls::new(tls, protocol)).transpose()?;
+        Ok(Self { address: target.address.clone(), tls })
+    }
+
+    /// As far as a connection, whatever is spoken over it.
+    pub(super) fn plain(target: &Target) -> Self {
+        Self { address: target.address.clone(), tls: None }
+    }
+
+    /// Whether TLS is spoken.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// A new connection.
+    pub(super) async fn open(&self, deadline: Deadline) -> Result<Socket, Failed> {
+        let socket = deadline.hold(Failed::NoConnection, connect(&self.address)).await?;
+        match &self.tls {
+            None => Ok(socket),
+            Some(tls) => deadline.hold(Failed::NoHandshake, tls.handshake(socket)).await,
+        }
+    }
+}
+
+async fn connect(address: &Address) -> Result<Socket, Failed> {
+    let explain = |error: io::Error| Failed::connecting(&error);
+    match address {
+        Address::Tcp(address) => connected(TcpStream::connect(address).await.map_err(explain)?),
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(explain)?)),
+        _ => Err(Failed::Unreachable("an unknown kind of address".to_owned())),
+    }
+}
+
+/// Makes sure that there is somebody at the other end.
+///
+/// Where nobody listens on a port that the system hands out to clients, a connection may be given that very port and meet
+/// itself: it would call a dead backend well.
+pub(super) fn connected(socket: TcpStream) -> Result<Socket, Failed> {
+    let explain = |error: io::Error| Failed::connecting(&error);
+    if socket.local_addr().map_err(explain)? == socket.peer_addr().map_err(explain)? {
+        return Err(Failed::Refused);
+    }
+    // Without it a probe only takes longer.
+    let _ = socket.set_nodelay(true);
+    Ok(Box::new(socket))
+}
+
+/// Closes a connection over which nothing was said, and tells the peer so: one that speaks TLS would complain of it.
+pub(super) async fn part(mut socket: Socket, deadline: Deadline) {
+    let closed = poll_fn(|context| Pin::new(&mut socket).poll_shutdown(context));
+    // What was asked is answered: that there is a connection.
+    let _ =
+        deadline.hold(Failed::NoEnd, async { closed.await.map_err(|error| Failed::broken(&error)) }).await;
+}
+
+// === impl Capped ===
+
+impl Capped {
+    pub(super) fn new(socket: Socket, most: usize) -> Self {
+        Self { socket, left: most }
+    }
+}
+
+impl AsyncRead for Capped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::ErrorKind::QuotaExceeded.into()));
+        }
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(context, into);
+        self.left = self.left.saturating_sub(into.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for Capped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+// === impl Deadline ===
+
+impl Deadline {
+    /// From now on.
+    pub(super) fn after(whole: Duration) -> Self {
+        Self { at: Instant::now() + whole.min(FAR), whole }
+    }
+
+    /// Does this, as long as there is time; `late` says what has not come when there is none.
+    pub(super) async fn hold<T>(
+        self,
+        late: fn(Duration) -> Failed,
+        work: impl Future<Output = Result<T, Failed>>,
+    ) -> Result<T, Failed> {
+        timeout_at(self.at, work).await.unwrap_or_else(|_| Err(late(self.whole)))
+    }
+}

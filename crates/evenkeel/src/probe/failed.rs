@@ -1,0 +1,167 @@
+//! Why a backend is not well, in words that people read.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::CertificateError;
+
+/// Why a backend is not well. Its text is short, of one line, and of a bounded length, whatever the backend sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failed {
+    /// Nobody listens there.
+    #[error("refused")]
+    Refused,
+    /// Nobody took the connection in time.
+    #[error("no connection in {0:?}")]
+    NoConnection(Duration),
+    /// There is no way there, for another reason.
+    #[error("no connection: {0}")]
+    Unreachable(String),
+    /// Connected, but TLS was not there in time.
+    #[error("no TLS in {0:?}")]
+    NoHandshake(Duration),
+    /// Connected, but there was no answer in time.
+    #[error("no answer in {0:?}")]
+    NoAnswer(Duration),
+    /// The answer began, but did not end in time.
+    #[error("no end of the answer in {0:?}")]
+    NoEnd(Duration),
+    /// The backend closed the connection before its answer ended.
+    #[error("closed before the answer ended")]
+    Closed,
+    /// The connection broke.
+    #[error("connection broken: {0}")]
+    Broken(String),
+    /// The certificate does not convince.
+    #[error("certificate: {0}")]
+    Certificate(String),
+    /// TLS failed otherwise.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// What came back is not in the protocol that was asked for.
+    #[error("not {0}")]
+    Protocol(String),
+    /// The answer's status is not one of those expected.
+    #[error("status {0}")]
+    Status(u16),
+    /// The answer's body does not hold the text expected.
+    #[error("the body lacks `{0}`")]
+    Body(String),
+    /// What the gRPC health protocol said.
+    #[error("gRPC: {0}")]
+    Grpc(String),
+    /// The answer carries no load that can be read.
+    #[error("load: {0}")]
+    Load(String),
+    /// What a user's own check said.
+    #[error("{0}")]
+    Own(String),
+}
+
+/// Longest text of others within a reason, in characters.
+const LONGEST: usize = 160;
+
+// === impl Failed ===
+
+impl Failed {
+    /// Why there is no connection.
+    pub(super) fn connecting(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::NotFound => Self::Unreachable("no such socket".to_owned()),
+            // A Unix socket whose queue is full says so at once.
+            io::ErrorKind::WouldBlock => Self::Unreachable("its queue is full".to_owned()),
+            _ => Self::Unreachable(words(error)),
+        }
+    }
+
+    /// Why a connection is no good any more.
+    pub(super) fn broken(error: &io::Error) -> Self {
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Self::tls(error);
+        }
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Closed,
+            io::ErrorKind::QuotaExceeded => Self::Broken("more came than any answer holds".to_owned()),
+            io::ErrorKind::ConnectionReset => Self::Broken("reset".to_owned()),
+            _ => Self::Broken(words(error)),
+        }
+    }
+
+    /// Why hyper gave up.
+    pub(super) fn http1(error: &hyper::Error) -> Self {
+        if let Some(io) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+            return match Self::broken(io) {
+                // A body that is framed wrongly comes as an error of hyper's own making.
+                Self::Broken(_)
+                    if matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) =>
+                {
+                    Self::Protocol(format!("HTTP/1.1: {}", short(&io.to_string())))
+                }
+                other => other,
+            };
+        }
+        match error {
+            _ if error.is_parse_too_large() => Self::Protocol("HTTP/1.1: the head is too large".to_owned()),
+            _ if error.is_parse_version_h2() => Self::Protocol("HTTP/1.1, but HTTP/2".to_owned()),
+            _ if error.is_parse() => Self::Protocol(format!("HTTP/1.1: {}", short(&error.to_string()))),
+            _ if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => Self::Closed,
+            _ => Self::Broken(short(&error.to_string())),
+        }
+    }
+
+    /// Why h2 gave up.
+    pub(super) fn http2(error: &h2::Error) -> Self {
+        match error.get_io() {
+            // Its own: the connection ended within a frame.
+            Some(io) if io.kind() == io::ErrorKind::Other => Self::Closed,
+            Some(io) => Self::broken(io),
+            // Ours: what came back was no frame.
+            None if error.is_library() => Self::Protocol("HTTP/2".to_owned()),
+            None => Self::Grpc(short(&error.to_string())),
+        }
+    }
+
+    fn tls(error: &rustls::Error) -> Self {
+        use CertificateError as E;
+        match error {
+            rustls::Error::InvalidCertificate(error) => Self::Certificate(match error {
+                E::NotValidForNameContext { expected, .. } => {
+                    format!("not valid for name {}", short(&expected.to_str()))
+                }
+                E::NotValidForName => "not valid for the name".to_owned(),
+                E::BadSignature => "not signed by the authority it names".to_owned(),
+                E::UnknownIssuer => "unknown authority".to_owned(),
+                E::Expired | E::ExpiredContext { .. } => "expired".to_owned(),
+                E::NotValidYet | E::NotValidYetContext { .. } => "not valid yet".to_owned(),
+                other => short(&other.to_string()),
+            }),
+            rustls::Error::InvalidMessage(_) => Self::Protocol("TLS".to_owned()),
+            rustls::Error::AlertReceived(alert) => Self::Tls(format!("alert {alert:?}")),
+            other => Self::Tls(short(&other.to_string())),
+        }
+    }
+}
+
+/// One line of at most [`LONGEST`] characters.
+pub(super) fn short(text: &str) -> String {
+    let mut short: String =
+        text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// What the system says, without its number.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::Other => short(&error.to_string()),
+        // The kind that stands for those that have none yet: its own name says nothing.
+        kind if kind.to_string().contains("uncategorized") => short(&error.to_string()),
+        kind => kind.to_string(),
+    }
+}

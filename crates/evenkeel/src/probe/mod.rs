@@ -1,0 +1,171 @@
+//! Asks backends how they are: over TCP, TLS, HTTP, gRPC, or by a user's own check.
+//!
+//! This room never knows what its answers lead to, how backends are chosen, or how requests are carried.
+//!
+//! A probe is made once for each backend and run as often as one likes. Every run opens a connection of its own and does
+//! all that it does within one timeout; dropping its future ends it and closes what it opened. Nothing that a backend
+//! sends can panic it, make it hold more than the first [`BODY`] bytes of a body, or stretch its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_config::{HealthCheck, HealthCheckKind};
+use evenkeel_core::backend::Address;
+
+mod connect;
+mod failed;
+mod grpc;
+mod http1;
+mod load;
+mod orca;
+mod own;
+mod tls;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use failed::Failed;
+pub use load::{Load, LoadProbe};
+pub use own::Check;
+pub use watch::{Outcome, watch};
+
+use self::connect::{Deadline, Way};
+
+/// How much of an answer's body is looked at, in bytes.
+pub const BODY: usize = 64 << 10;
+
+/// What is asked of one backend, and where: made once, run again and again.
+#[derive(Debug)]
+pub struct Probe {
+    target: Target,
+    timeout: Duration,
+    question: Question,
+}
+
+/// Where a backend is, and what it is called.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it listens.
+    pub address: Address,
+    /// What people call it: its URL as configured.
+    pub url: String,
+    /// What HTTP calls it, unless the check says otherwise: its host, with the port unless that is the scheme's own.
+    pub host: String,
+    /// TLS, if it speaks that.
+    pub tls: Option<TlsTarget>,
+}
+
+/// How a backend speaks TLS.
+#[derive(Clone, Debug)]
+pub struct TlsTarget {
+    /// The name that the certificate must carry.
+    pub server_name: String,
+    /// The certificates of the authorities to trust instead of the system's, in DER.
+    pub ca: Option<Arc<[Vec<u8>]>>,
+    /// Whether the certificate is looked at.
+    pub verify: bool,
+}
+
+/// Why a probe cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The program registered no check of this name.
+    #[error("no check named `{0}` is registered")]
+    Unknown(String),
+    /// The backend speaks no TLS, and the check is of TLS.
+    #[error("a TLS check of `{0}`, which is not https")]
+    NotTls(String),
+    /// A port cannot replace the address of a Unix socket.
+    #[error("`port` with `{0}`, which has none")]
+    NoPort(String),
+    /// The authorities cannot be used.
+    #[error("authorities: {0}")]
+    Authorities(String),
+    /// No certificate can carry this name.
+    #[error("`{0}` is not a name for TLS")]
+    ServerName(String),
+    /// A part of the request cannot be sent.
+    #[error("`{value}` is not a {what}")]
+    Request {
+        /// Which part.
+        what: &'static str,
+        /// What it says.
+        value: String,
+    },
+}
+
+#[derive(Debug)]
+enum Question {
+    Tcp(Way),
+    Tls(Way),
+    Http(Box<http1::Question>),
+    Grpc(Box<grpc::Question>),
+    Own(Arc<dyn Check>),
+}
+
+// === impl Probe ===
+
+impl Probe {
+    /// What this check asks of this backend; `own` is what the program registered under the name of a custom check.
+    ///
+    /// The first probe that trusts the system's authorities reads them, from files, for all that follow.
+    ///
+    /// # Errors
+    /// When it cannot be asked: see [`ProbeError`].
+    pub fn new(check: &HealthCheck, target: Target, own: Option<Arc<dyn Check>>) -> Result<Self, ProbeError> {
+        let target = target.at_port(check.port)?;
+        let question = match &check.kind {
+            HealthCheckKind::Tcp => Question::Tcp(Way::plain(&target)),
+            HealthCheckKind::Tls if target.tls.is_none() => return Err(ProbeError::NotTls(target.url)),
+            HealthCheckKind::Tls => Question::Tls(Way::new(&target, tls::HTTP1)?),
+            HealthCheckKind::Http(http) => Question::Http(Box::new(http1::Question::new(http, &target)?)),
+            HealthCheckKind::Grpc { service } => {
+                Question::Grpc(Box::new(grpc::Question::new(service, check.timeout, &target)?))
+            }
+            HealthCheckKind::Custom(name) => {
+                Question::Own(own.ok_or_else(|| ProbeError::Unknown(name.clone()))?)
+            }
+            _ => return Err(ProbeError::Unknown(format!("{:?}", check.kind))),
+        };
+        Ok(Self { target, timeout: check.timeout, question })
+    }
+
+    /// Asks once, and is done within the check's timeout.
+    ///
+    /// # Errors
+    /// Why the backend is not well.
+    pub async fn run(&self) -> Result<(), Failed> {
+        let deadline = Deadline::after(self.timeout);
+        match &self.question {
+            Question::Tcp(way) | Question::Tls(way) => {
+                connect::part(way.open(deadline).await?, deadline).await;
+                Ok(())
+            }
+            Question::Http(question) => question.ask(deadline).await,
+            Question::Grpc(question) => question.ask(deadline).await,
+            Question::Own(check) => {
+                deadline.hold(Failed::NoAnswer, own::ask(check.as_ref(), &self.target)).await
+            }
+        }
+    }
+
+    /// What is probed: with the check's port, if it has one of its own.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    fn at_port(mut self, port: Option<u16>) -> Result<Self, ProbeError> {
+        match (&mut self.address, port) {
+            (_, None) => {}
+            (Address::Tcp(address), Some(port)) => address.set_port(port),
+            _ => return Err(ProbeError::NoPort(self.url)),
+        }
+        Ok(self)
+    }
+}

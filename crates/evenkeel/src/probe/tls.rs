@@ -1,0 +1,146 @@
+//! TLS to a backend: its authorities, its name, and the choice not to look.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::connect::Socket;
+use super::{Failed, ProbeError, TlsTarget};
+
+/// The name of HTTP/1.1 within TLS.
+pub(super) const HTTP1: &[u8] = b"http/1.1";
+/// The name of HTTP/2 within TLS.
+pub(super) const HTTP2: &[u8] = b"h2";
+
+/// How TLS is spoken to one backend.
+#[derive(Clone)]
+pub(super) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+/// Looks at no certificate, but still has the peer prove that it holds the key of the one it shows.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+// === impl Tls ===
+
+impl Tls {
+    /// Speaks this protocol over TLS, as requests of clients would.
+    pub(super) fn new(target: &TlsTarget, protocol: &[u8]) -> Result<Self, ProbeError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ProbeError::Authorities(error.to_string()))?;
+        let mut config = match (&target.ca, target.verify) {
+            (_, false) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+                .with_no_client_auth(),
+            (Some(ca), true) => builder.with_root_certificates(given(ca)?).with_no_client_auth(),
+            (None, true) => builder.with_root_certificates(system()?).with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        // A resumed session shows no certificate: one that expires would not be noticed.
+        config.resumption = Resumption::disabled();
+        let name =
+            if target.verify { certified_name(&target.server_name) } else { target.server_name.clone() };
+        let name =
+            ServerName::try_from(name).map_err(|_| ProbeError::ServerName(target.server_name.clone()))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// Speaks TLS over this connection.
+    pub(super) async fn handshake(&self, socket: Socket) -> Result<Socket, Failed> {
+        match self.connector.connect(self.name.clone(), socket).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(match Failed::broken(&error) {
+                Failed::Closed => Failed::Tls("closed in the handshake".to_owned()),
+                other => other,
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The name that a certificate would carry: names of certificates have no underscores, and Pingora too looks for a hyphen
+/// where the first label of a subdomain has one.
+fn certified_name(name: &str) -> String {
+    match name.split_once('.') {
+        Some((first, rest)) if rest.contains('.') => format!("{}.{rest}", first.replace('_', "-")),
+        _ => name.to_owned(),
+    }
+}
+
+fn given(authorities: &[Vec<u8>]) -> Result<Arc<RootCertStore>, ProbeError> {
+    let mut store = RootCertStore::empty();
+    for der in authorities {
+        let added = store.add(CertificateDer::from(der.as_slice()));
+        added.map_err(|error| ProbeError::Authorities(error.to_string()))?;
+    }
+    if store.is_empty() {
+        return Err(ProbeError::Authorities("there are none".to_owned()));
+    }
+    Ok(Arc::new(store))
+}
+
+/// The system's authorities, read once: there are more than a hundred, and every probe would hold its own.
+fn system() -> Result<Arc<RootCertStore>, ProbeError> {
+    static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    if let Some(store) = SYSTEM.get() {
+        return Ok(store.clone());
+    }
+    let certificates = rustls_native_certs::load_native_certs()
+        .map_err(|error| ProbeError::Authorities(format!("the system's: {error}")))?;
+    let mut store = RootCertStore::empty();
+    // One that does not parse vouches for nobody; the others still do.
+    store.add_parsable_certificates(certificates);
+    Ok(SYSTEM.get_or_init(|| Arc::new(store)).clone())
+}
+
+// === impl Anyone ===
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
