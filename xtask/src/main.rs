@@ -45,7 +45,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "demo" => demo(rest),
         "check" => none(rest).and_then(|()| verify::check(&Workspace::find()?)),
         "test" => none(rest).and_then(|()| verify::test(&Workspace::find()?)),
-        "bench" => bench::run(&Workspace::find()?, bench::Plan::parse(rest)?),
+        "bench" => bench::task(rest),
         "soak" => soak::run(&Workspace::find()?, &soak::Plan::parse(rest)?),
         "fuzz" => fuzz::run(&Workspace::find()?, &fuzz::Plan::parse(rest)?),
         "help" | "--help" | "-h" => {
@@ -92,6 +92,19 @@ cargo xtask TASK
                         (answers of 1 MiB), churn; or none: then only memory is measured
       --binaries FOLDER builds nothing; takes evenkeel, bare-pingora and bench-backend from there
     A whole run with at least 3 rounds writes docs/performance.md and docs/performance.svg; every run writes target/bench/.
+  bench tail [OPTION…]
+                    measures what users feel while one of ten backends is slow, and how soon a change of one shows, beside
+                    nginx, HAProxy and Envoy, under an open loop; about 45 minutes
+      --rounds N        rounds over all points, interleaved (default 3)
+      --seconds S       seconds a point (default 20), after 3 of warming up; the part `change` takes one and a half of it
+      --rates A,B       requests a second (default 400,1000); `change` takes the highest
+      --only A,B        only these: direct (no proxy), nginx-least-time, nginx-least-conn, haproxy-leastconn,
+                        haproxy-random, envoy-least-request, round-robin, least-connections, power-of-two-choices,
+                        peak-ewma, prequal
+      --parts A,B       only these parts: steady, change
+      --evenkeel FILE   builds nothing; takes this evenkeel, and leaves out the algorithms that it does not know
+      --json FILE       writes the raw results there, too
+    A whole run writes the section about tails of docs/performance.md, and its charts; every run writes target/bench/tail/.
   soak [OPTION…]    runs evenkeel under churn, slow readers, aborting clients and dying backends, then checks that nothing
                     is left behind: connections, attempts, file descriptors, memory, uncounted requests
       --minutes N       minutes of load (default 10); about one more for what follows

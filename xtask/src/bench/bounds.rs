@@ -13,8 +13,10 @@ pub(crate) struct Bound {
     pub(crate) what: String,
     /// What it may be at most, or must be at least.
     pub(crate) limit: f64,
-    at_least: bool,
-    unit: &'static str,
+    /// Whether the limit is the least and not the most.
+    pub(crate) at_least: bool,
+    /// What stands behind the numbers.
+    pub(crate) unit: &'static str,
     /// What came out, unless something that it needs was left out of the run.
     pub(crate) measured: Option<f64>,
 }
@@ -62,13 +64,16 @@ pub(crate) fn all(results: &Results) -> Vec<Bound> {
 }
 
 /// As a table.
-pub(crate) fn table(results: &Results) -> String {
-    let mut text = String::from("## Bounds\n\nWhat evenkeel holds itself to, and what this run says:\n\n");
+pub(crate) fn table(bounds: &[Bound]) -> String {
+    let mut text = String::from("What evenkeel holds itself to, and what this run says:\n\n");
     text += "| what | bound | measured | |\n| --- | --: | --: | --- |\n";
-    for bound in all(results) {
+    for bound in bounds {
         let sign = if bound.at_least { '≥' } else { '≤' };
-        let measured =
-            bound.measured.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}{}", bound.unit));
+        let measured = match bound.measured {
+            Some(value) if value.is_finite() => format!("{value:.2}{}", bound.unit),
+            Some(_) => "never".to_owned(),
+            None => "–".to_owned(),
+        };
         let verdict = match bound.holds() {
             Some(true) => "held",
             Some(false) => "**missed**",
@@ -116,7 +121,7 @@ mod tests {
         let expected = [Some(false), Some(true), Some(true), None, Some(true), Some(false)];
         assert_eq!(verdicts.iter().map(|(holds, _)| *holds).collect::<Vec<_>>(), expected);
         assert!((verdicts[0].1 - 0.9).abs() < 1e-9 && (verdicts[1].1 - 1.2).abs() < 1e-9, "{verdicts:?}");
-        let table = table(&results);
+        let table = table(&all(&results));
         assert_eq!(table.matches("**missed**").count(), 2, "{table}");
         assert!(table.contains("| ≤ 110.00 % | 111.00 % | **missed** |"), "{table}");
     }

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use super::proxy::Proxy;
 use super::results::Results;
 
-const WIDTH: f64 = 760.0;
-const BAR: f64 = 20.0;
-const GAP: f64 = 6.0;
+pub(crate) const WIDTH: f64 = 760.0;
+pub(crate) const BAR: f64 = 20.0;
+pub(crate) const GAP: f64 = 6.0;
 const LABELS: f64 = 170.0;
-const VALUES: f64 = 110.0;
-const GROUP_TITLE: f64 = 34.0;
-const HEAD: f64 = 44.0;
+pub(crate) const VALUES: f64 = 110.0;
+pub(crate) const GROUP_TITLE: f64 = 34.0;
+pub(crate) const HEAD: f64 = 44.0;
 
 /// Draws a group of bars for each scenario, each on its own scale: a request of one scenario is not one of another.
 pub(crate) fn draw(results: &Results) -> String {
@@ -55,7 +55,8 @@ pub(crate) fn draw(results: &Results) -> String {
     )
 }
 
-const STYLE: &str = "  <style>
+/// Of every chart.
+pub(crate) const STYLE: &str = "  <style>
     text { font: 14px system-ui, sans-serif; fill: #1f2328; }
     .title { font-size: 17px; font-weight: 600; }
     .group { font-weight: 600; }

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::plan::{Plan, number};
+use self::plan::Plan;
+pub(crate) use self::plan::number;
 use self::proxy::Proxy;
 use self::results::{Cell, Results};
 use self::scenario::{Scenario, Setting};
@@ -20,11 +21,13 @@ mod chart;
 mod files;
 mod load;
 mod memory;
+mod page;
 mod plan;
 mod proxy;
 mod report;
 mod results;
 mod scenario;
+mod tail;
 
 /// What every start of a proxy needs to know.
 #[derive(Debug)]
@@ -53,8 +56,14 @@ struct Started {
 #[derive(Debug)]
 struct Log(PathBuf);
 
+/// The task, or the one about tails, by its arguments.
+pub(crate) fn task(arguments: &[String]) -> Result<(), Failure> {
+    let of_tails = tail::task(arguments);
+    of_tails.unwrap_or_else(|| run(&Workspace::find()?, Plan::parse(arguments)?))
+}
+
 /// Runs the plan; writes the page if the run was whole.
-pub(crate) fn run(workspace: &Workspace, mut plan: Plan) -> Result<(), Failure> {
+fn run(workspace: &Workspace, mut plan: Plan) -> Result<(), Failure> {
     let bench = Bench::prepare(workspace, &mut plan)?;
     warn_if_busy();
     let backends = bench.start_backends()?;
@@ -95,7 +104,8 @@ fn publish(bench: &Bench<'_>, plan: &Plan, results: &Results) -> Result<(), Fail
     write(bench.folder.join("performance.svg"), chart::draw(results))?;
     if plan.is_whole() {
         let docs = bench.workspace.root.join("docs");
-        write(docs.join("performance.md"), page)?;
+        let old = std::fs::read_to_string(docs.join("performance.md")).unwrap_or_default();
+        write(docs.join("performance.md"), page::keeping_tails(&page, &old))?;
         write(docs.join("performance.svg"), chart::draw(results))?;
         println!("Wrote docs/performance.md and docs/performance.svg.");
     } else {

@@ -20,7 +20,7 @@ pub(crate) struct Plan {
 }
 
 /// Fewer rounds than this have no median worth publishing.
-const PUBLISHED_ROUNDS: usize = 3;
+pub(crate) const PUBLISHED_ROUNDS: usize = 3;
 
 // === impl Plan ===
 
@@ -88,7 +88,8 @@ pub(crate) fn number(option: &str, value: &str) -> Result<usize, Failure> {
     }
 }
 
-fn list<T: Copy + PartialEq>(
+/// Some of all, by their names with commas between.
+pub(crate) fn list<T: Copy + PartialEq>(
     option: &str,
     value: &str,
     all: &[T],

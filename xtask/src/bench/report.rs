@@ -11,16 +11,24 @@ use super::results::{Cell, Results, Spread};
 use super::scenario::Scenario;
 use super::{Bench, bounds};
 use crate::failure::Failure;
+use crate::tools::Tools;
 
 /// What was measured on, and what.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// For the raw results.
     pub(crate) facts: Value,
-    cores: String,
-    kernel: String,
+    host: Host,
     versions: Vec<(Proxy, String)>,
     others: String,
+}
+
+/// The machine, whatever runs on it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) cores: String,
+    pub(crate) kernel: String,
+    pub(crate) rustc: String,
 }
 
 /// How the run was made.
@@ -54,7 +62,8 @@ pub(crate) fn tables(results: &Results) -> String {
     }
     text += &memory(results);
     if results.proxies.contains(&Proxy::Evenkeel) {
-        text += &bounds::table(results);
+        text += "## Bounds\n\n";
+        text += &bounds::table(&bounds::all(results));
     }
     text
 }
@@ -150,8 +159,8 @@ fn method(machine: &Machine, how: &How) -> String {
 "
     );
     let _ = writeln!(text, "| what | which |\n| --- | --- |");
-    row(&mut text, &["cores".into(), machine.cores.clone()]);
-    row(&mut text, &["kernel".into(), machine.kernel.clone()]);
+    row(&mut text, &["cores".into(), machine.host.cores.clone()]);
+    row(&mut text, &["kernel".into(), machine.host.kernel.clone()]);
     for (proxy, version) in &machine.versions {
         row(&mut text, &[proxy.title().into(), version.clone()]);
     }
@@ -159,7 +168,8 @@ fn method(machine: &Machine, how: &How) -> String {
     text
 }
 
-fn row(text: &mut String, cells: &[String]) {
+/// Adds a row to a table.
+pub(crate) fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
@@ -171,7 +181,8 @@ fn number(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
 }
 
-fn spread(spread: Option<Spread>, digits: usize) -> String {
+/// A median, with the lowest and the highest in brackets.
+pub(crate) fn spread(spread: Option<Spread>, digits: usize) -> String {
     let text = |s: Spread| format!("{:.digits$} ({:.digits$}–{:.digits$})", s.median, s.low, s.high);
     spread.map_or_else(|| "–".into(), text)
 }
@@ -185,22 +196,37 @@ fn ratio(spread: Option<Spread>) -> String {
 impl Machine {
     /// Looks around.
     pub(crate) fn look(bench: &Bench<'_>, proxies: &[Proxy]) -> Result<Self, Failure> {
+        let host = Host::look(&bench.tools)?;
+        let versions =
+            proxies.iter().map(|p| Ok((*p, p.version(bench)?))).collect::<Result<Vec<_>, Failure>>()?;
+        let Host { cores, kernel, rustc } = &host;
+        // wrk prints its version together with its usage, and fails.
+        let wrk = first_line(bench.tools.command("sh").args(["-c", "wrk -v || true"]).output()?);
+        let wrk = wrk.split(" [").next().unwrap_or("wrk").to_owned();
+        let listed: Vec<String> = versions.iter().map(|(p, v)| format!("{}: {v}", p.title())).collect();
+        let facts =
+            json!({ "cores": cores, "kernel": kernel, "versions": listed, "rustc": rustc, "wrk": wrk });
+        let others = format!("{rustc}; {wrk}");
+        Ok(Self { facts, host, versions, others })
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Looks around.
+    pub(crate) fn look(tools: &Tools<'_>) -> Result<Self, Failure> {
         let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpus.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(": "));
         let model = model.map_or("of unknown make", |(_, model)| model.trim());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = format!("{cores} × {model}");
-        let first = |told: String| told.lines().next().unwrap_or_default().trim().to_owned();
-        let kernel = first(bench.tools.command("uname").args(["-s", "-r", "-m"]).output()?);
-        let versions =
-            proxies.iter().map(|p| Ok((*p, p.version(bench)?))).collect::<Result<Vec<_>, Failure>>()?;
-        let rustc = first(bench.tools.command("rustc").arg("--version").output()?);
-        // wrk prints its version together with its usage, and fails.
-        let wrk = first(bench.tools.command("sh").args(["-c", "wrk -v || true"]).output()?);
-        let wrk = wrk.split(" [").next().unwrap_or("wrk").to_owned();
-        let listed: Vec<String> = versions.iter().map(|(p, v)| format!("{}: {v}", p.title())).collect();
-        let facts =
-            json!({ "cores": cores, "kernel": kernel, "versions": listed, "rustc": rustc, "wrk": wrk });
-        Ok(Self { facts, cores, kernel, versions, others: format!("{rustc}; {wrk}") })
+        let kernel = first_line(tools.command("uname").args(["-s", "-r", "-m"]).output()?);
+        let rustc = first_line(tools.command("rustc").arg("--version").output()?);
+        Ok(Self { cores, kernel, rustc })
     }
+}
+
+fn first_line(told: String) -> String {
+    told.lines().next().unwrap_or_default().trim().to_owned()
 }

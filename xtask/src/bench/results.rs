@@ -174,7 +174,8 @@ impl fmt::Display for Memory {
 // === impl Spread ===
 
 impl Spread {
-    fn over(mut values: Vec<f64>) -> Option<Self> {
+    /// Of these; none of nothing.
+    pub(crate) fn over(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let upper = values.get(middle).copied()?;

@@ -1,0 +1,233 @@
+//! Who is compared: what each is called, where it comes from, how it is started. What each is told is in [`files`].
+
+use std::path::PathBuf;
+
+use super::Tail;
+use super::files::{self, Wanted};
+use crate::failure::Failure;
+use crate::process::{self, Running};
+use crate::shell::Shell;
+use crate::tools::Tools;
+
+/// A proxy with one way of choosing a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contestant {
+    /// No proxy, and one fast backend: what the load and the backends are off by themselves.
+    Direct,
+    NginxLeastTime,
+    NginxLeastConn,
+    HaproxyLeastconn,
+    HaproxyRandom,
+    EnvoyLeastRequest,
+    RoundRobin,
+    LeastConnections,
+    PowerOfTwoChoices,
+    PeakEwma,
+    Prequal,
+}
+
+/// A contestant that answers.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) port: u16,
+    /// Ends it when this is dropped. There is none without a proxy.
+    _running: Option<Running>,
+}
+
+// === impl Contestant ===
+
+impl Contestant {
+    /// All, in the order of the report.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Direct,
+        Self::NginxLeastTime,
+        Self::NginxLeastConn,
+        Self::HaproxyLeastconn,
+        Self::HaproxyRandom,
+        Self::EnvoyLeastRequest,
+        Self::RoundRobin,
+        Self::LeastConnections,
+        Self::PowerOfTwoChoices,
+        Self::PeakEwma,
+        Self::Prequal,
+    ];
+
+    /// What `--only` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::NginxLeastTime => "nginx-least-time",
+            Self::NginxLeastConn => "nginx-least-conn",
+            Self::HaproxyLeastconn => "haproxy-leastconn",
+            Self::HaproxyRandom => "haproxy-random",
+            Self::EnvoyLeastRequest => "envoy-least-request",
+            Self::RoundRobin => "round-robin",
+            Self::LeastConnections => "least-connections",
+            Self::PowerOfTwoChoices => "power-of-two-choices",
+            Self::PeakEwma => "peak-ewma",
+            Self::Prequal => "prequal",
+        }
+    }
+
+    /// What the report calls it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Direct => "no proxy, a fast backend",
+            Self::NginxLeastTime => "nginx least_time",
+            Self::NginxLeastConn => "nginx least_conn",
+            Self::HaproxyLeastconn => "HAProxy leastconn",
+            Self::HaproxyRandom => "HAProxy random(2)",
+            Self::EnvoyLeastRequest => "Envoy LEAST_REQUEST",
+            Self::RoundRobin => "evenkeel round_robin",
+            Self::LeastConnections => "evenkeel least_connections",
+            Self::PowerOfTwoChoices => "evenkeel power_of_two_choices",
+            Self::PeakEwma => "evenkeel peak_ewma",
+            Self::Prequal => "evenkeel prequal",
+        }
+    }
+
+    /// The algorithm, as evenkeel's file and its simulator call it. The others have none.
+    pub(crate) fn algorithm(self) -> Option<&'static str> {
+        match self {
+            Self::RoundRobin => Some("round_robin"),
+            Self::LeastConnections => Some("least_connections"),
+            Self::PowerOfTwoChoices => Some("power_of_two_choices"),
+            Self::PeakEwma => Some("peak_ewma"),
+            Self::Prequal => Some("prequal"),
+            _ => None,
+        }
+    }
+
+    /// Whether a bound holds for it.
+    pub(crate) fn is_bound(self) -> bool {
+        matches!(self, Self::PeakEwma | Self::Prequal)
+    }
+
+    /// Installs what is neither here nor built here.
+    pub(crate) fn install(self, tools: &Tools<'_>) -> Result<(), Failure> {
+        peer(self, tools).map(drop)
+    }
+
+    /// Its version, as it says itself.
+    pub(crate) fn version(self, tail: &Tail<'_>) -> Result<Option<String>, Failure> {
+        let Some(program) = self.program(tail)? else { return Ok(None) };
+        let how = match self {
+            Self::NginxLeastTime | Self::NginxLeastConn | Self::HaproxyLeastconn | Self::HaproxyRandom => {
+                "-v"
+            }
+            _ => "--version",
+        };
+        let told = tail.tools.command(&program).arg(how).output()?;
+        let line = told.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        let version = line.rsplit("version: ").next().unwrap_or(line).split(" - http").next();
+        // Envoy tells commit/version/state/kind/library.
+        let parts: Vec<&str> = line.split('/').collect();
+        Ok(Some(match (self, parts.get(1)) {
+            (Self::EnvoyLeastRequest, Some(version)) => format!("Envoy {version}"),
+            _ => version.unwrap_or(line).to_owned(),
+        }))
+    }
+
+    /// Whether its program can do this at all; otherwise, what it said.
+    pub(crate) fn check(self, tail: &Tail<'_>) -> Result<(), Failure> {
+        let wanted = Wanted { port: 1, admin: 2, backends: &tail.backends };
+        match (self.algorithm(), self.program(tail)?) {
+            (Some(algorithm), Some(program)) => {
+                let file = self.write(tail, &files::evenkeel(&wanted, algorithm))?;
+                tail.tools.command(program).args(["check", "-c"]).arg(file).output().map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts it afresh on CPU 0, and waits until it answers.
+    pub(crate) fn start(self, tail: &Tail<'_>) -> Result<Started, Failure> {
+        let [port, admin] = process::free_ports()?;
+        let Some(shell) = self.shell(tail, &Wanted { port, admin, backends: &tail.backends })? else {
+            let fast = tail.backends.get(super::TURNING).copied();
+            let port = fast.ok_or_else(|| Failure::new("there is no fast backend"))?;
+            return Ok(Started { port, _running: None });
+        };
+        let running = Running::start(self.title(), &shell, Some(0))?;
+        if self.algorithm().is_some() {
+            process::await_ok(admin, "/readyz", &running)?;
+        }
+        process::await_ok(port, "/", &running)?;
+        Ok(Started { port, _running: Some(running) })
+    }
+
+    fn shell(self, tail: &Tail<'_>, wanted: &Wanted<'_>) -> Result<Option<Shell>, Failure> {
+        let Some(program) = self.program(tail)? else { return Ok(None) };
+        let command = tail.tools.command(&program);
+        Ok(Some(match self {
+            Self::Direct => return Ok(None),
+            Self::NginxLeastTime | Self::NginxLeastConn => {
+                let folder = tail.folder.join("nginx");
+                std::fs::create_dir_all(&folder)
+                    .map_err(|e| Failure::new(format!("cannot make a folder: {e}")))?;
+                let method = if self == Self::NginxLeastTime { "least_time header" } else { "least_conn" };
+                let file = self.write(tail, &files::nginx(wanted, &folder, method))?;
+                // A master that is killed leaves its workers behind; one that is told to end does not.
+                let nginx = tail.tools.command("setpriv").args(["--pdeathsig", "TERM"]).arg(program);
+                nginx.arg("-p").arg(&folder).arg("-c").arg(file)
+            }
+            Self::HaproxyLeastconn | Self::HaproxyRandom => {
+                let balance = if self == Self::HaproxyRandom { "random(2)" } else { "leastconn" };
+                let file = self.write(tail, &files::haproxy(wanted, balance))?;
+                command.args(["-q", "-db", "-f"]).arg(file)
+            }
+            Self::EnvoyLeastRequest => {
+                let file = self.write(tail, &files::envoy(wanted))?;
+                let envoy =
+                    command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
+                envoy.arg("-c").arg(file)
+            }
+            _ => {
+                let algorithm = self.algorithm().unwrap_or_default();
+                let file = self.write(tail, &files::evenkeel(wanted, algorithm))?;
+                command.args(["run", "-c"]).arg(file)
+            }
+        }))
+    }
+
+    fn program(self, tail: &Tail<'_>) -> Result<Option<PathBuf>, Failure> {
+        if self.algorithm().is_some() { Ok(Some(tail.evenkeel.clone())) } else { peer(self, &tail.tools) }
+    }
+
+    fn write(self, tail: &Tail<'_>, text: &str) -> Result<PathBuf, Failure> {
+        let ending = match self {
+            Self::NginxLeastTime | Self::NginxLeastConn | Self::HaproxyLeastconn | Self::HaproxyRandom => {
+                "conf"
+            }
+            _ => "yaml",
+        };
+        let file = tail.folder.join(format!("{}.{ending}", self.name()));
+        std::fs::write(&file, text)
+            .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))?;
+        Ok(file)
+    }
+}
+
+/// Somebody else's program, installed if need be.
+fn peer(contestant: Contestant, tools: &Tools<'_>) -> Result<Option<PathBuf>, Failure> {
+    match contestant {
+        Contestant::NginxLeastTime | Contestant::NginxLeastConn => tools.nginx131().map(Some),
+        Contestant::HaproxyLeastconn | Contestant::HaproxyRandom => tools.haproxy28().map(Some),
+        Contestant::EnvoyLeastRequest => tools.envoy().map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_titles_are_all_different() {
+        for one in Contestant::ALL {
+            let alike = |other: &&Contestant| other.name() == one.name() || other.title() == one.title();
+            assert_eq!(Contestant::ALL.iter().filter(alike).count(), 1, "{one:?}");
+        }
+        assert_eq!(Contestant::ALL.iter().filter(|c| c.is_bound()).count(), 2);
+    }
+}
