@@ -353,6 +353,7 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
     "referer",
     "end",
     "lane",
+    "explain",
 ];
 
 /// The names that [`Redirect::to`] may use, each in braces.

@@ -3,8 +3,15 @@
 pub use crate::filter::{
     Answer, Filter, FilterError, FilterKind, Refusal, Registry, Request, Response, Verdict,
 };
+pub use crate::probe::{Check, Target};
 pub use crate::server::{Server, ServerError};
 pub use evenkeel_config::{
-    Config, ConfigBuilder, ConfigError, Lanes, ListenerBuilder, RouteBuilder, UpstreamBuilder,
+    BackendBuilder, Config, ConfigBuilder, ConfigError, HealthCheckBuilder, HedgeAfter, Lanes,
+    ListenerBuilder, RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
-pub use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm, Pick};
+pub use evenkeel_core::balance::{
+    Balancer, ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, Pick,
+    PrequalOptions,
+};
+pub use evenkeel_core::health::{OutlierOptions, Start, WhenAllDown};
+pub use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, RetryBudgetOptions};

@@ -10,8 +10,10 @@ use evenkeel::control::{PlanError, StartError};
 /// Why a command failed; `Display` is what the user reads.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The configuration is refused.
+    /// What was asked is refused: the configuration, a request.
     Refused(String),
+    /// The arguments make no sense.
+    Usage(String),
     /// The system did not give what a good configuration asks for.
     Start(String),
 }
@@ -22,15 +24,22 @@ impl Failure {
         Self::Refused(format!("error: {what}"))
     }
 
+    /// Bad usage; `what` follows `error: `.
+    pub(super) fn usage(what: impl fmt::Display) -> Self {
+        Self::Usage(format!("error: {what}"))
+    }
+
     /// A failure to start; `what` follows `error: `.
     pub(super) fn start(what: impl fmt::Display) -> Self {
         Self::Start(format!("error: {what}"))
     }
 
-    /// The exit code. (2 is for bad usage, which the parser of the arguments tells.)
+    /// The exit code.
     pub(super) fn code(&self) -> ExitCode {
         match self {
             Self::Refused(_) => ExitCode::from(1),
+            // As the parser of the arguments has it.
+            Self::Usage(_) => ExitCode::from(2),
             Self::Start(_) => ExitCode::from(3),
         }
     }
@@ -38,7 +47,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(text) | Self::Start(text)) = self;
+        let (Self::Refused(text) | Self::Usage(text) | Self::Start(text)) = self;
         f.write_str(text)
     }
 }

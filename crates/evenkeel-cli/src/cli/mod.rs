@@ -5,6 +5,7 @@
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod failure;
 mod file;
 mod logging;
@@ -34,6 +35,8 @@ enum Command {
     Run(run::Args),
     /// Say whether a configuration is fine, or what is wrong with it
     Check(check::Args),
+    /// Say where a described request would go, and why
+    Explain(explain::Args),
     /// Show the whole thing alive: sample backends, a balancer, gentle traffic
     Demo(demo::Args),
     /// Compare the algorithms on simulated backends before choosing one
@@ -54,6 +57,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -9,6 +9,7 @@ mod caps;
 mod cli;
 mod client_address;
 mod docs;
+mod explain;
 mod filters;
 mod framing;
 mod health;

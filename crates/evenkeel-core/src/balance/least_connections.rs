@@ -66,6 +66,10 @@ impl Balancer for LeastConnections {
         }
         Some(least.first)
     }
+
+    fn score(&self, candidates: &Snapshot, index: usize, _: &Pick<'_>) -> Option<f64> {
+        candidates.members().get(index).map(|member| Load::of(member).quotient())
+    }
 }
 
 #[inline]

@@ -21,6 +21,11 @@ impl Load {
         Self { in_flight: member.backend.counters().in_flight(), weight: member.weight.get() }
     }
 
+    /// The fraction divided out, for people to read.
+    pub(super) fn quotient(self) -> f64 {
+        f64::from(self.in_flight) / f64::from(self.weight)
+    }
+
     #[inline]
     pub(super) fn compare(self, other: Self) -> Ordering {
         let left = u64::from(self.in_flight) * u64::from(other.weight);

@@ -77,6 +77,13 @@ pub trait Balancer: Debug + Send + Sync + 'static {
         None
     }
 
+    /// What a choice goes by, for this backend; lower is better. `None` (the default) where there is no such number. For
+    /// those who want to understand a choice, not for choosing: it may cost more than a choice does.
+    fn score(&self, candidates: &Snapshot, index: usize, request: &Pick<'_>) -> Option<f64> {
+        let _ = (candidates, index, request);
+        None
+    }
+
     /// Learns how an attempt went: once for each, when the head of its answer has come or when it has failed before. The
     /// default learns nothing.
     ///

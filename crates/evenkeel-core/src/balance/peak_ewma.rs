@@ -136,6 +136,12 @@ impl Balancer for PeakEwma {
             self.typical.learn(sample.latency.as_secs_f32() * 1e6);
         }
     }
+
+    fn score(&self, candidates: &Snapshot, index: usize, _: &Pick<'_>) -> Option<f64> {
+        let member = candidates.members().get(index)?;
+        // In milliseconds, as people speak of latencies.
+        Some(Candidate::new(index, member).cost() / 1e3 / f64::from(member.weight.get()))
+    }
 }
 
 // === impl Typical ===
@@ -213,6 +219,18 @@ mod tests {
         let balancer = built(&PeakEwma::default(), &candidates);
         answered(&*balancer, &candidates, &[10; 10], Moment::default());
         assert_follows_weights(&picks(&*balancer, &candidates, 100_000, 4), &[1; 10]);
+    }
+
+    #[test]
+    fn a_score_is_the_expected_time_for_the_weight() {
+        let candidates = snapshot(&[1, 2]);
+        let balancer = built(&PeakEwma::default(), &candidates);
+        answered(&*balancer, &candidates, &[10, 10], Moment::default());
+        let _leases = busy(&candidates, &[2, 1]);
+        let mut rng = fastrand::Rng::with_seed(7);
+        let request = Pick::new(0, none_tried(), &mut rng);
+        let scores = [0, 1].map(|index| balancer.score(&candidates, index, &request).unwrap());
+        assert!((scores[0] - 30.0).abs() < 0.1 && (scores[1] - 10.0).abs() < 0.1, "{scores:?}");
     }
 
     #[test]

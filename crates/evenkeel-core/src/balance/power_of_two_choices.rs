@@ -61,6 +61,10 @@ impl Balancer for PowerOfTwoChoices {
     fn rebuild(&self, candidates: &Snapshot) -> Option<Arc<dyn Balancer>> {
         Some(Arc::new(Self { table: WeightedTable::new(candidates) }))
     }
+
+    fn score(&self, candidates: &Snapshot, index: usize, _: &Pick<'_>) -> Option<f64> {
+        candidates.members().get(index).map(|member| Load::of(member).quotient())
+    }
 }
 
 #[cfg(test)]
@@ -92,8 +96,13 @@ mod tests {
     fn of_two_the_less_busy_by_weight_is_chosen() {
         let candidates = snapshot(&[3, 1]);
         let _leases = busy(&candidates, &[2, 1]);
-        let counts = picks(&*built(&PowerOfTwoChoices::default(), &candidates), &candidates, 1_000, 7);
+        let balancer = built(&PowerOfTwoChoices::default(), &candidates);
+        let counts = picks(&*balancer, &candidates, 1_000, 7);
         assert_eq!(counts, [1_000, 0]);
+        let mut rng = fastrand::Rng::with_seed(7);
+        let request = Pick::new(0, none_tried(), &mut rng);
+        let scores = [0, 1, 2].map(|index| balancer.score(&candidates, index, &request));
+        assert_eq!(scores, [Some(2.0 / 3.0), Some(1.0), None]);
     }
 
     #[test]

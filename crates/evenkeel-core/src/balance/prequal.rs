@@ -287,6 +287,12 @@ impl Balancer for Prequal {
         self.to_test(candidates, &list, request).or_else(|| list.best(self.hot(), 0))
     }
 
+    fn score(&self, candidates: &Snapshot, index: usize, _: &Pick<'_>) -> Option<f64> {
+        let member = candidates.members().get(index)?;
+        // In milliseconds, as people speak of latencies; what is hot says the rule, not this.
+        Some(f64::from(own_latency(member)) / 1e3)
+    }
+
     fn rebuild(&self, candidates: &Snapshot) -> Option<Arc<dyn Balancer>> {
         let count = candidates.len().max(1) as f64;
         let weights = candidates.members().iter().map(|member| f64::from(member.weight.get()));

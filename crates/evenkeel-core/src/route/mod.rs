@@ -6,11 +6,13 @@
 
 mod field;
 mod host;
+mod mismatch;
 mod path;
 mod table;
 
 pub use field::{FieldMatch, FieldMatchError, FieldValue, query_decoded, query_parameter};
 pub use host::{HostPattern, HostPatternError};
+pub use mismatch::Mismatch;
 pub use path::{PathMatch, PathMatchError, PathRegex};
 pub use table::{RouteTable, Shadowed};
 

@@ -141,6 +141,11 @@ impl RouteTable {
         })
     }
 
+    /// The routes, in order.
+    pub fn routes(&self) -> &[RouteMatch] {
+        &self.routes
+    }
+
     /// The routes that can never match, because one earlier route takes every request that they would; in order.
     ///
     /// Each one reported is truly unreachable. Not every unreachable one is reported: not one that only several earlier

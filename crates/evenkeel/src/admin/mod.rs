@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::control::State;
+use crate::control::{Described, State};
 use crate::observe::Exposition;
 
 /// The running admin address. Dropping it closes it.
@@ -55,6 +55,7 @@ struct Desk {
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
     /// Binds the address and answers on it, on the caller's runtime.
@@ -130,8 +131,20 @@ impl Desk {
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/metrics" => reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.state.metrics_page()),
             "/status" => reply(StatusCode::OK, "application/json", format!("{:#}\n", self.state.status())),
-            "/" => text(StatusCode::OK, "/metrics\n/status\n/livez\n/readyz\n"),
+            "/explain" => self.explain(request.uri().query().unwrap_or_default()),
+            "/" => text(StatusCode::OK, "/metrics\n/status\n/explain\n/livez\n/readyz\n"),
             _ => text(StatusCode::NOT_FOUND, "not here\n"),
+        }
+    }
+
+    fn explain(&self, query: &str) -> Response<Full<Bytes>> {
+        let request = match Described::from_query(query) {
+            Ok(request) => request,
+            Err(error) => return reply(StatusCode::BAD_REQUEST, TEXT, format!("{error}\n")),
+        };
+        match serde_json::to_string_pretty(&self.state.explain(&request)) {
+            Ok(said) => reply(StatusCode::OK, "application/json", said + "\n"),
+            Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         }
     }
 
@@ -149,7 +162,7 @@ fn same(given: &str, token: &str) -> bool {
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    reply(status, "text/plain; charset=utf-8", body)
+    reply(status, TEXT, body)
 }
 
 fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use evenkeel_core::health::{Event, Mode, Reason, State};
+use evenkeel_core::health::{Description, Event, Mode, Reason, State};
 use parking_lot::Mutex;
 
 use crate::observe::{HealthView, UpstreamHealth};
@@ -23,6 +23,8 @@ pub(super) struct Content {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) state: State,
+    /// As configured.
+    pub(super) description: Description,
     pub(super) gray: bool,
     pub(super) probe: Option<LastProbe>,
     counts: HealthView,
@@ -42,9 +44,15 @@ pub(super) struct LastProbe {
 
 impl Board {
     /// With nothing known yet of so many backends.
-    pub(super) fn new(states: impl Iterator<Item = State>, mode: Mode) -> Self {
-        let seats =
-            states.map(|state| Seat { state, gray: false, probe: None, counts: HealthView::default() });
+    pub(super) fn new(seats: impl Iterator<Item = (State, Description)>, mode: Mode) -> Self {
+        let seat = |(state, description)| Seat {
+            state,
+            description,
+            gray: false,
+            probe: None,
+            counts: HealthView::default(),
+        };
+        let seats = seats.map(seat);
         Self(Mutex::new(Content { mode, mode_changes: 0, seats: seats.collect() }))
     }
 

@@ -3,6 +3,7 @@
 //! This room never prints.
 
 mod board;
+mod explain;
 mod keeper;
 mod plan;
 mod prober;
@@ -14,6 +15,11 @@ mod status;
 mod upstream;
 
 pub use board::Board;
+pub use explain::{
+    BackendExplanation, Basis, ChoiceExplanation, ClientExplanation, CookieExplanation, Described,
+    DescribedError, Explanation, FilterExplanation, HashExplanation, Outcome, PassedOver, Refused,
+    UpstreamExplanation, VerdictKind, explain,
+};
 pub use plan::{Extensions, Plan, PlanError};
 pub use running::{Running, StartError};
 pub use signals::{Order, Signals};

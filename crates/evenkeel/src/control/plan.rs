@@ -109,6 +109,7 @@ impl Plan {
         let rules = model.routes.iter().zip(filters).map(|(route, filters)| Rule {
             name: route.name.as_str().into(),
             filters,
+            kinds: route.filters.iter().map(|step| step.kind().into()).collect(),
             action: plan_action(&route.action, &upstreams),
             timeout: route.timeout,
             retry: route.retry.clone().map(Arc::new),

@@ -9,6 +9,7 @@ use evenkeel_config::ListenAddress;
 use serde_json::{Value, json};
 
 use super::board::Board;
+use super::explain::{Described, Explanation, explain};
 use super::status;
 use crate::exchange::Table;
 use crate::observe::{AccessLog, BackendView, ListenerMetrics, Metrics, UpstreamView, View};
@@ -73,6 +74,12 @@ impl State {
             ready: self.is_ready(),
         };
         self.metrics.page(&view)
+    }
+
+    /// What would become of this request now, and why.
+    pub fn explain(&self, request: &Described) -> Explanation {
+        let table = self.table.load();
+        Explanation { live: true, ..explain(&table, &self.boards, request) }
     }
 
     /// Listeners, routes, upstreams and backends with their state and counters.

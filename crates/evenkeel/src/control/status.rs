@@ -17,10 +17,10 @@ pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
             match seat.state {
                 State::Ejected { until } => {
                     let left = until.since(moment_of(std::time::Instant::now()));
-                    shown.insert("ejected_for_seconds".to_owned(), rounded(left.as_secs_f64()));
+                    shown.insert("ejected_for_seconds".to_owned(), rounded(left.as_secs_f64()).into());
                 }
                 State::Starting { share } => {
-                    shown.insert("share".to_owned(), rounded(share));
+                    shown.insert("share".to_owned(), rounded(share).into());
                 }
                 _ => {}
             }
@@ -62,6 +62,6 @@ fn last_probe(probe: &LastProbe) -> Value {
 }
 
 /// To a thousandth: more is noise to read past.
-fn rounded(number: f64) -> Value {
-    ((number * 1e3).round() / 1e3).into()
+pub(super) fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }

@@ -29,13 +29,17 @@ pub(super) async fn plan(
     let watch = watch(upstream, &all, extensions)?;
     let load_probes = load_probes(upstream, &all)?;
     let now = moment_of(Instant::now());
-    let mut health = Health::new(policy(upstream), descriptions(upstream, zone), now);
+    let descriptions = descriptions(upstream, zone);
+    let mut health = Health::new(policy(upstream), descriptions.iter().copied(), now);
     let choice = health.choice(now);
     let bell = Arc::new(Doorbell::default());
-    let board = Board::new((0..all.len()).map(|index| health.state(index, now)), choice.mode);
+    let seats = descriptions.into_iter().enumerate();
+    let seats = seats.map(|(index, description)| (health.state(index, now), description));
+    let board = Board::new(seats, choice.mode);
     let plain = all.iter().all(|endpoint| endpoint.tls.is_none());
     let running = Arc::new(Upstream {
         name: upstream.name.as_str().into(),
+        algorithm: upstream.algorithm.name(),
         members: ArcSwap::from_pointee(members(&all, &choice, upstream.algorithm.balancer())),
         timeouts: upstream.timeouts.clone(),
         pool: upstream.pool.clone(),

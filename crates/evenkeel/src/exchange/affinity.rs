@@ -37,7 +37,7 @@ pub fn cookie_value(sticky: &Sticky, upstream: &str, backend: &str) -> Box<str> 
 
 impl Affinity {
     /// The hash of what this request shares with those that it belongs to; zero where nothing is hashed.
-    pub(super) fn key_of(&self, head: &dyn RequestHead, client: Option<IpAddr>) -> u64 {
+    pub fn key_of(&self, head: &dyn RequestHead, client: Option<IpAddr>) -> u64 {
         let Some(key) = &self.key else { return 0 };
         let found = match key {
             HashKey::Header(name) => head.header(name).map(|value| hash(value.iter().copied())),
@@ -52,12 +52,27 @@ impl Affinity {
         found.unwrap_or_else(|| hash_of_client(client))
     }
 
+    /// What of this request is hashed, for people; `None` where the client's address takes its place.
+    pub fn key_text(&self, head: &dyn RequestHead) -> Option<String> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        match self.key.as_ref()? {
+            HashKey::Header(name) => head.header(name).map(|value| text(value.to_vec())),
+            HashKey::Cookie(name) => cookie(head, name, str::to_owned),
+            HashKey::Query(name) => {
+                query_parameter(head.query()?, name).map(|value| text(query_decoded(value).collect()))
+            }
+            HashKey::Path => Some(head.path().to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The value of the sticky cookie that the client sent, if it did.
+    pub fn cookie_text(&self, head: &dyn RequestHead) -> Option<String> {
+        cookie(head, &self.sticky.as_ref()?.cookie, str::to_owned)
+    }
+
     /// The backend that the client's cookie names, by its place, if it may be chosen now.
-    pub(super) fn named(
-        &self,
-        head: &dyn RequestHead,
-        endpoints: &[std::sync::Arc<Endpoint>],
-    ) -> Option<usize> {
+    pub fn named(&self, head: &dyn RequestHead, endpoints: &[std::sync::Arc<Endpoint>]) -> Option<usize> {
         let sticky = self.sticky.as_ref()?;
         let place =
             |value: &str| endpoints.iter().position(|endpoint| endpoint.cookie.as_deref() == Some(value));
@@ -110,4 +125,33 @@ fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Described;
+
+    #[test]
+    fn what_people_are_told_is_what_is_hashed() {
+        let request = Described::new("GET", "http://a.test/x%20y?q=a+b%20c").unwrap();
+        let request = request.with_header("x-user: al").unwrap().with_header("cookie: a=1; u=bo").unwrap();
+        let client = Some(IpAddr::from([192, 0, 2, 7]));
+        let named = |key: fn(Box<str>) -> HashKey, name: &str| key(name.into());
+        for (key, text) in [
+            (named(HashKey::Header, "x-user"), "al"),
+            (named(HashKey::Cookie, "u"), "bo"),
+            (named(HashKey::Query, "q"), "a b c"),
+            (HashKey::Path, "/x%20y"),
+        ] {
+            let affinity = Affinity { key: Some(key), sticky: None };
+            assert_eq!(affinity.key_text(&request).as_deref(), Some(text));
+            assert_eq!(affinity.key_of(&request, client), hash(text.bytes()));
+        }
+        for key in [HashKey::ClientIp, named(HashKey::Header, "x-other"), named(HashKey::Query, "u")] {
+            let affinity = Affinity { key: Some(key), sticky: None };
+            assert_eq!(affinity.key_text(&request), None);
+            assert_eq!(affinity.key_of(&request, client), hash_of_client(client));
+        }
+    }
 }

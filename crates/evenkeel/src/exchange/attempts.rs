@@ -9,6 +9,7 @@ use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::{Pick, Sample, Tried};
 use evenkeel_core::limit::{Entered, backoff};
 
+use super::explain::{Explained, Grounds};
 use super::table::{Endpoint, Members, Upstream};
 use crate::filter::{Refusal, Waited};
 
@@ -56,6 +57,8 @@ pub(super) struct Plan {
     pub(super) idempotent: bool,
     /// Whether it has no body.
     pub(super) bodiless: bool,
+    /// How its last backend was chosen, if its route wants to know.
+    pub(super) explained: Option<Box<Explained>>,
 }
 
 /// When something happens, and on which worker.
@@ -201,7 +204,12 @@ impl Attempts {
                 Ok(Choice::Chosen(Attempt { endpoint, reuse: !stale }))
             }
             Some(Err(())) => Ok(Choice::Full),
-            None => Err(self.last_failure.map_or(Refusal::NoBackend, Failure::refusal)),
+            None => {
+                if self.count == 0 {
+                    self.explain(None, &Tried::default(), at.moment);
+                }
+                Err(self.last_failure.map_or(Refusal::NoBackend, Failure::refusal))
+            }
         }
     }
 
@@ -368,6 +376,8 @@ impl Attempts {
             None => self.pick(&passed, at.moment)?,
         };
         loop {
+            // Before the lease: the score that the choice went by.
+            self.explain(Some(index), &passed, at.moment);
             let endpoint = self.members.endpoints.get(index)?;
             let backend = endpoint.backend.clone();
             let lease = match most {
@@ -390,6 +400,21 @@ impl Attempts {
     fn pick(&mut self, passed: &Tried, moment: Moment) -> Option<usize> {
         let mut pick = Pick::new(self.plan.key, passed, &mut self.rng).at(moment);
         self.members.balancer.pick(&self.members.snapshot, &mut pick)
+    }
+
+    /// Notes how this choice came about, if the route wants to know.
+    fn explain(&mut self, index: Option<usize>, passed: &Tried, moment: Moment) {
+        let Some(explained) = &mut self.plan.explained else { return };
+        let pick = Pick::new(self.plan.key, passed, &mut self.rng).at(moment);
+        let score = |index| self.members.balancer.score(&self.members.snapshot, index, &pick);
+        let tried = self.tried.len();
+        let grounds = Grounds {
+            score: index.and_then(score),
+            named: index.is_some() && index == self.plan.named,
+            tried,
+            full: passed.len().saturating_sub(tried),
+        };
+        explained.note(&self.upstream, &self.members, grounds);
     }
 
     /// Looks at every one, once the algorithm's choices were busy too often.

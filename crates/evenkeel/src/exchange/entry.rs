@@ -1,5 +1,6 @@
 //! One request, as the access log sees it.
 
+use super::explain::Explained;
 use super::record::{RequestId, Text};
 use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
@@ -32,6 +33,11 @@ impl Entry for Exchange {
             Field::Sent => Value::Number(record.sent),
             Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
             Field::Lane => self.lane.name().map_or(Value::Absent, Value::Text),
+            Field::Explain => {
+                let explained =
+                    self.attempts.as_ref().and_then(|attempts| attempts.plan.explained.as_deref());
+                part(explained.map(Explained::text))
+            }
             Field::Method => part(text.map(Text::method)),
             Field::Host => part(text.map(Text::host)),
             Field::Target => part(text.map(Text::target)),

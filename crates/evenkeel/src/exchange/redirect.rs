@@ -6,7 +6,7 @@ use http::{HeaderValue, header};
 use crate::filter::{Answer, AnswerFormat, Refusal, RequestHead};
 
 /// Sends the client to another location, made of the request's own parts.
-pub(super) fn answer(redirect: &Redirect, head: &dyn RequestHead, tls: bool) -> Answer {
+pub fn redirect(redirect: &Redirect, head: &dyn RequestHead, tls: bool) -> Answer {
     let mut location = String::new();
     for part in redirect.to.parts() {
         match part {

@@ -11,7 +11,7 @@ use super::client::client_address;
 use super::connection::{Connection, Expired};
 use super::forwarding::{self, Hop};
 use super::record::{Ending, Record, RequestId, Text};
-use super::redirect;
+use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table, Upstream};
 use crate::filter::Waited;
 use crate::filter::{
@@ -196,8 +196,8 @@ impl Exchange {
                     None => return self.refuse(&Refusal::Internal),
                 }
             }
-            RuleAction::Redirect(redirect) => {
-                let answer = redirect::answer(redirect, head, self.connection.tls);
+            RuleAction::Redirect(to) => {
+                let answer = redirect(to, head, self.connection.tls);
                 return Decision::Answer(self.answered(answer));
             }
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
@@ -210,6 +210,7 @@ impl Exchange {
             named: upstream.affinity.named(head, &attempts.members.endpoints),
             idempotent: is_idempotent(head.method()),
             bodiless: !self.has_body(),
+            explained: (rule.explain && self.environment.log.is_some()).then(Box::default),
         };
         self.attempts = Some(attempts);
         self.announce_deadline();

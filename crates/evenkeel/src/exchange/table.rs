@@ -42,6 +42,8 @@ pub struct Rule {
     pub name: Arc<str>,
     /// Its filters, in order.
     pub filters: Vec<Arc<dyn Filter>>,
+    /// What the configuration calls them, in the same order.
+    pub kinds: Vec<Box<str>>,
     /// Where it sends requests.
     pub action: RuleAction,
     /// How long a request may wait for the head of its answer, over all attempts.
@@ -77,6 +79,8 @@ pub enum RuleAction {
 pub struct Upstream {
     /// Its name.
     pub name: Arc<str>,
+    /// What the configuration calls the algorithm.
+    pub algorithm: &'static str,
     /// The backends that may be chosen now, and what chooses; swapped whole.
     pub members: ArcSwap<Members>,
     /// How long things may take.

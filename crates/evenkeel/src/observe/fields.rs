@@ -54,6 +54,8 @@ pub enum Field {
     End,
     /// Which data path carried it.
     Lane,
+    /// How the last backend was chosen; for routes with `explain: true`.
+    Explain,
 }
 
 /// The value of a [`Field`].
@@ -80,7 +82,7 @@ pub enum Value<'a> {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -101,6 +103,7 @@ impl Field {
         Self::Referer,
         Self::End,
         Self::Lane,
+        Self::Explain,
     ];
 
     /// What the field is called in JSON and in templates.
@@ -126,6 +129,7 @@ impl Field {
             Self::Referer => "referer",
             Self::End => "end",
             Self::Lane => "lane",
+            Self::Explain => "explain",
         }
     }
 

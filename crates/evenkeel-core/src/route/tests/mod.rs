@@ -1,6 +1,7 @@
 //! The table is held against the definition, [`RouteMatch::matches`], tried route by route.
 
 mod cost;
+mod mismatch;
 mod property;
 
 use super::{FieldMatch, FieldValue, PathMatch, RequestParts, RouteMatch, RouteTable};

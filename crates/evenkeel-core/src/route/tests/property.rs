@@ -19,6 +19,8 @@ fn finds_the_first_that_matches() {
             let request = request(&mut rng);
             let expected = routes.iter().position(|route| route.matches(&request));
             assert_eq!(table.find(&request), expected, "{request:?} in {routes:#?}");
+            let explained = table.routes().iter().position(|route| route.mismatch(&request).is_none());
+            assert_eq!(explained, expected, "{request:?} in {routes:#?}");
             if expected.is_some_and(|route| route > 0) { hits += 1 } else { misses += 1 }
         }
     }

@@ -1,0 +1,84 @@
+//! `evenkeel explain`: which route, filters and backend a described request would meet, and why, without sending it.
+
+mod remote;
+mod text;
+
+use std::collections::HashMap;
+
+use evenkeel::control::{Described, DescribedError, Explanation, Extensions, Plan};
+use evenkeel::filter::Registry;
+
+use super::failure::Failure;
+use super::file::File;
+use super::{block_on, print};
+
+/// The arguments of `explain`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "evenkeel explain [OPTIONS] [METHOD] <URL>")]
+pub(super) struct Args {
+    /// The request: its method, GET unless given, and its URL, like http://api.example.com/v1/users
+    #[arg(required = true, num_args = 1..=2, value_name = "METHOD URL")]
+    request: Vec<String>,
+    #[command(flatten)]
+    file: File,
+    /// Ask a running balancer, at its admin address like http://127.0.0.1:9900, instead of a file: with what its backends
+    /// are doing now
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "path")]
+    admin: Option<String>,
+    /// The admin address's token
+    #[arg(long, value_name = "TOKEN", requires = "admin")]
+    token: Option<String>,
+    /// The address that the request comes from [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    from: Option<String>,
+    /// A header field of the request, like 'x-beta: 1'; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Explains the request; fails when it would be refused.
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let request = args.described().map_err(Failure::usage)?;
+    let said = block_on(async {
+        match &args.admin {
+            Some(admin) => remote::ask(admin, args.token.as_deref(), &request).await,
+            None => ask_file(&args.file, &request).await,
+        }
+    })?;
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&said).map_err(Failure::start)? + "\n",
+        false => text::text(&said),
+    };
+    print(&text)?;
+    match said.refusal() {
+        Some(refused) => Err(Failure::refused(format!(
+            "the request would be refused with {}: {}",
+            refused.status, refused.message
+        ))),
+        None => Ok(()),
+    }
+}
+
+async fn ask_file(file: &File, request: &Described) -> Result<Explanation, Failure> {
+    let config = file.load()?;
+    let model = config.model().map_err(Clone::clone)?;
+    let extensions = Extensions { filters: Registry::builtin(), checks: HashMap::new() };
+    // One worker: how many there are is no matter where nothing is sent.
+    Ok(Plan::new(model, &extensions, 1).await?.explain(request))
+}
+
+impl Args {
+    fn described(&self) -> Result<Described, DescribedError> {
+        let mut described = match &*self.request {
+            [method, url] => Described::new(method, url)?,
+            request => Described::new("GET", request.first().map_or("", String::as_str))?,
+        };
+        if let Some(from) = &self.from {
+            described = described.with_peer(from)?;
+        }
+        self.headers.iter().try_fold(described, |described, line| described.with_header(line))
+    }
+}

@@ -1,0 +1,68 @@
+//! Asks a running balancer at its admin address.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use evenkeel::control::{Described, Explanation};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::super::failure::Failure;
+
+/// How long an answer may take; from a balancer that is well it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Largest answer that is read: of 100,000 backends it is less.
+const LARGEST: usize = 64 << 20;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the balancer at this address says of the request.
+pub(super) async fn ask(
+    admin: &str,
+    token: Option<&str>,
+    request: &Described,
+) -> Result<Explanation, Failure> {
+    let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
+    if address.contains('/') || !address.contains(':') {
+        return Err(Failure::usage(format!(
+            "expected an address like http://127.0.0.1:9900, found `{admin}`"
+        )));
+    }
+    let answer = match tokio::time::timeout(PATIENCE, get(address, token, &request.to_query())).await {
+        Ok(answer) => answer.map_err(|error| Failure::start(format!("{admin}: {error}")))?,
+        Err(_) => return Err(Failure::start(format!("{admin}: no answer within {PATIENCE:?}"))),
+    };
+    let (status, body) = answer;
+    match status {
+        StatusCode::OK => serde_json::from_slice(&body).map_err(|error| {
+            Failure::start(format!("{admin}: no explanation, perhaps of another version: {error}"))
+        }),
+        StatusCode::UNAUTHORIZED => {
+            Err(Failure::refused(format!("{admin}: a token is needed: --token TOKEN")))
+        }
+        status => {
+            let said = String::from_utf8_lossy(&body);
+            Err(Failure::refused(format!("{admin}: {}: {}", status.as_u16(), said.trim_end())))
+        }
+    }
+}
+
+async fn get(address: &str, token: Option<&str>, query: &str) -> Result<(StatusCode, Bytes), AnyError> {
+    let mut request = Request::get(format!("/explain?{query}")).header(HOST, address);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new())?;
+    let socket = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST).collect().await?;
+    Ok((status, body.to_bytes()))
+}

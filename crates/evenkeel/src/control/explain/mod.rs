@@ -1,0 +1,199 @@
+//! Why a request would go where it would go: its route, its filters, its backend, each with the reason.
+//!
+//! The same code decides as for requests that are sent. Filters are truly run, so one that counts counts this request too;
+//! and an algorithm that gives turns gives one away. Nothing else changes: no attempt is begun and nothing is recorded.
+
+mod described;
+mod explanation;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use evenkeel_core::route::RequestParts;
+
+pub use described::{Described, DescribedError};
+pub use explanation::{
+    BackendExplanation, Basis, ChoiceExplanation, ClientExplanation, CookieExplanation, Explanation,
+    FilterExplanation, HashExplanation, Outcome, PassedOver, Refused, UpstreamExplanation, VerdictKind,
+};
+
+use super::board::Board;
+use super::plan::Plan;
+use crate::exchange::{ClientAddress, Rule, RuleAction, Table, Upstream, client_address, redirect};
+use crate::filter::{Edits, HeaderEdit, Refusal, Request, RequestHead, ResponseHead, Verdict};
+
+impl Plan {
+    /// What would become of this request, if the plan ran and nothing else was in flight.
+    pub fn explain(&self, request: &Described) -> Explanation {
+        let boards: Vec<_> = self.keepers.iter().map(|keeper| keeper.board.clone()).collect();
+        explain(&self.table, &boards, request)
+    }
+}
+
+/// What would become of this request now. The boards are those of the table's upstreams, in their order.
+///
+/// # Cost
+/// Linear in the routes before the one that takes the request, and in the backends of its upstream.
+pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Explanation {
+    let client = client_address(table, Some(request.peer), request);
+    let mut said = Explanation {
+        method: request.method().to_owned(),
+        url: request.url.clone(),
+        live: false,
+        client: ClientExplanation { ip: client.ip, peer: request.peer, peer_trusted: client.peer_trusted },
+        passed_over: Vec::new(),
+        route: None,
+        filters: Vec::new(),
+        target: None,
+        upstreams: Vec::new(),
+        outcome: Outcome::Upstream,
+    };
+    if request.method() == "CONNECT" {
+        said.outcome = refused(&Refusal::MethodNotAllowed);
+        return said;
+    }
+    let found = table.routes.find(request).and_then(|index| Some((index, table.rules.get(index)?)));
+    said.passed_over = passed_over(table, found.map(|(index, _)| index), request);
+    let Some((_, rule)) = found else {
+        said.outcome = refused(&Refusal::NoRoute);
+        return said;
+    };
+    said.route = Some(rule.name.to_string());
+    let mut edits = Edits::default();
+    let (filters, end) = run_filters(rule, request, client, &mut edits);
+    said.filters = filters;
+    if let Some(end) = end {
+        said.outcome = end;
+        return said;
+    }
+    act(&mut said, Scene { table, boards, request, client }, rule);
+    if said.outcome == Outcome::Upstream {
+        let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
+        said.target = Some(edits.path.map_or_else(|| request.target().to_owned(), |path| path + &query));
+    }
+    said
+}
+
+/// What everything is explained of.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    table: &'a Table,
+    boards: &'a [Arc<Board>],
+    request: &'a Described,
+    client: ClientAddress,
+}
+
+fn passed_over(table: &Table, found: Option<usize>, request: &Described) -> Vec<PassedOver> {
+    let before = table.routes.routes().iter().zip(&table.rules).take(found.unwrap_or(usize::MAX));
+    let reason = |(route, rule): (&evenkeel_core::route::RouteMatch, &Rule)| {
+        let reason = route.mismatch(request)?.to_string();
+        Some(PassedOver { route: rule.name.to_string(), reason })
+    };
+    before.filter_map(reason).collect()
+}
+
+/// Runs the filters as an exchange does. Gives what each said, and the end if one of them made it.
+fn run_filters(
+    rule: &Rule,
+    request: &Described,
+    client: ClientAddress,
+    edits: &mut Edits,
+) -> (Vec<FilterExplanation>, Option<Outcome>) {
+    let mut said = Vec::with_capacity(rule.filters.len());
+    for (filter, kind) in rule.filters.iter().zip(&rule.kinds) {
+        let (before, path) = (edits.headers.len(), edits.path.clone());
+        let verdict = filter.on_request(&mut Request::new(request, client.ip, edits));
+        let mut step = FilterExplanation::new(kind, edits.headers.get(before..).unwrap_or_default());
+        step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
+        let end = match verdict {
+            Verdict::Continue => None,
+            Verdict::Answer(answer) => {
+                step.verdict = VerdictKind::Answer;
+                Some(Outcome::Answer { status: answer.status, location: location(&answer) })
+            }
+            Verdict::Refuse(refusal) => {
+                step.verdict = VerdictKind::Refuse;
+                Some(refused(&refusal))
+            }
+        };
+        said.push(step);
+        if end.is_some() {
+            return (said, end);
+        }
+    }
+    (said, None)
+}
+
+fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule) {
+    match &rule.action {
+        RuleAction::Upstream(upstream) => said.upstreams.extend(explain_upstream(scene, upstream, None)),
+        RuleAction::Split { shares, total } => {
+            let mut begin = 0;
+            for (end, upstream) in shares {
+                let share = (end - begin) as f64 / (*total).max(1) as f64;
+                begin = *end;
+                if share > 0.0 {
+                    said.upstreams.extend(explain_upstream(scene, upstream, Some(share)));
+                }
+            }
+            if said.upstreams.is_empty() {
+                said.outcome = refused(&Refusal::Internal);
+            }
+        }
+        RuleAction::Redirect(to) => {
+            let answer = redirect(to, scene.request, scene.request.tls);
+            said.outcome = Outcome::Answer { status: answer.status, location: location(&answer) };
+        }
+        RuleAction::Respond(answer) => {
+            said.outcome = Outcome::Answer { status: answer.status, location: location(answer) };
+        }
+    }
+}
+
+fn explain_upstream(
+    scene: Scene<'_>,
+    upstream: &Arc<Upstream>,
+    share: Option<f64>,
+) -> Option<UpstreamExplanation> {
+    let mut all = scene.table.upstreams.iter().zip(scene.boards);
+    let (_, board) = all.find(|(one, _)| Arc::ptr_eq(one, upstream))?;
+    Some(upstream::explain(upstream, board, (scene.request, scene.client.ip), share))
+}
+
+fn location(answer: &crate::filter::Answer) -> Option<String> {
+    let value = answer.header(http::header::LOCATION.as_str())?;
+    Some(String::from_utf8_lossy(value).into_owned())
+}
+
+fn refused(refusal: &Refusal) -> Outcome {
+    Outcome::Refusal(Refused::of(refusal))
+}
+
+// === impl FilterExplanation ===
+
+impl FilterExplanation {
+    /// Of one that goes on. Names of fields only: a value may be a secret of the configuration.
+    fn new(kind: &str, edits: &[HeaderEdit]) -> Self {
+        let (mut set, mut added, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+        for edit in edits {
+            match edit {
+                HeaderEdit::Set(name, _) => set.push(name.to_string()),
+                HeaderEdit::Add(name, _) => added.push(name.to_string()),
+                HeaderEdit::Remove(name) => removed.push(name.to_string()),
+            }
+        }
+        Self { kind: kind.to_owned(), verdict: VerdictKind::Continue, path: None, set, added, removed }
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    fn of(refusal: &Refusal) -> Self {
+        let (reason, message) = (refusal.reason().to_owned(), refusal.message().to_owned());
+        Self { status: refusal.status(), reason, message }
+    }
+}
