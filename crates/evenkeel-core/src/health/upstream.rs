@@ -208,6 +208,12 @@ impl Health {
         self.backends.get(index).is_some_and(|backend| backend.gray.is_some())
     }
 
+    /// Whether something happened that was not told yet. As long as nothing did, and [`Choice::next`] has not come, the choice
+    /// is what it was.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// What happened since this was called last, in order.
     pub fn drain_events(&mut self) -> Vec<Event> {
         mem::take(&mut self.events)

@@ -50,6 +50,17 @@ type Report = (usize, probe::Outcome);
 /// How often a measure is taken of how slow is slow.
 const MEASURE: Duration = Duration::from_secs(1);
 
+/// The least time between two looks at traffic for failures in a row: where all backends fail, the bell does not stop.
+const REST: Duration = Duration::from_millis(10);
+
+impl Doorbell {
+    /// Somebody has rung, and it is late enough to look again.
+    async fn rung(&self, rest: Instant) {
+        tokio::time::sleep_until(rest.into()).await;
+        self.0.notified().await;
+    }
+}
+
 impl Bell for Doorbell {
     fn ring(&self) {
         self.0.notify_one();
@@ -73,6 +84,7 @@ impl Keeper {
         }
         let mut judging = self.judges.map(ticks);
         let mut measuring = self.upstream.hedging.is_some().then(|| ticks(MEASURE));
+        let mut rest = Instant::now();
         loop {
             let next = self.choice.next.map(instant_of);
             tokio::select! {
@@ -80,9 +92,14 @@ impl Keeper {
                     if let Some(silence) = &mut silence {
                         silence.heard(index);
                     }
-                    self.probed(index, &outcome);
+                    if !self.probed(index, &outcome) {
+                        continue;
+                    }
                 }
-                () = self.bell.0.notified() => self.hear_traffic(),
+                () = self.bell.rung(rest) => {
+                    rest = Instant::now() + REST;
+                    self.hear_traffic();
+                }
                 () = tick(&mut judging) => {
                     self.hear_traffic();
                     self.health.judge(moment_of(Instant::now()));
@@ -105,12 +122,14 @@ impl Keeper {
         }
     }
 
-    fn probed(&mut self, index: usize, outcome: &probe::Outcome) {
+    /// Whether that changed anything.
+    fn probed(&mut self, index: usize, outcome: &probe::Outcome) -> bool {
         self.board.probed(index, outcome);
         self.health.probed(index, outcome.result.is_ok(), moment_of(Instant::now()));
         if let (Err(failed), Some(endpoint)) = (&outcome.result, self.upstream.all.get(index)) {
             log::debug!("upstream {}: probe of {}: {failed}", self.upstream.name, endpoint.backend.name());
         }
+        self.health.has_events()
     }
 
     fn hear_traffic(&mut self) {

@@ -100,7 +100,9 @@ pub(super) struct Current {
     /// By the connection's clock.
     pub(super) started: u64,
     lease: Lease,
-    /// Whether the backend said itself that it cannot answer.
+    /// Whether an answer has begun.
+    answered: bool,
+    /// Whether that says that the backend cannot answer.
     failed: bool,
 }
 
@@ -249,12 +251,24 @@ impl Attempts {
     /// The head of an answer has come after this time.
     pub(super) fn answered(&mut self, status: u16, waited: Duration, at: At) {
         let Some(current) = &mut self.current else { return };
-        current.failed = is_failure(status);
+        (current.answered, current.failed) = (true, is_failure(status));
         current.endpoint.metrics.answered(at.worker, status, waited);
         let sample = Sample::new(waited, !current.failed, at.moment);
         self.members.balancer.observe(&current.endpoint.backend, sample);
         if let Some(hedging) = &self.upstream.hedging {
             hedging.answered(waited);
+        }
+    }
+
+    /// The attempt that is on was given up because its backend was too slow.
+    pub(super) fn too_slow(&mut self, at: At) {
+        match &self.current {
+            Some(current) if !current.answered => self.note_failure(Failure::Slow, at),
+            Some(current) => {
+                current.endpoint.metrics.timed_out(at.worker);
+                self.end(Outcome::Failed);
+            }
+            None => {}
         }
     }
 
@@ -386,7 +400,14 @@ impl Attempts {
             };
             if let Some(lease) = lease {
                 let endpoint = endpoint.clone();
-                return Some(Ok(Current { index, endpoint, started: at.now, lease, failed: false }));
+                return Some(Ok(Current {
+                    index,
+                    endpoint,
+                    started: at.now,
+                    lease,
+                    answered: false,
+                    failed: false,
+                }));
             }
             passed.insert(index);
             let next = if passed.is_full() { self.any_with_room() } else { self.pick(&passed, at.moment) };

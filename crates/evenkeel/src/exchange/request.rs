@@ -415,13 +415,11 @@ impl Exchange {
     }
 
     fn blame(&mut self, expired: Expired) {
+        let at = self.at();
         if matches!(expired, Expired::FirstByte | Expired::BackendIdle)
             && let Some(attempts) = &mut self.attempts
         {
-            if let Some(endpoint) = &attempts.last {
-                endpoint.metrics.timed_out(self.environment.worker);
-            }
-            attempts.end(Outcome::Failed);
+            attempts.too_slow(at);
         }
     }
 }

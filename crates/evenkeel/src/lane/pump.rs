@@ -66,9 +66,9 @@ impl Lane {
 impl Pump<'_> {
     async fn run(mut self) -> Then {
         loop {
-            let mut attempt = match self.exchange.next_attempt().await {
+            let mut attempt = match self.next_attempt().await {
                 Ok(attempt) => attempt,
-                Err(refusal) => return self.refuse(&refusal).await,
+                Err(stop) => return self.give_up(stop).await,
             };
             let failure = match self.attempt(&mut attempt).await {
                 Ok(backend) => return self.end(&attempt, backend).await,
@@ -80,6 +80,26 @@ impl Pump<'_> {
                 return self.refuse(&refusal).await;
             }
         }
+    }
+
+    /// The next backend to try. Who leaves while that must be waited for need not be served any more.
+    async fn next_attempt(&mut self) -> Result<Attempt, Stop> {
+        let mut next = std::pin::pin!(self.exchange.next_attempt());
+        let (link, head, read) = (self.link, &self.head, self.upload.body.is_done());
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(attempt) = next.as_mut().poll(cx) {
+                return Poll::Ready(attempt.map_err(Stop::Refused));
+            }
+            if !read {
+                return Poll::Pending;
+            }
+            match link.poll_next_request(cx) {
+                Poll::Ready(Ok(())) if says_no_more(link, head) => Poll::Pending,
+                Poll::Ready(_) => Poll::Ready(Err(Stop::ClientLeft)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// Connects, sends the request and passes the answer on; within its time, if one attempt has a time of its own.
@@ -165,11 +185,7 @@ impl Pump<'_> {
         }
         if progress.sent && !progress.half_closed {
             match self.link.poll_next_request(cx) {
-                // It said before that this is its last request, or has sent the next one with it: then that it says nothing
-                // more is no news.
-                Poll::Ready(Ok(())) if !self.head.persistent || self.link.pending_input() > 0 => {
-                    progress.half_closed = true;
-                }
+                Poll::Ready(Ok(())) if says_no_more(self.link, &self.head) => progress.half_closed = true,
                 Poll::Ready(_) => return Poll::Ready(Stop::ClientLeft),
                 Poll::Pending => {}
             }
@@ -247,6 +263,12 @@ pub(super) struct Progress {
     half_closed: bool,
     /// When there must be an answer's head, if one attempt has a time of its own.
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Whether a client that has closed its half may still be there: it said before that this is its last request, or has sent
+/// the next one with it, and then that it says nothing more is no news.
+fn says_no_more(link: &Link, head: &Head) -> bool {
+    !head.persistent || link.pending_input() > 0
 }
 
 fn timer(time: Duration) -> Pin<Box<Sleep>> {

@@ -101,8 +101,11 @@ fn converse(mut stream: TcpStream, port: u16, delay: &AtomicU64) -> io::Result<(
             Asked::Delay(micros) => delay.store(micros, Relaxed),
             Asked::Nonsense => return Ok(()),
         }
-        received.drain(..end);
         stream.write_all(answer.as_bytes())?;
+        if closes(&received) {
+            return Ok(());
+        }
+        received.drain(..end);
     }
 }
 
@@ -123,6 +126,11 @@ fn asked(head: &[u8]) -> Asked {
     }
 }
 
+fn closes(head: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| line.eq_ignore_ascii_case(b"connection: close"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +141,7 @@ mod tests {
         assert_eq!(asked(b"GET /delay/1500 HTTP/1.1\r\n\r\n"), Asked::Delay(1500));
         assert_eq!(asked(b"GET /delay/soon HTTP/1.1\r\n\r\n"), Asked::Nonsense);
         assert_eq!(asked(b"\xff\r\n\r\n"), Asked::Nonsense);
+        assert!(closes(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n") && !closes(b"GET / HTTP/1.1\r\n\r\n"));
     }
 
     #[test]

@@ -119,12 +119,14 @@ impl Contestant {
         };
         let told = tail.tools.command(&program).arg(how).output()?;
         let line = told.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-        let version = line.rsplit("version: ").next().unwrap_or(line).split(" - http").next();
-        // Envoy tells commit/version/state/kind/library.
-        let parts: Vec<&str> = line.split('/').collect();
-        Ok(Some(match (self, parts.get(1)) {
-            (Self::EnvoyLeastRequest, Some(version)) => format!("Envoy {version}"),
-            _ => version.unwrap_or(line).to_owned(),
+        let version = line.split_once("version: ").map_or(line, |(_, version)| version);
+        Ok(Some(match self {
+            // What follows is commit/version/state/kind/library.
+            Self::EnvoyLeastRequest => format!("Envoy {}", version.split('/').nth(1).unwrap_or(version)),
+            Self::HaproxyLeastconn | Self::HaproxyRandom => {
+                line.split(" - http").next().unwrap_or(line).into()
+            }
+            _ => version.to_owned(),
         }))
     }
 
@@ -144,7 +146,7 @@ impl Contestant {
     pub(crate) fn start(self, tail: &Tail<'_>) -> Result<Started, Failure> {
         let [port, admin] = process::free_ports()?;
         let Some(shell) = self.shell(tail, &Wanted { port, admin, backends: &tail.backends })? else {
-            let fast = tail.backends.get(super::TURNING).copied();
+            let fast = tail.backends.get(super::ALONE).copied();
             let port = fast.ok_or_else(|| Failure::new("there is no fast backend"))?;
             return Ok(Started { port, _running: None });
         };

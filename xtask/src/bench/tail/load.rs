@@ -6,6 +6,7 @@
 //! Clients take turns: the one whose turn it is sleeps until the next request is due, sends it, gives the turn away and
 //! waits for its answer. So there are as many connections as are needed at once, and a few to spare.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -38,8 +39,8 @@ pub(crate) struct Load {
 pub(crate) struct Change {
     /// How long after the warm-up.
     pub(crate) at: Duration,
-    /// The backend.
-    pub(crate) port: u16,
+    /// The backend; or else the one that has given the most answers in the second before, so that it has a share to lose.
+    pub(crate) port: Option<u16>,
     /// How long it takes for a request from then on.
     pub(crate) delay: Duration,
 }
@@ -51,7 +52,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const SPARE: usize = 8;
 
 /// More clients than this there never are; without one, requests are late, and the samples say so.
-const MOST: usize = 4096;
+const MOST: usize = 1024;
 
 /// Of each client's thread.
 const STACK: usize = 128 * 1024;
@@ -67,6 +68,7 @@ struct Crowd<'a> {
     waiting: AtomicUsize,
     clients: AtomicUsize,
     samples: Mutex<Vec<Sample>>,
+    failures: Mutex<BTreeMap<String, usize>>,
 }
 
 /// A kept connection.
@@ -75,14 +77,32 @@ struct Connection {
     received: Vec<u8>,
 }
 
-/// Runs the load that the arguments tell of, and writes its samples.
+/// How far back the backend with the most answers is looked for.
+const LATELY: Duration = Duration::from_secs(1);
+
+/// What came of a load.
+struct Done {
+    samples: Samples,
+    /// The ports that orders went to.
+    changed: Vec<u16>,
+    /// Why requests failed, and how many for each reason.
+    failures: BTreeMap<String, usize>,
+}
+
+/// Runs the load that the arguments tell of, and writes its samples. Prints the ports that orders went to, a line each, and
+/// why requests failed.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let load = Load::parse(arguments)?;
     clock::sharpen();
-    let samples = load.run()?;
-    std::fs::write(&load.file, samples.to_text())
+    let done = load.run()?;
+    done.failures.iter().for_each(|(why, count)| println!("{count} requests failed: {why}"));
+    done.changed.iter().for_each(|port| println!("{port}"));
+    std::fs::write(&load.file, done.samples.to_text())
         .map_err(|e| Failure::new(format!("cannot write {}: {e}", load.file.display())))
 }
+
+/// In the arguments, the backend with the most answers.
+const BUSIEST: &str = "busiest";
 
 // === impl Load ===
 
@@ -96,11 +116,10 @@ impl Load {
             self.time.as_millis().to_string(),
             self.file.display().to_string(),
         ];
-        arguments.extend(
-            self.changes.iter().map(|change| {
-                format!("{}:{}:{}", change.at.as_millis(), change.port, change.delay.as_millis())
-            }),
-        );
+        arguments.extend(self.changes.iter().map(|change| {
+            let port = change.port.map_or_else(|| BUSIEST.to_owned(), |port| port.to_string());
+            format!("{}:{port}:{}", change.at.as_millis(), change.delay.as_millis())
+        }));
         arguments
     }
 
@@ -111,7 +130,7 @@ impl Load {
         let change = |text: &String| match text.split(':').collect::<Vec<_>>()[..] {
             [at, port, delay] => Ok(Change {
                 at: number(at)?,
-                port: port.parse().map_err(|_| wrong())?,
+                port: if port == BUSIEST { None } else { Some(port.parse().map_err(|_| wrong())?) },
                 delay: number(delay)?,
             }),
             _ => Err(wrong()),
@@ -126,15 +145,16 @@ impl Load {
         })
     }
 
-    fn run(&self) -> Result<Samples, Failure> {
+    fn run(&self) -> Result<Done, Failure> {
         let crowd = Crowd::new(self);
-        thread::scope(|scope| {
+        let changed = thread::scope(|scope| {
             let changes = scope.spawn(|| crowd.change_backends());
             (0..=SPARE).try_for_each(|_| crowd.join(scope))?;
             changes.join().unwrap_or_else(|_| Err(Failure::new("the thread that orders changes panicked")))
         })?;
-        let samples = crowd.samples.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Samples::new(samples))
+        let samples = Samples::new(crowd.samples.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let failures = crowd.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Done { samples, changed, failures })
     }
 }
 
@@ -145,17 +165,17 @@ impl<'a> Crowd<'a> {
         let whole = (load.warm_up + load.time).as_secs_f64() * f64::from(load.rate);
         Self {
             load,
-            // The first clients connect before that.
             start: Instant::now() + Duration::from_millis(100),
             requests: whole.round() as u64,
             turn: Mutex::new(0),
             waiting: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
             samples: Mutex::new(Vec::new()),
+            failures: Mutex::new(BTreeMap::new()),
         }
     }
 
-    /// One more client, which counts as waiting already: it will, once it is connected.
+    /// One more client, which counts as waiting already: it soon will.
     fn join<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Result<(), Failure> {
         if self.clients.fetch_add(1, Relaxed) >= MOST {
             self.clients.fetch_sub(1, Relaxed);
@@ -169,8 +189,7 @@ impl<'a> Crowd<'a> {
 
     fn take_turns<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         let none = || io::Error::from(io::ErrorKind::NotConnected);
-        let mut connection = Connection::open(self.load.port).ok();
-        let mut samples = Vec::new();
+        let mut connection = None;
         loop {
             let mut turn = lock(&self.turn);
             let index = *turn;
@@ -182,19 +201,23 @@ impl<'a> Crowd<'a> {
                 // Without one more, requests may be late, and the samples say so.
                 let _ = self.join(scope);
             }
+            // Most often there is time enough before the request is due. Earlier, and proxies give up on a client that waits
+            // for its first turn.
+            connection = connection.or_else(|| Connection::open(self.load.port).ok());
             let due = self.due(index);
             clock::sleep_until(due);
             let sent = Instant::now();
             let written = connection.as_mut().ok_or_else(none).and_then(Connection::ask);
             drop(turn);
             let answered = written.and_then(|()| connection.as_mut().ok_or_else(none)?.answer());
-            samples.push(self.sample(due, sent, answered.as_ref().ok().copied()));
-            if answered.is_err() {
-                connection = Connection::open(self.load.port).ok();
+            let sample = self.sample(due, sent, answered.as_ref().ok().copied());
+            lock(&self.samples).push(sample);
+            if let Err(why) = answered {
+                *lock(&self.failures).entry(why.to_string()).or_default() += 1;
+                connection = None;
             }
             self.waiting.fetch_add(1, Relaxed);
         }
-        lock(&self.samples).append(&mut samples);
     }
 
     fn due(&self, index: u64) -> Instant {
@@ -213,11 +236,26 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    fn change_backends(&self) -> Result<(), Failure> {
-        self.load.changes.iter().try_for_each(|change| {
+    /// The ports that orders went to.
+    fn change_backends(&self) -> Result<Vec<u16>, Failure> {
+        let order = |change: &Change| {
             clock::sleep_until(self.start + self.load.warm_up + change.at);
-            backend::set_delay(change.port, change.delay)
-        })
+            let port = change.port.map_or_else(|| self.busiest(change.at), Ok)?;
+            backend::set_delay(port, change.delay).map(|()| port)
+        };
+        self.load.changes.iter().map(order).collect()
+    }
+
+    /// The backend that has given the most answers of late.
+    fn busiest(&self, now: Duration) -> Result<u16, Failure> {
+        let since = now.saturating_sub(LATELY).as_micros() as i64;
+        let mut answers = BTreeMap::new();
+        let lately = |s: &&Sample| s.at + i64::from(s.took) >= since && s.backend != Sample::FAILED;
+        for sample in lock(&self.samples).iter().filter(lately) {
+            *answers.entry(sample.backend).or_insert(0) += 1;
+        }
+        let most = answers.into_iter().max_by_key(|(_, count)| *count);
+        most.map(|(port, _)| port).ok_or_else(|| Failure::new("no backend has answered of late"))
     }
 }
 
@@ -274,7 +312,7 @@ fn understand(head: &[u8]) -> io::Result<(usize, u16)> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let head = str::from_utf8(head).map_err(|_| wrong("the answer is not text"))?;
     if !head.starts_with("HTTP/1.1 200 ") {
-        return Err(wrong("the answer is not a 200"));
+        return Err(wrong(head.lines().next().unwrap_or_default()));
     }
     let field = |name: &str| {
         let mut fields = head.lines().filter_map(|line| line.split_once(':'));
@@ -302,8 +340,8 @@ mod tests {
 
     #[test]
     fn a_load_survives_being_told() {
-        let change = Change { at: Duration::from_secs(10), port: 3, delay: Duration::from_millis(100) };
-        let load = Load { changes: vec![change; 2], ..load(2) };
+        let change = Change { at: Duration::from_secs(10), port: Some(3), delay: Duration::from_millis(100) };
+        let load = Load { changes: vec![change, Change { port: None, ..change }], ..load(2) };
         assert_eq!(Load::parse(&load.arguments()).unwrap(), load);
         let mut wrong = load.arguments();
         wrong.push("1:2".into());
@@ -342,7 +380,7 @@ mod tests {
     #[test]
     fn slow_answers_do_not_slow_the_load() {
         // In flight at once: 200 a second times 0.2 s, so 40, many more than the clients at first.
-        let samples = load(slow_server(Duration::from_millis(200))).run().unwrap();
+        let samples = load(slow_server(Duration::from_millis(200))).run().unwrap().samples;
         let all = samples.all();
         assert_eq!(all.len(), 150);
         assert_eq!(all.iter().filter(|s| s.at >= 0).count(), 100);
@@ -353,9 +391,23 @@ mod tests {
     }
 
     #[test]
+    fn an_order_goes_to_the_backend_that_answers_most() {
+        let load = load(1);
+        let crowd = Crowd::new(&load);
+        assert!(crowd.busiest(Duration::from_secs(2)).is_err());
+        for (at, backend) in
+            [(0, 5), (500_000, 5), (900_000, 5), (1_500_000, 6), (1_600_000, 6), (1_700_000, 7)]
+        {
+            lock(&crowd.samples).push(Sample { at, late: 0, took: 1, backend });
+        }
+        assert_eq!(crowd.busiest(Duration::from_secs(2)).unwrap(), 6);
+    }
+
+    #[test]
     fn what_is_not_answered_is_a_failure_of_each_request() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let samples = load(closed).run().unwrap();
-        assert_eq!(samples.all().iter().filter(|s| s.backend == Sample::FAILED).count(), 150);
+        let done = load(closed).run().unwrap();
+        assert_eq!(done.failures.into_values().sum::<usize>(), 150);
+        assert_eq!(done.samples.all().iter().filter(|s| s.backend == Sample::FAILED).count(), 150);
     }
 }

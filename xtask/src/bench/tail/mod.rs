@@ -4,6 +4,7 @@
 //! The proxy under test has CPU 0 to itself, and no other runs; the load and the backends share CPU 1. All traffic stays on
 //! loopback. Both are this program again, as hidden tasks, since each needs a process that can be pinned.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use self::sample::Samples;
 use super::page;
 use crate::failure::Failure;
 use crate::process::{self, Running};
+use crate::shell::Shell;
 use crate::tools::Tools;
 use crate::workspace::Workspace;
 
@@ -39,6 +41,8 @@ pub(crate) struct Tail<'a> {
     folder: PathBuf,
     evenkeel: PathBuf,
     backends: [u16; FAST + 1],
+    /// Whether the load and the backends go before all else on their CPU.
+    real_time: bool,
 }
 
 /// How many backends are fast; one is slow.
@@ -46,12 +50,15 @@ const FAST: usize = 9;
 const FAST_DELAY: Duration = Duration::from_millis(10);
 const SLOW_DELAY: Duration = Duration::from_millis(100);
 
-/// Which backend is slow at first, and which one later. Neither is where an algorithm might begin or end.
+/// Which backend is slow at first, and one that is fast then. Neither is where an algorithm might begin or end.
 const SLOW: usize = 4;
-const TURNING: usize = 7;
+const ALONE: usize = 7;
 
 /// Load before what counts.
 const WARM_UP: Duration = Duration::from_secs(3);
+
+/// Runs what follows at the lowest of the priorities that go before all usual ones.
+const REAL_TIME: [&str; 2] = ["--rr", "1"];
 
 /// What the tasks are called that this starts as processes.
 const BACKENDS: &str = "tail-backends";
@@ -100,8 +107,11 @@ impl<'a> Tail<'a> {
         }
         let evenkeel = plan.evenkeel.clone().map(std::path::absolute).transpose();
         let evenkeel = evenkeel.map_err(|e| Failure::new(format!("--evenkeel: {e}")))?;
+        let tools = Tools::new(workspace);
+        let real_time = tools.command("chrt").args(REAL_TIME).arg("true").output().is_ok();
         let tail = Self {
-            tools: Tools::new(workspace),
+            tools,
+            real_time,
             workspace,
             folder: workspace.target.join("bench/tail"),
             evenkeel: evenkeel.unwrap_or_else(|| workspace.binary("dist", "evenkeel")),
@@ -131,10 +141,21 @@ impl<'a> Tail<'a> {
         self.tools.cargo().args(["build", "--profile", "dist", "--package", "evenkeel-cli"]).run()
     }
 
+    /// A hidden task of this program, before all else that runs on its CPU where the machine allows it: what disturbs the
+    /// load or the backends would look like the proxy's doing.
+    fn exactly(&self, task: &str) -> Result<Shell, Failure> {
+        let this = std::env::current_exe();
+        let this = this.map_err(|e| Failure::new(format!("this program does not know where it is: {e}")))?;
+        let task = self.tools.command(this).args(["bench", task]);
+        if !self.real_time {
+            return Ok(task);
+        }
+        Ok(task.through("chrt", REAL_TIME.map(OsString::from)))
+    }
+
     fn start_backends(&self) -> Result<Running, Failure> {
         let ports = self.backends.map(|port| port.to_string());
-        let serve = self.tools.command(this_program()?).args(["bench", BACKENDS]).args(ports);
-        let backends = Running::start("backends", &serve, Some(1))?;
+        let backends = Running::start("backends", &self.exactly(BACKENDS)?.args(ports), Some(1))?;
         self.backends.iter().try_for_each(|port| process::await_ok(*port, "/", &backends))?;
         Ok(backends)
     }
@@ -143,7 +164,7 @@ impl<'a> Tail<'a> {
     fn round(&self, plan: &Plan, round: usize, results: &mut Results) -> Result<(), Failure> {
         for rate in plan.rates.iter().filter(|_| plan.parts.contains(&Part::Steady)) {
             for contestant in plan.order(round) {
-                let samples = self.measure(contestant, *rate, plan.time, Vec::new())?;
+                let (samples, _) = self.measure(contestant, *rate, plan.time, Vec::new())?;
                 let figures = Figures::of(&samples, self.port(SLOW)?);
                 let figures = figures.ok_or_else(|| Failure::new("the load has sent nothing"))?;
                 println!("  {rate:>5}/s  {:<29} {figures}", contestant.title());
@@ -162,23 +183,23 @@ impl<'a> Tail<'a> {
     fn course(&self, contestant: Contestant, plan: &Plan) -> Result<Course, Failure> {
         let moments = plan.moments();
         let [faster, slower, end] = moments;
-        let changing = [self.port(SLOW)?, self.port(TURNING)?];
         let changes = vec![
-            Change { at: faster, port: changing[0], delay: FAST_DELAY },
-            Change { at: slower, port: changing[1], delay: SLOW_DELAY },
+            Change { at: faster, port: Some(self.port(SLOW)?), delay: FAST_DELAY },
+            Change { at: slower, port: None, delay: SLOW_DELAY },
         ];
-        let samples = self.measure(contestant, plan.change_rate(), end, changes)?;
+        let (samples, changed) = self.measure(contestant, plan.change_rate(), end, changes)?;
+        let changing = changed.try_into().map_err(|_| Failure::new("the load did not make both changes"))?;
         Ok(Course { samples, moments, changing, fair: 1.0 / self.backends.len() as f64 })
     }
 
-    /// Starts a contestant, loads it, ends it.
+    /// Starts a contestant, loads it, ends it. The samples that count, and the ports that changed.
     fn measure(
         &self,
         contestant: Contestant,
         rate: u32,
         time: Duration,
         changes: Vec<Change>,
-    ) -> Result<Samples, Failure> {
+    ) -> Result<(Samples, Vec<u16>), Failure> {
         for (index, port) in self.backends.iter().enumerate() {
             backend::set_delay(*port, if index == SLOW { SLOW_DELAY } else { FAST_DELAY })?;
         }
@@ -186,12 +207,15 @@ impl<'a> Tail<'a> {
         let file = self.folder.join("samples");
         let load = Load { port: started.port, rate, warm_up: WARM_UP, time, file, changes };
         // It ends by itself, and with this process.
-        let pinned =
-            self.tools.command("setpriv").args(["--pdeathsig", "KILL", "taskset", "--cpu-list", "1"]);
-        pinned.arg(this_program()?).args(["bench", LOAD]).args(load.arguments()).output()?;
+        let pinned = ["--pdeathsig", "KILL", "taskset", "--cpu-list", "1"].map(OsString::from);
+        let told = self.exactly(LOAD)?.args(load.arguments()).through("setpriv", pinned).output()?;
+        let (ports, complaints): (Vec<_>, Vec<_>) =
+            told.lines().map(|l| l.parse().map_err(|_| l)).partition(Result::is_ok);
+        complaints.iter().filter_map(|line| line.err()).for_each(|line| println!("           {line}"));
+        let changed = ports.into_iter().filter_map(Result::ok).collect();
         let text = std::fs::read_to_string(&load.file)
             .map_err(|e| Failure::new(format!("cannot read {}: {e}", load.file.display())))?;
-        Ok(Samples::from_text(&text)?.counted())
+        Ok((Samples::from_text(&text)?.counted(), changed))
     }
 
     fn port(&self, index: usize) -> Result<u16, Failure> {
@@ -231,8 +255,4 @@ impl<'a> Tail<'a> {
 
 fn write(file: PathBuf, text: &str) -> Result<(), Failure> {
     std::fs::write(&file, text).map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))
-}
-
-fn this_program() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(|e| Failure::new(format!("this program does not know where it is: {e}")))
 }

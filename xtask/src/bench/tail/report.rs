@@ -18,6 +18,7 @@ use crate::failure::Failure;
 #[derive(Debug)]
 pub(crate) struct Setting {
     host: Host,
+    real_time: bool,
     /// What each program calls itself.
     versions: Vec<String>,
 }
@@ -107,9 +108,9 @@ fn changes(results: &Results) -> String {
         "\
 ### Backends that change
 
-After {fast} s the slow backend becomes as fast as the others; after {slow} s one of those becomes slow; after {end} s it ends.
-A backend has its share back once it has {:.0} % of what is fair over a second, and has lost it once it has less than {:.0} % over
-a second, one request not counted, and never more again.
+After {fast} s the slow backend becomes as fast as the others; after {slow} s the one that then answers most becomes slow;
+after {end} s it ends. A backend has its share back once it has {:.0} % of what is fair over a second. It has lost it once it
+has less than {:.0} % over each quarter of a second of a second, one request not counted, and over all that follows.
 
 ![Shares of the two backends that change and p99 over time, by proxy and algorithm]({})
 
@@ -175,9 +176,9 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
 * `cargo xtask bench tail --rounds {rounds} --seconds {seconds}`: {rounds} rounds; in each, every proxy is started afresh for every
   point, alone, and loaded for {seconds} s after {warm_up} s of warming up, in an order that rotates. The tables hold medians
   over the rounds, with the lowest and the highest in brackets. A ratio is the median of the rounds' ratios.
-* The proxy has CPU 0 and one worker; the load and the {backends} backends, a process each, share CPU 1; all on loopback. Every
-  request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests were sent no later than
-  that after they were due. A request without an answer for {patience} s, or with another than a 200, has no good answer.
+* The proxy has CPU 0 and one worker; the load, and the {backends} backends in one process, share CPU 1{priority};
+  all on loopback. Every request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests
+  were sent no later than that after they were due. A request without an answer for {patience} s, or with another than a 200, has no good answer.
 * The run with changes is made at {rate} requests a second; its chart has windows of a second, a quarter of one apart, all
   rounds together.
 * All proxies keep connections, add `X-Forwarded-For` and log nothing; all else is at its defaults. Envoy's `LEAST_REQUEST`
@@ -188,6 +189,7 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
         backends = FAST + 1,
         patience = load::PATIENCE.as_secs(),
         rate = plan.change_rate(),
+        priority = if setting.real_time { ", at real-time priority" } else { "" },
     );
     let behind = results.behind();
     if !behind.is_empty() {
@@ -232,7 +234,7 @@ impl Setting {
                 versions.push(version);
             }
         }
-        Ok(Self { host: Host::look(&tail.tools)?, versions })
+        Ok(Self { host: Host::look(&tail.tools)?, real_time: tail.real_time, versions })
     }
 
     /// For the raw results.

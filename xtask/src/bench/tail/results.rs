@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::contestant::Contestant;
-use super::sample::{JUDGED, Sample, Samples, quantile_ms, share};
+use super::sample::{JUDGED, Sample, Samples, WINDOW, quantile_ms, share};
 use super::simulated::Simulated;
 use crate::bench::bounds::Bound;
 use crate::bench::results::Spread;
@@ -58,9 +58,6 @@ pub(crate) struct Window {
     pub(crate) shares: [f64; 2],
     pub(crate) p99_ms: f64,
 }
-
-/// How far apart windows begin. Each is as long as [`JUDGED`], which smooths it.
-const WINDOW: Duration = Duration::from_millis(250);
 
 /// The part of its fair share that a backend must have to have it back.
 pub(crate) const BACK: f64 = 0.8;
@@ -122,7 +119,8 @@ impl Results {
         Spread::over(self.courses_of(contestant).map(measure).collect())
     }
 
-    /// How a contestant went through the changes, all rounds together.
+    /// How a contestant went through the changes, all rounds together: a look each [`WINDOW`], and each as long as [`JUDGED`],
+    /// which smooths it.
     pub(crate) fn windows(&self, contestant: Contestant) -> Vec<Window> {
         let Some(first) = self.courses_of(contestant).next() else { return Vec::new() };
         let [.., end] = first.moments;

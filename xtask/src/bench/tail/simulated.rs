@@ -36,7 +36,7 @@ pub(crate) fn ask(
     let told = timeout
         .arg("60")
         .arg(program)
-        .args(["simulate", "--backend", &fast, "--backend", &slow, "--json"])
+        .args(["simulate", "--backend", &fast, "--backend", &slow, "--json", "--arrivals", "constant"])
         .args(["--rate", &format!("{rate}/s"), "--duration", &format!("{}s", time.as_secs())])
         .args(algorithms)
         .output();
