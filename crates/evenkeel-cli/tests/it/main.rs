@@ -12,6 +12,7 @@ mod docs;
 mod explain;
 mod filters;
 mod framing;
+mod grpc_health;
 mod health;
 mod killing;
 mod lanes;
