@@ -59,9 +59,11 @@ impl Drop for Server {
 }
 
 async fn balancer(server: &Server, service: &str) -> Balancer {
-    let check = format!("{{ grpc: {{ service: '{service}' }}, interval: 300ms, timeout: 300ms, fall: 2, rise: 1 }}");
+    let check =
+        format!("{{ grpc: {{ service: '{service}' }}, interval: 300ms, timeout: 300ms, fall: 2, rise: 1 }}");
     let backend = format!("http://127.0.0.1:{}", server.port);
-    Balancer::start(&format!("upstreams: {{ rpc: {{ backends: ['{backend}'], health_check: {check} }} }}")).await
+    Balancer::start(&format!("upstreams: {{ rpc: {{ backends: ['{backend}'], health_check: {check} }} }}"))
+        .await
 }
 
 async fn until(balancer: &Balancer, state: &str) -> Value {

@@ -183,7 +183,9 @@ impl Pump<'_> {
         {
             return Poll::Ready(Stop::TooSlow);
         }
-        if progress.sent && !progress.half_closed {
+        // After its last request, a client can only leave: that is looked for only once the answer takes its time.
+        let looks = self.head.persistent || self.link.is_watched();
+        if progress.sent && !progress.half_closed && looks {
             match self.link.poll_next_request(cx) {
                 Poll::Ready(Ok(())) if says_no_more(self.link, &self.head) => progress.half_closed = true,
                 Poll::Ready(_) => return Poll::Ready(Stop::ClientLeft),

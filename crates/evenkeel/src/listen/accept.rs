@@ -2,38 +2,32 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
-use socket2::{Domain, Socket as RawSocket};
-use tokio::net::{TcpListener, UnixListener};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::Socket as RawSocket;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
-use crate::stream::Socket;
-
-/// A listening socket, known to the worker's event queue.
+/// A listening socket, known to the worker's event queue. What is accepted is not: see [`Socket`](crate::stream::Socket).
+/// Tokio's listeners cannot do without; but to tokio one socket that is waited for is like another.
 #[derive(Debug)]
-pub(super) enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
+pub(super) struct Acceptor(TcpStream);
 
 impl Acceptor {
     pub(super) fn new(socket: RawSocket) -> io::Result<Self> {
-        match socket.domain()? {
-            Domain::UNIX => UnixListener::from_std(socket.into()).map(Self::Unix),
-            _ => TcpListener::from_std(socket.into()).map(Self::Tcp),
-        }
+        // Answers leave in one piece: waiting for more would only delay them. Connections have it from their listener; a Unix
+        // socket has no such thing.
+        let _ = socket.set_tcp_nodelay(true);
+        TcpStream::from_std(socket.into()).map(Self)
     }
 
     /// The next connection, and its other end if that has an address.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
-        match self {
-            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
-            Self::Tcp(listener) => {
-                let (socket, peer) = listener.accept().await?;
-                // Answers leave in one piece: waiting for more would only delay them.
-                let _ = socket.set_nodelay(true);
-                Ok((Socket::Tcp(socket), Some(peer)))
-            }
-        }
+    pub(super) async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accept = || Ok(acceptfrom_with(&self.0, flags)?);
+        let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
+        Ok((socket, peer.and_then(|peer| peer.try_into().ok())))
     }
 }
 

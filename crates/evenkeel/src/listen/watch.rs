@@ -18,6 +18,9 @@ pub(super) struct Watch {
     armed: u64,
 }
 
+/// How long a client may go unwatched, in microseconds.
+const UNWATCHED: u64 = 100_000;
+
 impl Watch {
     pub(super) fn new() -> Self {
         Self { timer: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())), armed: 0 }
@@ -49,13 +52,18 @@ impl Watch {
         loop {
             let (at, expired) = link.connection.expiry();
             if self.armed == 0 || at < self.armed {
-                self.arm(link, at);
+                let soon = if link.is_watched() { u64::MAX } else { link.connection.now() + UNWATCHED };
+                self.arm(link, at.min(soon));
             }
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if link.connection.now() >= at {
                 return Poll::Ready(expired);
+            }
+            if link.watch() {
+                // The data path may have waited for the backend alone: now it can wait for both.
+                cx.waker().wake_by_ref();
             }
             self.arm(link, at);
         }

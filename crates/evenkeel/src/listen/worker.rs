@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
@@ -74,7 +75,7 @@ enum Stage {
 /// A connection on its way to the worker that will serve it.
 #[derive(Debug)]
 struct Accepted {
-    socket: RawSocket,
+    socket: OwnedFd,
     peer: Option<SocketAddr>,
     site: usize,
     place: Place,
@@ -285,12 +286,11 @@ impl Local {
         }
     }
 
-    fn admit(self: &Arc<Self>, socket: Socket, peer: Option<SocketAddr>, site: usize) {
+    fn admit(self: &Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, site: usize) {
         let Some(place) = self.place(peer.map(|peer| peer.ip()), site) else { return };
         let Some(inbox) = self.less_busy_worker() else {
             return self.clone().begin(socket, peer, site, place);
         };
-        let Ok(socket) = socket.detach() else { return };
         if let Err(error) = inbox.try_send(Accepted { socket, peer, site, place }) {
             // The other one is busy, or on its way out: then it is ours after all.
             let (mpsc::error::TrySendError::Full(accepted) | mpsc::error::TrySendError::Closed(accepted)) =
@@ -328,19 +328,16 @@ impl Local {
 
     fn take(self: Arc<Self>, accepted: Accepted) {
         let Accepted { socket, peer, site, place } = accepted;
-        match Socket::attach(socket) {
-            Ok(socket) => self.begin(socket, peer, site, place),
-            Err(error) => log::warn!("a connection was lost between workers: {error}"),
-        }
+        self.begin(socket, peer, site, place);
     }
 
-    fn begin(self: Arc<Self>, socket: Socket, peer: Option<SocketAddr>, site: usize, place: Place) {
+    fn begin(self: Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, site: usize, place: Place) {
         let Some(site) = self.shared.sites.get(site).cloned() else { return };
         let connection = Arc::new(Connection::new(peer, false, &site.http));
         if *self.stage.borrow() >= Stage::Leaving {
             connection.drain();
         }
-        let link = Link::new(socket, connection.clone());
+        let link = Link::new(Socket::accepted(socket), connection.clone());
         let presence = Presence::new(self.clone(), site.clone(), place);
         tokio::spawn(async move {
             let presence = presence;

@@ -4,12 +4,14 @@
 //! through a lock that is never contended: the two take turns within that task.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::io::ReadBuf;
 
 use super::grant::Grant;
@@ -76,7 +78,7 @@ impl Link {
 
     /// The file descriptor, as an id among the open connections.
     pub fn id(&self) -> i32 {
-        self.state.lock().socket.as_fd().as_raw_fd()
+        self.state.lock().socket.fd().map_or(-1, |fd| fd.as_raw_fd())
     }
 
     /// Reads more of what no data path has been granted, to what was read before. While it waits, an empty buffer holds no
@@ -102,6 +104,19 @@ impl Link {
     /// Drops bytes that were read ahead.
     pub fn skip(&self, count: usize) {
         self.state.lock().input.consume(count);
+    }
+
+    /// Whether the system tells of what the client does. It does from the first wait for the client on, or from
+    /// [`Link::watch`] on.
+    pub fn is_watched(&self) -> bool {
+        self.state.lock().socket.is_watched()
+    }
+
+    /// Lets the system tell of what the client does from now on; whether it has not before.
+    pub fn watch(&self) -> bool {
+        let socket = &mut self.state.lock().socket;
+        // An error comes again with the next read.
+        !socket.is_watched() && socket.watch().is_ok()
     }
 
     /// How many bytes were read ahead.
@@ -260,7 +275,7 @@ impl Link {
     pub fn finish(&self) {
         let state = self.state.lock();
         // A client that is gone already needs no farewell.
-        let _ = socket2::SockRef::from(&state.socket).shutdown(std::net::Shutdown::Write);
+        let _ = state.socket.fd().map(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
     }
 }
 
@@ -269,7 +284,7 @@ impl Drop for Link {
         if self.is_misleading() {
             // A Unix socket cannot be reset.
             let state = self.state.lock();
-            let _ = socket2::SockRef::from(&state.socket).set_linger(Some(Duration::ZERO));
+            let _ = state.socket.fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
         }
     }
 }

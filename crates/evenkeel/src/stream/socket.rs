@@ -4,53 +4,72 @@
 //! threads each of them pays for what nobody here uses, about a hundredth of the cost of a request.
 
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
-use socket2::{Domain, Socket as RawSocket};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-/// A connected socket in its worker's event queue.
+/// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
-    /// Over TCP.
+    /// A client's that is not in the event queue.
+    Unwatched(Unwatched),
+    /// Over TCP; or a client's, whatever its family.
     Tcp(TcpStream),
     /// On this machine, by a path.
     Unix(UnixStream),
 }
 
-/// The same for a socket of each family.
-macro_rules! each {
-    ($self:expr, $socket:ident => $call:expr) => {
-        match $self {
-            Socket::Tcp($socket) => $call,
-            Socket::Unix($socket) => $call,
-        }
-    };
+/// A client's socket enters its worker's event queue only once it has to be waited for: of the clients that come with one
+/// request, most have sent it when they are accepted, and are gone as soon as it is answered. To enter the queue and to
+/// leave it is a twentieth of what such a client costs.
+#[derive(Debug)]
+pub struct Unwatched {
+    /// None once the event queue did not take it.
+    socket: Option<OwnedFd>,
+    /// Whether something was read: what follows is waited for like anybody's, lest one who never pauses keeps others from
+    /// their turn.
+    begun: bool,
 }
 
 // === impl Socket ===
 
 impl Socket {
-    /// Takes it out of this worker's event queue.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn detach(self) -> io::Result<RawSocket> {
-        each!(self, socket => socket.into_std().map(RawSocket::from))
+    /// One that was accepted, and does not block.
+    pub fn accepted(socket: OwnedFd) -> Self {
+        Self::Unwatched(Unwatched { socket: Some(socket), begun: false })
     }
 
-    /// Puts one into this worker's event queue.
+    /// The file.
+    ///
+    /// # Errors
+    /// When the event queue did not take it, which closed it.
+    pub fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        match self {
+            Self::Unwatched(unwatched) => unwatched.fd(),
+            Self::Tcp(socket) => Ok(socket.as_fd()),
+            Self::Unix(socket) => Ok(socket.as_fd()),
+        }
+    }
+
+    /// Whether it is in the event queue: else nobody is told of what comes.
+    pub fn is_watched(&self) -> bool {
+        !matches!(self, Self::Unwatched(_))
+    }
+
+    /// Puts it into this worker's event queue, if it is not there yet.
     ///
     /// # Errors
     /// The system's.
-    pub fn attach(socket: RawSocket) -> io::Result<Self> {
-        match socket.domain()? {
-            Domain::UNIX => UnixStream::from_std(socket.into()).map(Self::Unix),
-            _ => TcpStream::from_std(socket.into()).map(Self::Tcp),
+    pub fn watch(&mut self) -> io::Result<()> {
+        if let Self::Unwatched(unwatched) = self {
+            let socket = unwatched.socket.take().ok_or(io::ErrorKind::NotConnected)?;
+            // To tokio, one that reads and writes is like another.
+            *self = Self::Tcp(TcpStream::from_std(socket.into())?);
         }
+        Ok(())
     }
 
     /// Reads what is there, if the event queue has told of anything; costs no system call if it has not.
@@ -59,7 +78,7 @@ impl Socket {
     /// The system's; `WouldBlock` when there is nothing.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let all = buf.len();
-        let read = self.try_io(Interest::READABLE, || Ok(recv(self, buf, RecvFlags::empty())?.0))?;
+        let read = self.try_io(Interest::READABLE, || Ok(recv(self.fd()?, buf, RecvFlags::empty())?.0))?;
         if read > 0 && read < all {
             self.is_exhausted(Interest::READABLE);
         }
@@ -70,9 +89,15 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Self::Unwatched(unwatched) = self {
+            match unwatched.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
+                result => return Poll::Ready(result),
+            }
+        }
         loop {
-            ready!(each!(self, socket => socket.poll_read_ready(cx)))?;
+            ready!(self.poll_ready(cx, Interest::READABLE))?;
             match self.try_read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
@@ -84,8 +109,8 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, bytes.len(), || Ok(send(self, bytes, SendFlags::NOSIGNAL)?))
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes.len(), |socket| Ok(send(socket.fd()?, bytes, SendFlags::NOSIGNAL)?))
     }
 
     /// Sends what can be sent now of these parts, one after the other.
@@ -93,24 +118,30 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn poll_write_vectored(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let all = parts.iter().map(|part| part.len()).sum();
         let mut control = SendAncillaryBuffer::default();
-        self.poll_send(cx, all, || Ok(sendmsg(self, parts, &mut control, SendFlags::NOSIGNAL)?))
+        self.poll_send(cx, all, |socket| Ok(sendmsg(socket.fd()?, parts, &mut control, SendFlags::NOSIGNAL)?))
     }
 
     fn poll_send(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         all: usize,
-        mut send: impl FnMut() -> io::Result<usize>,
+        mut send: impl FnMut(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        if !self.is_watched() {
+            match send(self) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
+                result => return Poll::Ready(result),
+            }
+        }
         loop {
-            ready!(each!(self, socket => socket.poll_write_ready(cx)))?;
-            match self.try_io(Interest::WRITABLE, &mut send) {
+            ready!(self.poll_ready(cx, Interest::WRITABLE))?;
+            match self.try_io(Interest::WRITABLE, || send(self)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(sent) => {
                     if sent < all {
@@ -129,12 +160,39 @@ impl Socket {
     }
 
     fn try_io(&self, interest: Interest, action: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        each!(self, socket => socket.try_io(interest, action))
+        match self {
+            Self::Unwatched(_) => action(),
+            Self::Tcp(socket) => socket.try_io(interest, action),
+            Self::Unix(socket) => socket.try_io(interest, action),
+        }
+    }
+
+    /// Waits for the event queue to tell of something.
+    fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
+        let reads = interest.is_readable();
+        match self {
+            Self::Unwatched(_) => Poll::Ready(Ok(())),
+            Self::Tcp(socket) if reads => socket.poll_read_ready(cx),
+            Self::Tcp(socket) => socket.poll_write_ready(cx),
+            Self::Unix(socket) if reads => socket.poll_read_ready(cx),
+            Self::Unix(socket) => socket.poll_write_ready(cx),
+        }
     }
 }
 
-impl AsFd for Socket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        each!(self, socket => socket.as_fd())
+// === impl Unwatched ===
+
+impl Unwatched {
+    fn fd(&self) -> io::Result<BorrowedFd<'_>> {
+        Ok(self.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?.as_fd())
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.begun {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let (read, _) = recv(self.fd()?, buf, RecvFlags::empty())?;
+        self.begun = true;
+        Ok(read)
     }
 }
