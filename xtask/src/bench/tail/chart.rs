@@ -5,20 +5,23 @@ use std::fmt::Write;
 
 use super::contestant::Contestant;
 use super::results::{Results, Window};
-use crate::bench::chart::{BAR, GAP, GROUP_TITLE, HEAD, STYLE, VALUES, WIDTH};
+use crate::bench::chart::{BAR, GAP, GROUP_TITLE, HEAD, STYLE, WIDTH};
 
 /// What the charts are called.
 pub(crate) const STEADY: &str = "performance-tails.svg";
 pub(crate) const CHANGES: &str = "performance-changes.svg";
 
 /// Room for the names, left of the bars.
-const LABELS: f64 = 230.0;
+const LABELS: f64 = 236.0;
+
+/// Room for the values, right of them.
+const VALUES: f64 = 130.0;
 
 /// A contestant's two panels in the chart over time: their heights, with what is between, their places, their width.
-const ROW: f64 = 104.0;
+const ROW: f64 = 110.0;
 const PANEL: f64 = 62.0;
 const PANELS: [f64; 2] = [40.0, 420.0];
-const PANEL_WIDTH: f64 = 340.0;
+const PANEL_WIDTH: f64 = 320.0;
 
 /// What the lines of p99 are between, in milliseconds, on a scale of powers.
 const P99_MS: [f64; 2] = [8.0, 200.0];
@@ -66,9 +69,9 @@ pub(crate) fn changes(results: &Results) -> String {
     // In steps of a tenth, so that the line at its top has a round name.
     let most = (shares.fold(0.1, f64::max) * 10.0).ceil() / 10.0;
     let mut body = legend(HEAD + 6.0);
-    let mut y = HEAD + 34.0;
+    let mut y = HEAD + 46.0;
     for (contestant, windows) in &courses {
-        let title = y - 6.0;
+        let title = y - 10.0;
         let _ =
             writeln!(body, "  <text class=\"group\" x=\"0\" y=\"{title:.0}\">{}</text>", contestant.title());
         let share = Scale { left: PANELS[0], top: y, seconds: moments[2], range: [0.0, most], powers: false };
@@ -105,8 +108,8 @@ fn legend(y: f64) -> String {
         )
     };
     entry(left, "faster", "share of the one that becomes fast")
-        + &entry(left + 210.0, "slower", "that becomes slow")
-        + &entry(right, "p99", "p99, ms")
+        + &entry(left + 225.0, "slower", "that becomes slow")
+        + &entry(right, "p99", "p99, ms, on a scale of powers")
 }
 
 fn svg(height: f64, title: &str, body: &str) -> String {
@@ -206,9 +209,9 @@ mod tests {
             results.point(contestant, 400, figures);
         }
         let svg = steady(&results);
-        assert!(svg.contains("class=\"ours far\" x=\"230\" y=\"78\" width=\"420.0\""), "{svg}");
-        assert!(svg.contains("class=\"ours\" x=\"230\" y=\"78\" width=\"210.0\""), "{svg}");
-        assert!(svg.contains("class=\"ours far\" x=\"230\" y=\"104\" width=\"105.0\""), "{svg}");
+        assert!(svg.contains("class=\"ours far\" x=\"236\" y=\"78\" width=\"394.0\""), "{svg}");
+        assert!(svg.contains("class=\"ours\" x=\"236\" y=\"78\" width=\"197.0\""), "{svg}");
+        assert!(svg.contains("class=\"ours far\" x=\"236\" y=\"104\" width=\"98.5\""), "{svg}");
         assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
     }
 
@@ -226,8 +229,8 @@ mod tests {
         results.course(Contestant::Prequal, course);
         let svg = changes(&results);
         // All to the first backend, and a second for each: the upper edge of both panels.
-        assert!(svg.contains("<polyline class=\"faster\" points=\"68.3,78.0 "), "{svg}");
-        assert!(svg.contains("<polyline class=\"slower\" points=\"68.3,140.0 "), "{svg}");
-        assert!(svg.contains("<polyline class=\"p99\" points=\"448.3,78.0 "), "{svg}");
+        assert!(svg.contains("<polyline class=\"faster\" points=\"66.7,90.0 "), "{svg}");
+        assert!(svg.contains("<polyline class=\"slower\" points=\"66.7,152.0 "), "{svg}");
+        assert!(svg.contains("<polyline class=\"p99\" points=\"446.7,90.0 "), "{svg}");
     }
 }

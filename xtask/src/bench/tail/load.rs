@@ -39,7 +39,8 @@ pub(crate) struct Load {
 pub(crate) struct Change {
     /// How long after the warm-up.
     pub(crate) at: Duration,
-    /// The backend; or else the one that has given the most answers in the second before, so that it has a share to lose.
+    /// The backend; or else, of those that no order went to, the one that has given the most answers in the second before, so
+    /// that it has a share to lose.
     pub(crate) port: Option<u16>,
     /// How long it takes for a request from then on.
     pub(crate) delay: Duration,
@@ -238,22 +239,25 @@ impl<'a> Crowd<'a> {
 
     /// The ports that orders went to.
     fn change_backends(&self) -> Result<Vec<u16>, Failure> {
-        let order = |change: &Change| {
+        let mut changed = Vec::new();
+        for change in &self.load.changes {
             clock::sleep_until(self.start + self.load.warm_up + change.at);
-            let port = change.port.map_or_else(|| self.busiest(change.at), Ok)?;
-            backend::set_delay(port, change.delay).map(|()| port)
-        };
-        self.load.changes.iter().map(order).collect()
+            let port = change.port.map_or_else(|| self.busiest(change.at, &changed), Ok)?;
+            backend::set_delay(port, change.delay)?;
+            changed.push(port);
+        }
+        Ok(changed)
     }
 
-    /// The backend that has given the most answers of late.
-    fn busiest(&self, now: Duration) -> Result<u16, Failure> {
+    /// The backend that has given the most answers of late, but for these.
+    fn busiest(&self, now: Duration, but: &[u16]) -> Result<u16, Failure> {
         let since = now.saturating_sub(LATELY).as_micros() as i64;
         let mut answers = BTreeMap::new();
         let lately = |s: &&Sample| s.at + i64::from(s.took) >= since && s.backend != Sample::FAILED;
         for sample in lock(&self.samples).iter().filter(lately) {
             *answers.entry(sample.backend).or_insert(0) += 1;
         }
+        answers.retain(|port, _| !but.contains(port));
         let most = answers.into_iter().max_by_key(|(_, count)| *count);
         most.map(|(port, _)| port).ok_or_else(|| Failure::new("no backend has answered of late"))
     }
@@ -394,13 +398,14 @@ mod tests {
     fn an_order_goes_to_the_backend_that_answers_most() {
         let load = load(1);
         let crowd = Crowd::new(&load);
-        assert!(crowd.busiest(Duration::from_secs(2)).is_err());
+        assert!(crowd.busiest(Duration::from_secs(2), &[]).is_err());
         for (at, backend) in
             [(0, 5), (500_000, 5), (900_000, 5), (1_500_000, 6), (1_600_000, 6), (1_700_000, 7)]
         {
             lock(&crowd.samples).push(Sample { at, late: 0, took: 1, backend });
         }
-        assert_eq!(crowd.busiest(Duration::from_secs(2)).unwrap(), 6);
+        assert_eq!(crowd.busiest(Duration::from_secs(2), &[]).unwrap(), 6);
+        assert_eq!(crowd.busiest(Duration::from_secs(2), &[6]).unwrap(), 7);
     }
 
     #[test]

@@ -108,9 +108,9 @@ fn changes(results: &Results) -> String {
         "\
 ### Backends that change
 
-After {fast} s the slow backend becomes as fast as the others; after {slow} s the one that then answers most becomes slow;
-after {end} s it ends. A backend has its share back once it has {:.0} % of what is fair over a second. It has lost it once it
-has less than {:.0} % over each quarter of a second of a second, one request not counted, and over all that follows.
+After {fast} s the slow backend becomes as fast as the others; after {slow} s the one of those that answers most becomes
+slow; after {end} s it ends. A backend has its share back once it has {:.0} % of what is fair over a second. It has lost it
+once it has less than {:.0} % over each quarter of a second of a second, one request not counted, and over all that follows.
 
 ![Shares of the two backends that change and p99 over time, by proxy and algorithm]({})
 
