@@ -206,7 +206,7 @@ fn other_upstreams() -> Vec<UpstreamBuilder> {
             .max_connections(1),
         UpstreamBuilder::new("table")
             .algorithm(LoadBalancingAlgorithm::Maglev(HashOptions { key: HashKey::Cookie("session".into()) }))
-            .backend("http://10.0.2.1")
+            .backend("https://10.0.2.1")
             .health_check(HealthCheckBuilder::tls())
             .tls_server_name("table.internal")
             .outlier_detection(long)
@@ -237,7 +237,6 @@ fn what_keeps_upstreams_well_the_builder_reaches_as_a_file_does() {
         .on(["timeout"])
         .per_try_timeout(Duration::from_millis(1500))
         .backoff(Duration::from_millis(20))
-        .budget(RetryBudgetOptions { ratio: 0.075, ..RetryBudgetOptions::default() })
         .max_body(0);
     let writes = RouteBuilder::new("writes")
         .method("POST")

@@ -23,7 +23,8 @@ pub(super) struct Args {
     /// A backend, like http://127.0.0.1:8081; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "path", requires = "listen")]
     to: Vec<String>,
-    /// How a backend is chosen: round_robin, random, least_connections or power_of_two_choices
+    /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
+    /// consistent_hash, maglev, rendezvous or prequal
     /// [default: round_robin]
     #[arg(long, value_name = "NAME", conflicts_with = "path", requires = "listen")]
     algorithm: Option<LoadBalancingAlgorithm>,

@@ -20,22 +20,46 @@ async fn the_generated_files_are_fresh() {
     }
 }
 
+/// Pages whose blocks of YAML are whole files; those of the others are parts.
+const PAGES: [&str; 6] = [
+    "README.md",
+    "docs/balancing.md",
+    "docs/explain.md",
+    "docs/health.md",
+    "docs/retries.md",
+    "docs/simulate.md",
+];
+
 #[tokio::test]
-async fn the_files_of_the_readme_are_fine() {
+async fn the_files_of_the_pages_are_fine() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let blocks = blocks("yaml");
-    assert!(!blocks.is_empty(), "no YAML in the README");
-    for block in blocks {
-        std::fs::write(folder.path().join("evenkeel.yaml"), &block).expect("a file");
-        let said = evenkeel(folder.path(), &["check"]).await;
-        assert_eq!(said.code, Some(0), "{block}\n{}", said.err);
+    let mut count = 0;
+    for page in PAGES {
+        for block in blocks(page, "yaml") {
+            let block = block.replace("${STICKY_SECRET}", "0123456789abcdef");
+            std::fs::write(folder.path().join("evenkeel.yaml"), &block).expect("a file");
+            let said = evenkeel(folder.path(), &["check"]).await;
+            assert_eq!(said.code, Some(0), "{page}\n{block}\n{}", said.err);
+            count += 1;
+        }
     }
+    assert!(count >= 10, "{count} files in all pages");
+}
+
+/// What the README shows of a simulation is what the command says, as far as it is shown.
+#[test]
+fn the_simulation_of_the_readme_is_the_command_s() {
+    let said = read(&root().join("crates/evenkeel-cli/tests/golden/simulate/default.txt"));
+    let shown = blocks("README.md", "console");
+    let shown =
+        shown.iter().find_map(|block| block.strip_prefix("$ evenkeel simulate\n")).expect("a simulation");
+    assert!(said.starts_with(shown), "the README shows something else than:\n{said}");
 }
 
 #[test]
 fn the_program_of_the_readme_is_the_example() {
     let example = read(&root().join("crates/evenkeel/examples/founding.rs"));
-    let program = blocks("rust").swap_remove(0);
+    let program = blocks("README.md", "rust").swap_remove(0);
     assert!(example.contains(&program), "examples/founding.rs is not what the README shows:\n{program}");
 }
 
@@ -56,10 +80,10 @@ fn the_tests_that_the_page_on_lanes_names_are_there() {
     }
 }
 
-/// The blocks of code in the README that are of this language.
-fn blocks(language: &str) -> Vec<String> {
-    let readme = read(&root().join("README.md"));
-    let blocks = readme.split("```").skip(1).step_by(2);
+/// The blocks of code in a page that are of this language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let page = read(&root().join(page));
+    let blocks = page.split("```").skip(1).step_by(2);
     blocks.filter_map(|block| Some(block.strip_prefix(language)?.trim_start().to_owned())).collect()
 }
 

@@ -2,13 +2,18 @@
 
 #![cfg(test)]
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
+use evenkeel::Server;
+use evenkeel::config::Config;
+use evenkeel::core::backend::Address;
+use evenkeel::probe::{Check, Target};
 use serde_json::Value;
 
-use crate::support::{Backend, Balancer, BlackHole, ClosedPort, PATIENCE, Reply, Seen, eventually};
+use crate::support::{Backend, Balancer, BlackHole, ClosedPort, PATIENCE, Reply, Seen, eventually, get};
 
 /// A backend whose `/healthz` answers with a status that can be changed, and all else with its name.
 async fn checked(name: &'static str, status: u16) -> (Backend, Arc<AtomicU16>) {
@@ -71,18 +76,27 @@ async fn a_backend_is_taken_out_and_comes_back() {
     assert!(metrics.contains(&format!("evenkeel_backend_up{{{labels}}} 1")), "{metrics}");
 }
 
+/// For how long probes are counted: `EVENKEEL_TEST_PROBING_SECONDS`, five unless given.
+#[expect(clippy::disallowed_methods, reason = "a test is run by hand with this variable")]
+fn counted_for() -> usize {
+    let given = std::env::var("EVENKEEL_TEST_PROBING_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    given.unwrap_or(5)
+}
+
 /// The backend that never answers delays nobody: each has as many probes as were asked for, give or take a tenth.
 #[tokio::test]
 async fn every_backend_is_probed_as_often_as_asked_for() {
+    let seconds = counted_for();
     let (one, _) = checked("one", 200).await;
     let (two, _) = checked("two", 500).await;
     let hole = BlackHole::new().await;
     let check = "health_check: { http: { path: /healthz }, interval: 100ms, timeout: 100ms }";
     let balancer = Balancer::start(&upstream(&[hole.url(), one.url(), two.url()], check)).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
     for backend in [&one, &two] {
         let count = probes(backend);
-        assert!((45..=55).contains(&count), "{count} probes in 5 s, one each 100 ms");
+        println!("{count} probes in {seconds} s, one each 100 ms");
+        assert!((9 * seconds..=11 * seconds).contains(&count), "{count} probes in {seconds} s");
     }
     let status = until_state(&balancer, 0, "down").await;
     assert_eq!(status["last_probe"]["reason"], "no connection in 100ms");
@@ -157,6 +171,77 @@ async fn backups_are_used_when_all_others_are_down_and_no_longer_than_that() {
     );
     let balancer = Balancer::start(&text).await;
     for (said, state, name) in [(200, "up", "one"), (500, "down", "backup"), (200, "up", "one")] {
+        status.store(said, SeqCst);
+        until_state(&balancer, 0, state).await;
+        for _ in 0..5 {
+            assert_eq!(balancer.get("/").await.text(), name);
+        }
+    }
+}
+
+/// A check of one's own: well is who listens on an even port.
+#[derive(Debug)]
+struct EvenPort;
+
+impl Check for EvenPort {
+    fn check<'a>(
+        &'a self,
+        target: &'a Target,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        Box::pin(async move {
+            let even = matches!(&target.address, Address::Tcp(address) if address.port() % 2 == 0);
+            even.then_some(()).ok_or_else(|| "an odd port".to_owned())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_check_of_ones_own_is_asked_by_its_name() {
+    let mut urls = Vec::new();
+    let mut backends = Vec::new();
+    while urls.len() < 2 {
+        let backend = Backend::saying("hello").await;
+        if usize::from(backend.address().port() % 2) == urls.len() {
+            urls.push(backend.url());
+        }
+        backends.push(backend);
+    }
+    let text = format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n{}",
+        upstream(&urls, "health_check: { custom: even_port, interval: 20ms, timeout: 20ms }")
+    );
+    let config = || Config::from_yaml(&text, "test.yaml", &|_| None).expect("it is right");
+    let error = Server::new(config()).start().await.expect_err("nobody registered it");
+    assert!(error.to_string().contains("no check named `even_port`"), "{error}");
+    let mut server = Server::new(config()).health_check("even_port", EvenPort);
+    server.start().await.expect("it starts");
+    let admin = server.admin_address().expect("an admin address");
+    let limit = std::time::Instant::now() + PATIENCE;
+    loop {
+        let status: Value = serde_json::from_str(&get(admin, "/status").await.text()).expect("JSON");
+        let backends = &status["upstreams"][0]["backends"];
+        if backends[1]["state"] == "down" && backends[0]["last_probe"]["result"] == "passed" {
+            assert_eq!(backends[1]["last_probe"]["reason"], "an odd port");
+            return;
+        }
+        assert!(std::time::Instant::now() < limit, "{status:#}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Backends nearby are preferred, as long as enough of them are well.
+#[tokio::test]
+async fn the_own_zone_is_preferred() {
+    let (near, status) = checked("near", 200).await;
+    let (far, _) = checked("far", 200).await;
+    let text = format!(
+        "zone: here\nupstreams: {{ web: {{ backends: [{{ url: \"{}\", zone: here }}, {{ url: \"{}\", zone: there }}], \
+         health_check: {{ http: {{ path: /healthz }}, interval: 20ms, timeout: 20ms }} }} }}",
+        near.url(),
+        far.url()
+    );
+    let balancer = Balancer::start(&text).await;
+    for (said, state, name) in [(200, "up", "near"), (500, "down", "far"), (200, "up", "near")] {
         status.store(said, SeqCst);
         until_state(&balancer, 0, state).await;
         for _ in 0..5 {

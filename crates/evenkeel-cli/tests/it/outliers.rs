@@ -84,6 +84,26 @@ async fn an_ejected_backend_comes_back_and_goes_again_for_longer() {
     assert!(names.contains(&"bad".to_owned()), "it serves again: {names:?}");
 }
 
+/// Failures from before its ejection are forgiven: one more is one, not one too many.
+#[tokio::test]
+async fn what_was_forgiven_does_not_count_again() {
+    let ((bad, fails), good) = (fickle("bad").await, Backend::saying("good").await);
+    let rest = "outlier_detection: { consecutive_failures: 2, ejection_time: 100ms }";
+    let balancer = balancer(&[bad.url(), good.url()], rest).await;
+    let mut client = balancer.client().await;
+    fails.store(true, SeqCst);
+    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
+        client.get("/").await;
+    }
+    let shown = until(&balancer, |shown| shown["backends"][0]["state"] == "up").await;
+    let failures = shown["backends"][0]["failures"].as_u64().expect("a number");
+    while bad.count() as u64 <= failures {
+        client.get("/").await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(until(&balancer, |_| true).await["backends"][0]["state"], "up", "one failure is not two");
+}
+
 #[tokio::test]
 async fn never_more_are_ejected_than_allowed() {
     let gone: Vec<ClosedPort> = (0..4).map(|_| ClosedPort::new()).collect();
@@ -120,6 +140,21 @@ async fn a_share_of_failures_is_enough() {
     let metrics = balancer.metrics().await;
     let labels = format!("upstream=\"web\",backend=\"{}\",reason=\"failure_rate\"", bad.url());
     assert!(metrics.contains(&format!("evenkeel_backend_ejections_total{{{labels}}} 1")), "{metrics}");
+}
+
+/// An answer that says that it is none is a failure, and no answer besides.
+#[tokio::test]
+async fn a_backend_that_only_fails_fails_by_more_than_half() {
+    let bad = Backend::start(|_| Reply::status(503, "no")).await;
+    let good = Backend::saying("good").await;
+    let rest = "outlier_detection: { consecutive_failures: 0, failure_rate: 90%, min_requests: 10, interval: 200ms }";
+    let balancer = balancer(&[bad.url(), good.url()], rest).await;
+    let mut client = balancer.client().await;
+    let limit = Instant::now() + PATIENCE;
+    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
+        assert!(Instant::now() < limit, "never ejected");
+        client.get("/").await;
+    }
 }
 
 #[tokio::test]

@@ -98,8 +98,8 @@ fn checked(
 }
 
 fn prequal(options: &PrequalOptions, path: &Path, context: &mut Context<'_>) {
-    const MOST_PROBES: f64 = 16.0;
-    const POOL_SIZES: std::ops::RangeInclusive<usize> = 1..=128;
+    const MOST_PROBES: f64 = 8.0;
+    const POOL_SIZES: std::ops::RangeInclusive<usize> = 1..=32;
     if let Some(probed) = &options.probe_path {
         path_and_query(probed, &path.key("probe_path"), context);
     }

@@ -59,6 +59,12 @@ fn check(
     context: &mut Context<'_>,
 ) -> Option<HealthCheck> {
     let kind = kind(wire, path, context);
+    if matches!(kind, Some(HealthCheckKind::Tls))
+        && let Some(plain) = backends.iter().find(|backend| !backend.url.tls)
+    {
+        let message = format!("cannot be asked of {}, which is not https", plain.url);
+        context.wrong_key(&path.key("tls"), message);
+    }
     let interval = listener::timeout(wire.interval, &path.key("interval"), context);
     let timeout_path = path.key("timeout");
     let timeout = match wire.timeout {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use evenkeel_core::limit::RetryBudgetOptions;
 use evenkeel_core::route::{
     FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, RouteMatch, RouteTable,
 };
@@ -71,6 +72,14 @@ fn one(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Conte
             format!("has no effect: expected less than the route's timeout, which is {}", Duration(timeout));
         let path = path.key("retry").key("per_try_timeout");
         context.wrong(&path, &Duration(*per_try).to_string(), message);
+    }
+    if retry
+        .as_ref()
+        .and_then(Option::as_ref)
+        .is_some_and(|retry| retry.budget != RetryBudgetOptions::default())
+    {
+        let message = "has no effect: the budget is the upstream's, over all routes that lead there";
+        context.wrong_key(&path.key("retry").key("budget"), message);
     }
     if matches!(action, Some(Action::Redirect(_) | Action::Respond(_))) {
         let given = [

@@ -85,10 +85,10 @@ pub(crate) struct Prequal {
     /// The path that answers with a backend's load, in ORCA's text form or as JSON. Without one, backends are judged by the
     /// balancer's own measurements, which know nothing of what others send them.
     pub(crate) probe_path: Option<String>,
-    /// Probes for each request, on average, more than 0 and at most 16. More know better, and cost backends more requests.
+    /// Probes for each request, on average, more than 0 and at most 8. More know better, and cost backends more requests.
     pub(crate) probes_per_request: f64,
-    /// How many probes are remembered, 1 to 128. More know more backends, and older news of them.
-    #[schemars(range(min = 1, max = 128))]
+    /// How many probes are remembered, 1 to 32. More know more backends, and older news of them.
+    #[schemars(range(min = 1, max = 32))]
     pub(crate) pool_size: usize,
     /// For how long a probe is believed.
     pub(crate) max_age: Duration,

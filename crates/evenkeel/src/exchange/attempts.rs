@@ -236,8 +236,11 @@ impl Attempts {
     /// Whether an answer with this status is thrown away for another attempt, which then follows.
     pub(super) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
         let retry = self.retry();
-        let more = self.count < retry.attempts.get() && self.members.endpoints.len() > self.tried.len() + 1;
-        if !more || !replayable || !self.plan.idempotent || !retry.on.statuses.contains(&status) {
+        // First what is almost always false.
+        if !retry.on.statuses.contains(&status) || !replayable || !self.plan.idempotent {
+            return false;
+        }
+        if self.count >= retry.attempts.get() || self.members.endpoints.len() <= self.tried.len() + 1 {
             return false;
         }
         if !self.permit(at.moment) {
@@ -252,7 +255,7 @@ impl Attempts {
     pub(super) fn answered(&mut self, status: u16, waited: Duration, at: At) {
         let Some(current) = &mut self.current else { return };
         (current.answered, current.failed) = (true, is_failure(status));
-        current.endpoint.metrics.answered(at.worker, status, waited);
+        current.endpoint.metrics.answered(at.worker, status, waited, current.failed);
         let sample = Sample::new(waited, !current.failed, at.moment);
         self.members.balancer.observe(&current.endpoint.backend, sample);
         if let Some(hedging) = &self.upstream.hedging {
@@ -372,7 +375,7 @@ impl Attempts {
         match failure {
             // A connection that the backend closed while it was idle says nothing against the backend.
             Failure::Stale => return self.release(current, Outcome::Abandoned),
-            Failure::Status(status) => metrics.answered(at.worker, status, waited),
+            Failure::Status(status) => metrics.answered(at.worker, status, waited, true),
             _ => {}
         }
         self.tried.insert(current.index);

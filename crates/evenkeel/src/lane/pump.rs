@@ -104,12 +104,12 @@ impl Pump<'_> {
 
     /// Connects, sends the request and passes the answer on; within its time, if one attempt has a time of its own.
     async fn attempt(&mut self, attempt: &mut Attempt) -> Result<Backend, Fault> {
-        let time = self.exchange.time_for_one();
+        let timer = self.exchange.time_for_one().map(timer);
         let mut backend = self.connect(attempt).await.map_err(Fault::Attempt)?;
         self.exchange.connected();
         self.upload.restart(&mut self.exchange).map_err(Fault::Request)?;
         self.download = Download::default();
-        let mut progress = Progress { sent: false, half_closed: false, timer: time.map(timer) };
+        let mut progress = Progress { sent: false, half_closed: false, timer };
         if let Some(delay) = self.exchange.hedge_delay() {
             backend = self.race(backend, attempt, &mut progress, delay).await?;
         }

@@ -57,6 +57,9 @@ struct BackendShard {
     retries: Counter,
     hedges: Counter,
     first_byte: Histogram,
+    /// Of the answers, those that say that the backend cannot answer, and how long they took to begin.
+    failed_answers: Counter,
+    failed_micros: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -154,9 +157,13 @@ impl BackendMetrics {
         Self { shards: Sharded::new(workers) }
     }
 
-    /// Counts an answer's head.
-    pub fn answered(&self, worker: usize, status: u16, waited: std::time::Duration) {
+    /// Counts an answer's head; `failed` if it says that the backend cannot answer.
+    pub fn answered(&self, worker: usize, status: u16, waited: std::time::Duration, failed: bool) {
         let shard = self.shards.of(worker);
+        if failed {
+            shard.failed_answers.increment();
+            shard.failed_micros.add(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+        }
         if let Some(counter) = shard.answers.get(Class::of(status).0) {
             counter.increment();
         }
@@ -193,11 +200,14 @@ impl BackendMetrics {
         self.shards.sum(|shard| &shard.retries) + self.shards.sum(|shard| &shard.hedges)
     }
 
-    /// Answers so far, and how long all of them took to begin.
+    /// Answers so far, without those that say that the backend cannot answer, and how long they took to begin.
     pub fn answers(&self) -> (u64, std::time::Duration) {
-        let counters = self.shards.iter().flat_map(|shard| &shard.answers);
+        let all: u64 = self.shards.iter().flat_map(|shard| &shard.answers).map(Counter::get).sum();
         let micros: u64 = self.shards.iter().map(|shard| shard.first_byte.read().1).sum();
-        (counters.map(Counter::get).sum(), std::time::Duration::from_micros(micros))
+        // Other cores count on while this adds up.
+        let answers = all.saturating_sub(self.shards.sum(|shard| &shard.failed_answers));
+        let micros = micros.saturating_sub(self.shards.sum(|shard| &shard.failed_micros));
+        (answers, std::time::Duration::from_micros(micros))
     }
 
     /// Attempts that never got a connection.

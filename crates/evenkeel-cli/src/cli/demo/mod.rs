@@ -28,7 +28,8 @@ pub(super) struct Args {
     /// Where it shows its state [default: 127.0.0.1:9900, or a free port when that is taken]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
-    /// How a backend is chosen: round_robin, random, least_connections or power_of_two_choices
+    /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
+    /// consistent_hash, maglev, rendezvous or prequal
     /// [default: least_connections]
     #[arg(long, value_name = "NAME")]
     algorithm: Option<LoadBalancingAlgorithm>,
