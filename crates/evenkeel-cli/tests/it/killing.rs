@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use crate::support::samples::Samples;
 use crate::support::{Backend, Balancer, Client, Options, Reply};
 
 /// How long backends are killed for: `EVENKEEL_TEST_KILLING_SECONDS`, six unless given.
@@ -22,7 +23,7 @@ async fn backend(address: Option<std::net::SocketAddr>) -> Backend {
 
 /// Of ten backends one is killed each second, with whatever it has in flight, and comes back five seconds later, under about
 /// 2,000 GETs a second: not one fails.
-async fn kill_under(rest: &str) -> serde_json::Value {
+async fn kill_under(rest: &str) -> Killed {
     let mut backends = Vec::new();
     for _ in 0..10 {
         backends.push(Some(backend(None).await));
@@ -51,10 +52,24 @@ async fn kill_under(rest: &str) -> serde_json::Value {
     done.store(true, SeqCst);
     let failures: Vec<String> = clients.join_all().await.into_iter().flatten().collect();
     let sent = sent.load(SeqCst);
-    println!("{sent} requests in {:?}", start.elapsed());
     assert!(failures.is_empty(), "{} of {sent} failed: {:?}", failures.len(), failures.first());
     assert!(sent > 200 * duration().as_secs(), "{sent} requests are no load");
-    balancer.status().await
+    let samples = Samples::parse(&balancer.metrics().await);
+    let killed = Killed {
+        requests: sent as f64,
+        retries: samples.sum("evenkeel_backend_retries_total", &[]),
+        ejections: samples.sum("evenkeel_backend_ejections_total", &[]),
+    };
+    println!("in {:?}: {killed:?}", start.elapsed());
+    killed
+}
+
+/// What killing came to.
+#[derive(Debug)]
+struct Killed {
+    requests: f64,
+    retries: f64,
+    ejections: f64,
 }
 
 /// Some 200 requests a second on one connection; what failed.
@@ -77,15 +92,17 @@ async fn load(address: std::net::SocketAddr, done: Arc<AtomicBool>, sent: Arc<At
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_health_checks_no_request_fails() {
-    let status = kill_under("health_check: { tcp: {}, interval: 200ms, timeout: 200ms }").await;
-    println!("{status:#}");
+    kill_under("health_check: { tcp: {}, interval: 200ms, timeout: 200ms }").await;
 }
 
-/// With outlier detection alone, a dead backend costs some attempts until it is ejected, and again each time that it is let
-/// in too early; no request.
+/// With outlier detection alone, a dead backend costs the attempts that get it ejected, those that were on their way then, and
+/// hardly any after that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_outlier_detection_alone_no_request_fails() {
-    kill_under("outlier_detection: { consecutive_failures: 3, ejection_time: 5s }").await;
+    let killed = kill_under("outlier_detection: { consecutive_failures: 3, ejection_time: 5s, max_ejection_time: 5s, max_ejected: 80% }").await;
+    // Three for each ejection, and one or two of each of the ten connections that were being served.
+    let expected = 3.0 * killed.ejections + 10.0 * duration().as_secs_f64();
+    assert!(killed.retries <= expected + killed.requests / 10_000.0, "{killed:?}, expected {expected}");
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
