@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Backend, Balancer, ClosedPort, PATIENCE, Reply};
+use crate::support::{Backend, Balancer, Client, ClosedPort, PATIENCE, Reply};
 
 async fn balancer(backends: &[String], rest: &str) -> Balancer {
     Balancer::start(&format!("upstreams: {{ web: {{ backends: {backends:?}, {rest} }} }}")).await
@@ -23,6 +23,17 @@ async fn until(balancer: &Balancer, what: impl Fn(&Value) -> bool) -> Value {
         }
         assert!(Instant::now() < limit, "it never came to that: {upstream:#}");
         tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Asks, so many times between two looks, until the first backend is ejected.
+async fn ask_until_ejected(balancer: &Balancer, client: &mut Client, requests: usize) {
+    let limit = Instant::now() + PATIENCE;
+    while until(balancer, |_| true).await["backends"][0]["state"] != "ejected" {
+        assert!(Instant::now() < limit, "never ejected");
+        for _ in 0..requests {
+            client.get("/").await;
+        }
     }
 }
 
@@ -66,9 +77,7 @@ async fn an_ejected_backend_comes_back_and_goes_again_for_longer() {
     fails.store(true, SeqCst);
     let mut terms = Vec::new();
     for _ in 0..3 {
-        while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
-            client.get("/").await;
-        }
+        ask_until_ejected(&balancer, &mut client, 1).await;
         let began = Instant::now();
         until(&balancer, |shown| shown["backends"][0]["state"] == "up").await;
         terms.push(began.elapsed());
@@ -92,9 +101,7 @@ async fn what_was_forgiven_does_not_count_again() {
     let balancer = balancer(&[bad.url(), good.url()], rest).await;
     let mut client = balancer.client().await;
     fails.store(true, SeqCst);
-    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
-        client.get("/").await;
-    }
+    ask_until_ejected(&balancer, &mut client, 1).await;
     let shown = until(&balancer, |shown| shown["backends"][0]["state"] == "up").await;
     let failures = shown["backends"][0]["failures"].as_u64().expect("a number");
     while bad.count() as u64 <= failures {
@@ -130,13 +137,7 @@ async fn a_share_of_failures_is_enough() {
     let rest = "outlier_detection: { consecutive_failures: 0, failure_rate: 20%, min_requests: 20, interval: 200ms }";
     let balancer = balancer(&[bad.url(), good.url()], rest).await;
     let mut client = balancer.client().await;
-    let limit = Instant::now() + PATIENCE;
-    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
-        assert!(Instant::now() < limit, "never ejected");
-        for _ in 0..20 {
-            client.get("/").await;
-        }
-    }
+    ask_until_ejected(&balancer, &mut client, 20).await;
     let metrics = balancer.metrics().await;
     let labels = format!("upstream=\"web\",backend=\"{}\",reason=\"failure_rate\"", bad.url());
     assert!(metrics.contains(&format!("evenkeel_backend_ejections_total{{{labels}}} 1")), "{metrics}");
@@ -150,11 +151,7 @@ async fn a_backend_that_only_fails_fails_by_more_than_half() {
     let rest = "outlier_detection: { consecutive_failures: 0, failure_rate: 90%, min_requests: 10, interval: 200ms }";
     let balancer = balancer(&[bad.url(), good.url()], rest).await;
     let mut client = balancer.client().await;
-    let limit = Instant::now() + PATIENCE;
-    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
-        assert!(Instant::now() < limit, "never ejected");
-        client.get("/").await;
-    }
+    ask_until_ejected(&balancer, &mut client, 1).await;
 }
 
 #[tokio::test]
@@ -166,11 +163,7 @@ async fn a_backend_much_slower_than_its_peers_is_ejected() {
     let rest = "outlier_detection: { latency_factor: 4, min_requests: 3, interval: 1s }";
     let balancer = balancer(&urls, rest).await;
     let mut client = balancer.client().await;
-    let limit = Instant::now() + PATIENCE;
-    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
-        assert!(Instant::now() < limit, "never ejected");
-        client.get("/").await;
-    }
+    ask_until_ejected(&balancer, &mut client, 1).await;
 }
 
 /// A backend that came back gets its share step by step.
@@ -181,9 +174,7 @@ async fn a_returned_backend_ramps_up() {
     let balancer = balancer(&[bad.url(), good.url()], rest).await;
     let mut client = balancer.client().await;
     fails.store(true, SeqCst);
-    while until(&balancer, |_| true).await["backends"][0]["state"] != "ejected" {
-        client.get("/").await;
-    }
+    ask_until_ejected(&balancer, &mut client, 1).await;
     fails.store(false, SeqCst);
     until(&balancer, |shown| shown["backends"][0]["state"] == "starting").await;
     let began = Instant::now();

@@ -6,9 +6,10 @@ use std::time::Duration;
 use evenkeel_config::{Retry, RetryOn};
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{Lease, Outcome};
-use evenkeel_core::balance::{Pick, Sample, Tried};
+use evenkeel_core::balance::{Sample, Tried};
 use evenkeel_core::limit::{Entered, backoff};
 
+use super::choosing::{Found, Wish, choose};
 use super::explain::{Explained, Grounds};
 use super::table::{Endpoint, Members, Upstream};
 use crate::filter::{Refusal, Waited};
@@ -195,7 +196,7 @@ impl Attempts {
     pub(super) fn next(&mut self, at: At) -> Result<Choice, Refusal> {
         let stale = self.last_failure == Some(Failure::Stale);
         match self.choose(at) {
-            Some(Ok(current)) => {
+            Found::One(current) => {
                 if self.count > 0 {
                     current.endpoint.metrics.retried(at.worker);
                 }
@@ -205,10 +206,12 @@ impl Attempts {
                 self.current = Some(current);
                 Ok(Choice::Chosen(Attempt { endpoint, reuse: !stale }))
             }
-            Some(Err(())) => Ok(Choice::Full),
-            None => {
-                if self.count == 0 {
-                    self.explain(None, &Tried::default(), at.moment);
+            Found::Full => Ok(Choice::Full),
+            Found::Nothing => {
+                if self.count == 0
+                    && let Some(explained) = &mut self.plan.explained
+                {
+                    explained.note(&self.upstream, &self.members, Grounds::default());
                 }
                 Err(self.last_failure.map_or(Refusal::NoBackend, Failure::refusal))
             }
@@ -233,14 +236,18 @@ impl Attempts {
         }
     }
 
-    /// Whether an answer with this status is thrown away for another attempt, which then follows.
+    /// Whether an answer with this status is to be tried again, as far as the configuration goes.
+    pub(super) fn retries_status(&self, status: u16) -> bool {
+        self.retry().on.statuses.contains(&status)
+    }
+
+    /// Whether an answer with a status that is to be tried again is thrown away for another attempt, which then follows.
     pub(super) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
         let retry = self.retry();
-        // First what is almost always false.
-        if !retry.on.statuses.contains(&status) || !replayable || !self.plan.idempotent {
+        if !replayable || !self.plan.idempotent || self.count >= retry.attempts.get() {
             return false;
         }
-        if self.count >= retry.attempts.get() || self.members.endpoints.len() <= self.tried.len() + 1 {
+        if self.members.endpoints.len() <= self.tried.len() + 1 {
             return false;
         }
         if !self.permit(at.moment) {
@@ -298,7 +305,7 @@ impl Attempts {
         }
         let first = self.current.as_ref()?.index;
         self.tried.insert(first);
-        let hedge = self.choose(at)?.ok()?;
+        let Found::One(hedge) = self.choose(at) else { return None };
         hedge.endpoint.metrics.hedged(at.worker);
         let endpoint = hedge.endpoint.clone();
         self.hedge = Some(hedge);
@@ -383,72 +390,31 @@ impl Attempts {
         self.release(current, Outcome::Failed);
     }
 
-    /// A backend that was not tried and has room, and a lease of it; `Some(Err(()))` when none has room.
-    fn choose(&mut self, at: At) -> Option<Result<Current, ()>> {
-        let most = self.upstream.gate.limits.max_connections;
-        let mut passed = self.tried.clone();
-        let named = self.plan.named.filter(|index| !self.tried.contains(*index));
-        let mut index = match named {
-            Some(named) => named,
-            None => self.pick(&passed, at.moment)?,
-        };
-        loop {
-            // Before the lease: the score that the choice went by.
-            self.explain(Some(index), &passed, at.moment);
-            let endpoint = self.members.endpoints.get(index)?;
+    /// A backend that was not tried and has room, and a lease of it.
+    fn choose(&mut self, at: At) -> Found<Current> {
+        let Self { upstream, members, plan, tried, rng, .. } = self;
+        let most = upstream.gate.limits.max_connections;
+        let wish = Wish { key: plan.key, named: plan.named, moment: at.moment };
+        choose(members, wish, tried, rng, |index, pick| {
+            if let Some(explained) = &mut plan.explained {
+                // Before the lease: the score that the choice went by.
+                let grounds = Grounds {
+                    score: members.balancer.score(&members.snapshot, index, pick),
+                    named: wish.named == Some(index),
+                    tried: tried.len(),
+                    full: pick.tried.len().saturating_sub(tried.len()),
+                };
+                explained.note(upstream, members, grounds);
+            }
+            let endpoint = members.endpoints.get(index)?;
             let backend = endpoint.backend.clone();
             let lease = match most {
-                Some(most) => Lease::within(backend, most.get()),
-                None => Some(Lease::new(backend)),
+                Some(most) => Lease::within(backend, most.get())?,
+                None => Lease::new(backend),
             };
-            if let Some(lease) = lease {
-                let endpoint = endpoint.clone();
-                return Some(Ok(Current {
-                    index,
-                    endpoint,
-                    started: at.now,
-                    lease,
-                    answered: false,
-                    failed: false,
-                }));
-            }
-            passed.insert(index);
-            let next = if passed.is_full() { self.any_with_room() } else { self.pick(&passed, at.moment) };
-            match next {
-                Some(next) => index = next,
-                None => return Some(Err(())),
-            }
-        }
-    }
-
-    fn pick(&mut self, passed: &Tried, moment: Moment) -> Option<usize> {
-        let mut pick = Pick::new(self.plan.key, passed, &mut self.rng).at(moment);
-        self.members.balancer.pick(&self.members.snapshot, &mut pick)
-    }
-
-    /// Notes how this choice came about, if the route wants to know.
-    fn explain(&mut self, index: Option<usize>, passed: &Tried, moment: Moment) {
-        let Some(explained) = &mut self.plan.explained else { return };
-        let pick = Pick::new(self.plan.key, passed, &mut self.rng).at(moment);
-        let score = |index| self.members.balancer.score(&self.members.snapshot, index, &pick);
-        let tried = self.tried.len();
-        let grounds = Grounds {
-            score: index.and_then(score),
-            named: index.is_some() && index == self.plan.named,
-            tried,
-            full: passed.len().saturating_sub(tried),
-        };
-        explained.note(&self.upstream, &self.members, grounds);
-    }
-
-    /// Looks at every one, once the algorithm's choices were busy too often.
-    fn any_with_room(&self) -> Option<usize> {
-        let most = self.upstream.gate.limits.max_connections?.get();
-        let mut all = self.members.endpoints.iter().enumerate();
-        let has_room = |(index, endpoint): &(usize, &Arc<Endpoint>)| {
-            !self.tried.contains(*index) && endpoint.backend.counters().in_flight() < most
-        };
-        all.find(has_room).map(|(index, _)| index)
+            let (endpoint, started) = (endpoint.clone(), at.now);
+            Some(Current { index, endpoint, started, lease, answered: false, failed: false })
+        })
     }
 
     /// Gives a lease back, and tells those who wait for it, and those who watch for failures.

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use evenkeel_core::Moment;
-use evenkeel_core::balance::{Pick, Tried};
+use evenkeel_core::balance::Tried;
 
+use super::choosing::{Found, Wish, choose};
 use super::table::{Endpoint, Members, Upstream};
 
 /// How many backends a text names that were left out.
@@ -93,23 +94,14 @@ pub fn would_choose(
     now: Moment,
 ) -> WouldChoose {
     let most = upstream.gate.limits.max_connections.map_or(u32::MAX, |most| most.get());
-    let has_room = |endpoint: &Arc<Endpoint>| endpoint.backend.counters().in_flight() < most;
-    let (mut passed, mut rng) = (Tried::default(), fastrand::Rng::new());
-    let mut next = named;
-    loop {
-        let picked =
-            || members.balancer.pick(&members.snapshot, &mut Pick::new(key, &passed, &mut rng).at(now));
-        let Some(index) = next.take().or_else(picked) else {
-            return if passed.is_empty() { WouldChoose::Nothing } else { WouldChoose::Full };
-        };
-        if members.endpoints.get(index).is_some_and(has_room) {
-            return WouldChoose::Backend(index);
-        }
-        passed.insert(index);
-        if passed.is_full() {
-            // As a request would: every one is looked at, once the algorithm's choices were busy too often.
-            let free = members.endpoints.iter().position(has_room);
-            return free.map_or(WouldChoose::Full, WouldChoose::Backend);
-        }
+    let wish = Wish { key, named, moment: now };
+    let found = choose(members, wish, &Tried::default(), &mut fastrand::Rng::new(), |index, _| {
+        let endpoint = members.endpoints.get(index)?;
+        (endpoint.backend.counters().in_flight() < most).then_some(index)
+    });
+    match found {
+        Found::One(index) => WouldChoose::Backend(index),
+        Found::Full => WouldChoose::Full,
+        Found::Nothing => WouldChoose::Nothing,
     }
 }

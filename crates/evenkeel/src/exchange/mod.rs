@@ -5,6 +5,7 @@
 
 mod affinity;
 mod attempts;
+mod choosing;
 mod client;
 mod clock;
 mod connection;

@@ -71,6 +71,10 @@ impl Exchange {
     /// Whether an answer with this status is not passed on: another attempt follows in its place. To be asked before
     /// [`Exchange::on_head`].
     pub fn rejects(&mut self, status: u16, replayable: bool) -> bool {
+        // First what is almost always false: this is asked of every answer.
+        if !self.attempts.as_ref().is_some_and(|attempts| attempts.retries_status(status)) {
+            return false;
+        }
         let (at, replayable) = (self.at(), replayable && self.may_be_replayed());
         self.attempts.as_mut().is_some_and(|attempts| attempts.rejects(status, replayable, at))
     }
