@@ -18,6 +18,16 @@ impl Failure {
         Self { message: message.into(), usage: false }
     }
 
+    /// An option that nobody knows.
+    pub(crate) fn unknown_option(option: &str) -> Self {
+        Self::usage(format!("there is no option {option:?}; see `cargo xtask help`"))
+    }
+
+    /// An option without the value that it needs.
+    pub(crate) fn without_value(option: &str) -> Self {
+        Self::usage(format!("{option:?} wants a value"))
+    }
+
     /// The task was asked for wrongly.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), usage: true }

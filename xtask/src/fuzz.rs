@@ -167,8 +167,7 @@ impl Plan {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--minutes" => {
-                    let value =
-                        arguments.next().ok_or_else(|| Failure::usage("\"--minutes\" wants a value"))?;
+                    let value = arguments.next().ok_or_else(|| Failure::without_value("--minutes"))?;
                     plan.minutes = number(argument, value)?;
                 }
                 "--keep" => plan.keep = true,

@@ -41,8 +41,7 @@ impl Plan {
                 (plan.rounds, plan.cell, plan.quick) = (2, Duration::from_secs(2), true);
                 continue;
             }
-            let value =
-                arguments.next().ok_or_else(|| Failure::usage(format!("{option:?} wants a value")))?;
+            let value = arguments.next().ok_or_else(|| Failure::without_value(option))?;
             match option.as_str() {
                 "--rounds" => plan.rounds = number(option, value)?,
                 "--seconds" => plan.cell = Duration::from_secs(number(option, value)? as u64),
@@ -50,11 +49,7 @@ impl Plan {
                 "--scenario" if value == "none" => plan.scenarios.clear(),
                 "--scenario" => plan.scenarios = list(option, value, &Scenario::ALL, Scenario::name)?,
                 "--binaries" => plan.binaries = Some(value.into()),
-                _ => {
-                    return Err(Failure::usage(format!(
-                        "there is no option {option:?}; see `cargo xtask help`"
-                    )));
-                }
+                _ => return Err(Failure::unknown_option(option)),
             }
         }
         Ok(plan)
@@ -62,9 +57,7 @@ impl Plan {
 
     /// The proxies of a round: each is first in its turn, so none is always measured on the warmer machine.
     pub(crate) fn order(&self, round: usize) -> impl Iterator<Item = Proxy> {
-        let first = round % self.proxies.len().max(1);
-        let (later, earlier) = self.proxies.split_at(first.min(self.proxies.len()));
-        earlier.iter().chain(later).copied()
+        in_turn(&self.proxies, round)
     }
 
     /// The scenarios that one start of the proxies serves.
@@ -78,6 +71,13 @@ impl Plan {
             && Scenario::ALL.iter().all(|s| self.scenarios.contains(s));
         all && !self.quick && self.binaries.is_none() && self.rounds >= PUBLISHED_ROUNDS
     }
+}
+
+/// All, beginning with another one in each round.
+pub(crate) fn in_turn<T: Copy>(all: &[T], round: usize) -> impl Iterator<Item = T> {
+    let first = round % all.len().max(1);
+    let (later, earlier) = all.split_at(first.min(all.len()));
+    earlier.iter().chain(later).copied()
 }
 
 /// A number of an option, above 0.

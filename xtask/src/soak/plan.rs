@@ -32,18 +32,13 @@ impl Plan {
         };
         let mut arguments = arguments.iter();
         while let Some(option) = arguments.next() {
-            let value =
-                arguments.next().ok_or_else(|| Failure::usage(format!("{option:?} wants a value")))?;
+            let value = arguments.next().ok_or_else(|| Failure::without_value(option))?;
             match option.as_str() {
                 "--minutes" => plan.load = Duration::from_secs(number(option, value)? as u64 * 60),
                 "--profile" => plan.profile.clone_from(value),
                 "--lanes" => plan.lanes = Some(value.clone()),
                 "--binaries" => plan.binaries = Some(value.into()),
-                _ => {
-                    return Err(Failure::usage(format!(
-                        "there is no option {option:?}; see `cargo xtask help`"
-                    )));
-                }
+                _ => return Err(Failure::unknown_option(option)),
             }
         }
         Ok(plan)

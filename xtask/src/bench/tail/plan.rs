@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::contestant::Contestant;
-use crate::bench::plan::{PUBLISHED_ROUNDS, list, number};
+use crate::bench::plan::{PUBLISHED_ROUNDS, in_turn, list, number};
 use crate::failure::Failure;
 
 /// What a run measures.
@@ -55,8 +55,7 @@ impl Plan {
         };
         let mut arguments = arguments.iter();
         while let Some(option) = arguments.next() {
-            let value =
-                arguments.next().ok_or_else(|| Failure::usage(format!("{option:?} wants a value")))?;
+            let value = arguments.next().ok_or_else(|| Failure::without_value(option))?;
             match option.as_str() {
                 "--rounds" => plan.rounds = number(option, value)?,
                 "--seconds" => plan.time = Duration::from_secs(number(option, value)? as u64),
@@ -65,11 +64,7 @@ impl Plan {
                 "--parts" => plan.parts = list(option, value, &Part::ALL, Part::name)?,
                 "--evenkeel" => plan.evenkeel = Some(value.into()),
                 "--json" => plan.json = Some(value.into()),
-                _ => {
-                    return Err(Failure::usage(format!(
-                        "there is no option {option:?}; see `cargo xtask help`"
-                    )));
-                }
+                _ => return Err(Failure::unknown_option(option)),
             }
         }
         if plan.parts.contains(&Part::Change) && plan.time < LEAST_TIME {
@@ -82,9 +77,7 @@ impl Plan {
 
     /// The contestants of a round: each is first in its turn, so none is always measured on the warmer machine.
     pub(crate) fn order(&self, round: usize) -> impl Iterator<Item = Contestant> {
-        let first = round % self.contestants.len().max(1);
-        let (later, earlier) = self.contestants.split_at(first.min(self.contestants.len()));
-        earlier.iter().chain(later).copied()
+        in_turn(&self.contestants, round)
     }
 
     /// The rate of the run with changes: the highest, where a share over a second is least a matter of chance.
