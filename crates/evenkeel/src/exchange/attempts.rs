@@ -83,8 +83,8 @@ pub(super) struct Attempts {
     pub(super) current: Option<Current>,
     /// The second attempt beside it, if there is one.
     hedge: Option<Current>,
-    /// The backend that was tried last, also after its attempt has ended.
-    pub(super) last: Option<Arc<Endpoint>>,
+    /// The place of the backend that was tried last, also after its attempt has ended.
+    last: Option<usize>,
     last_failure: Option<Failure>,
     /// How long to wait before the next attempt.
     pause: Option<Duration>,
@@ -187,6 +187,11 @@ impl Attempts {
         current.is_some() && current == self.plan.named
     }
 
+    /// The backend that was tried last, also after its attempt has ended.
+    pub(super) fn last(&self) -> Option<&Endpoint> {
+        self.members.endpoints.get(self.last?).map(Arc::as_ref)
+    }
+
     /// How long to wait before the next attempt.
     pub(super) fn take_pause(&mut self) -> Option<Duration> {
         self.pause.take()
@@ -201,7 +206,7 @@ impl Attempts {
                     current.endpoint.metrics.retried(at.worker);
                 }
                 self.count += 1;
-                self.last = Some(current.endpoint.clone());
+                self.last = Some(current.index);
                 let endpoint = current.endpoint.clone();
                 self.current = Some(current);
                 Ok(Choice::Chosen(Attempt { endpoint, reuse: !stale }))
@@ -318,7 +323,7 @@ impl Attempts {
         if !second {
             return self.release(hedge, Outcome::Abandoned);
         }
-        self.last = Some(hedge.endpoint.clone());
+        self.last = Some(hedge.index);
         if let Some(first) = self.current.replace(hedge) {
             // It took longer than this, and nobody will know how much.
             let waited = Duration::from_micros(at.now.saturating_sub(first.started));

@@ -13,7 +13,7 @@ use evenkeel_core::Moment;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use super::clock::moment_of;
+use super::clock::{Clock, NEVER, micros};
 use crate::filter::Answer;
 
 /// A client's connection, for as long as it lives.
@@ -36,8 +36,7 @@ pub struct Connection {
     farewell: Mutex<Option<Box<Answer>>>,
     timings: Timings,
     limits: Limits,
-    epoch: Instant,
-    clock: AtomicU64,
+    clock: Clock,
 }
 
 /// What is being waited for, and since when. Microseconds since the connection began; zero is never.
@@ -110,9 +109,6 @@ pub enum Expired {
     Total,
 }
 
-const NEVER: u64 = u64::MAX;
-/// A month, in microseconds: as good as never, and surely within the clock.
-const FURTHEST: u64 = 30 * 24 * 3600 * 1_000_000;
 /// How long a connection that is to end may be quiet, in microseconds.
 const LAST_CALL: u64 = 200_000;
 
@@ -134,25 +130,24 @@ impl Connection {
             farewell: Mutex::default(),
             timings: Timings::default(),
             limits: Limits::new(limits),
-            epoch: Instant::now(),
-            clock: AtomicU64::new(1),
+            clock: Clock::start(),
         }
     }
 
     /// Reads the clock, for all that happens until the next tick. One task serves a connection, and ticks each time it
     /// wakes: what it then does takes microseconds, which matter neither to a timeout nor to a latency.
     pub fn tick(&self) {
-        self.clock.store(micros(self.epoch.elapsed()).max(1), Relaxed);
+        self.clock.tick();
     }
 
     /// Microseconds since the connection began, at least one, as of the last tick.
     pub fn now(&self) -> u64 {
-        self.clock.load(Relaxed)
+        self.clock.now()
     }
 
     /// The same moment by the process's clock.
     pub fn moment(&self) -> Moment {
-        moment_of(self.epoch).after(Duration::from_micros(self.now()))
+        self.clock.moment()
     }
 
     /// How long ago `at` was, as of the last tick.
@@ -164,8 +159,7 @@ impl Connection {
     /// nearer. Never in the past for what lies ahead, however old the connection is: a timer there would fire at once, and
     /// for ever.
     pub fn instant(&self, at: u64) -> Instant {
-        let now = self.now();
-        self.epoch + Duration::from_micros(now + at.saturating_sub(now).min(FURTHEST))
+        self.clock.instant(at)
     }
 
     /// Enters a phase. The first head's time runs from the accept, so that silence before it is not for free.
@@ -436,31 +430,5 @@ impl Expired {
         ]
         .into_iter()
         .find(|expired| *expired as u8 == code)
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(NEVER)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Connection, NEVER, Relaxed};
-    use evenkeel_config::HttpLimits;
-    use std::time::Duration;
-
-    #[test]
-    fn however_old_a_connection_is_its_timer_lies_ahead() {
-        let connection = Connection::new(None, false, &HttpLimits::default());
-        let hour = Duration::from_secs(3600);
-        for age in [Duration::ZERO, hour, 24 * hour, 400 * 24 * hour] {
-            let now = age.as_micros() as u64 + 1;
-            connection.clock.store(now, Relaxed);
-            let present = connection.epoch + Duration::from_micros(now);
-            let ahead = connection.instant(now + hour.as_micros() as u64).saturating_duration_since(present);
-            assert_eq!(ahead, hour, "at the age of {age:?}");
-            let never = connection.instant(NEVER).saturating_duration_since(present);
-            assert!(never >= 24 * hour, "at the age of {age:?}");
-        }
     }
 }

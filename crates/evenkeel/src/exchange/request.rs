@@ -374,7 +374,7 @@ impl Exchange {
     }
 
     pub(super) fn last_backend(&self) -> Option<&str> {
-        Some(self.attempts.as_ref()?.last.as_ref()?.backend.name())
+        Some(self.attempts.as_ref()?.last()?.backend.name())
     }
 
     /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.

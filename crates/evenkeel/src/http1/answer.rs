@@ -145,10 +145,8 @@ impl ResponseHead for AnswerHead<'_> {
 /// Writes the line that an answer begins with.
 pub(super) fn write_status(out: &mut Buffer, status: u16, reason: &str) {
     let digit = |power: u16| b'0' + (status / power % 10) as u8;
-    out.push(b"HTTP/1.1 ");
-    out.push(&[digit(100), digit(10), digit(1), b' ']);
-    out.push(reason.as_bytes());
-    out.push(b"\r\n");
+    let digits = [digit(100), digit(10), digit(1), b' '];
+    out.push_all([b"HTTP/1.1 ", &digits, reason.as_bytes(), b"\r\n"]);
 }
 
 fn is_date(edit: &HeaderEdit) -> bool {

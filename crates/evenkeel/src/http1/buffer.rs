@@ -65,13 +65,23 @@ impl Buffer {
     /// Copies bytes in.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.bytes.len() - self.end < bytes.len() {
-            self.make_room(bytes.len());
+        self.push_all([bytes]);
+    }
+
+    /// Copies several pieces in, one after the other, having looked for room once.
+    #[inline]
+    pub fn push_all<const N: usize>(&mut self, pieces: [&[u8]; N]) {
+        let count = pieces.iter().map(|piece| piece.len()).sum();
+        if self.bytes.len() - self.end < count {
+            self.make_room(count);
         }
-        if let Some(room) = self.bytes.get_mut(self.end..self.end + bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.end += bytes.len();
+        let Some(mut room) = self.bytes.get_mut(self.end..self.end + count) else { return };
+        for piece in pieces {
+            let Some((place, rest)) = room.split_at_mut_checked(piece.len()) else { return };
+            place.copy_from_slice(piece);
+            room = rest;
         }
+        self.end += count;
     }
 
     /// Drops bytes that have left.

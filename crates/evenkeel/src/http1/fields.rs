@@ -129,10 +129,7 @@ fn replaces(edit: &HeaderEdit, name: &[u8]) -> bool {
 }
 
 pub(super) fn write_field(out: &mut Buffer, name: &[u8], value: &[u8]) {
-    out.push(name);
-    out.push(b": ");
-    out.push(value);
-    out.push(b"\r\n");
+    out.push_all([name, b": ", value, b"\r\n"]);
 }
 
 /// Whether a field says something about who the client is, or what the request is called.

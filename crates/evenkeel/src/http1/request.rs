@@ -47,6 +47,8 @@ pub struct ReadHead<'a> {
     nominates: bool,
 }
 
+const MALFORMED_HOST: Refusal = Refusal::BadRequest("Host is malformed");
+
 /// Most fields that a head may be configured to have.
 const MOST_FIELDS: usize = 256;
 
@@ -83,8 +85,7 @@ pub fn with_request<T>(
     }
     framing.finish(is_http_10, method, target)?;
     let head = framing.head(length, is_http_10, method);
-    let host = framing.host.and_then(|host| std::str::from_utf8(host).ok());
-    let nominates = framing.connection.nominates;
+    let (host, nominates) = (framing.host, framing.connection.nominates);
     Ok(Some(then(&mut ReadHead { head, method, target, fields: request.headers, host, nominates })))
 }
 
@@ -107,24 +108,17 @@ impl<'a> ReadHead<'a> {
     /// Writes the head as a backend gets it: in origin form, as HTTP/1.1, without what is for this hop only, with the edits
     /// applied.
     pub fn write(&self, edits: &Edits, out: &mut Buffer) {
-        out.push(self.method.as_bytes());
-        out.push(b" ");
-        match (&edits.path, self.query()) {
-            (None, _) => {
-                let target = self.origin_form();
-                if target.is_empty() || target.starts_with('?') {
-                    out.push(b"/");
-                }
-                out.push(target.as_bytes());
-            }
-            (Some(path), None) => out.push(path.as_bytes()),
-            (Some(path), Some(query)) => {
-                for part in [path, "?", query] {
-                    out.push(part.as_bytes());
-                }
-            }
-        }
-        out.push(b" HTTP/1.1\r\n");
+        let target = self.origin_form();
+        let target = match &edits.path {
+            None if target.is_empty() || target.starts_with('?') => ["/", target, ""],
+            None => [target, "", ""],
+            Some(path) => match query_of(target) {
+                Some(query) => [path, "?", query],
+                None => [path, "", ""],
+            },
+        };
+        let [path, mark, query] = target.map(str::as_bytes);
+        out.push_all([self.method.as_bytes(), b" ", path, mark, query, b" HTTP/1.1\r\n"]);
         if self.host.is_none() && !edits.headers.iter().any(is_host) {
             // HTTP/1.0 may do without; HTTP/1.1 may not (RFC 9112, 3.2).
             out.push(b"host: \r\n");
@@ -267,7 +261,7 @@ fn is(byte: u8, kind: u8) -> bool {
 struct Framing<'a> {
     content_length: Option<u64>,
     chunked: bool,
-    host: Option<&'a [u8]>,
+    host: Option<&'a str>,
     claims: bool,
     connection: ConnectionOptions,
     upgrade: bool,
@@ -281,8 +275,11 @@ impl<'a> Framing<'a> {
         let name = field.name.as_bytes();
         // By length first: most fields are none of these.
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") && self.host.replace(field.value).is_some() => {
-                return Err(Refusal::BadRequest("there is more than one Host"));
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                let host = std::str::from_utf8(field.value).map_err(|_| MALFORMED_HOST)?;
+                if self.host.replace(host).is_some() {
+                    return Err(Refusal::BadRequest("there is more than one Host"));
+                }
             }
             6 if name.eq_ignore_ascii_case(b"expect") => self.expects = true,
             6 if name.eq_ignore_ascii_case(b"accept") => _ = self.accept.get_or_insert(field.value),
@@ -338,11 +335,11 @@ impl<'a> Framing<'a> {
         }
         let host = match self.host {
             Some(host) => host,
-            None if is_http_10 => b"",
+            None if is_http_10 => "",
             None => return Err(Refusal::BadRequest("there is no Host")),
         };
-        if !host.iter().all(|&byte| is(byte, HOST)) || !is_authority(host) {
-            return Err(Refusal::BadRequest("Host is malformed"));
+        if !host.bytes().all(|byte| is(byte, HOST)) || !is_authority(host) {
+            return Err(MALFORMED_HOST);
         }
         if !target.bytes().all(|byte| is(byte, TARGET)) {
             return Err(Refusal::BadRequest("the request target is malformed"));
@@ -356,7 +353,7 @@ impl<'a> Framing<'a> {
 }
 
 /// The target is a path, `*`, or an absolute URL that names the same host as `Host` (RFC 9112, 3.2.2).
-fn check_target(target: &str, host: &[u8]) -> Result<(), Refusal> {
+fn check_target(target: &str, host: &str) -> Result<(), Refusal> {
     if target.starts_with('/') || target == "*" {
         return Ok(());
     }
@@ -370,15 +367,14 @@ fn check_target(target: &str, host: &[u8]) -> Result<(), Refusal> {
     if authority.is_empty() {
         return Err(Refusal::BadRequest("the request target names no host"));
     }
-    if !authority.as_bytes().eq_ignore_ascii_case(host) {
+    if !authority.eq_ignore_ascii_case(host) {
         return Err(Refusal::BadRequest("the request target and Host name different hosts"));
     }
     Ok(())
 }
 
 /// A host and perhaps a port (RFC 3986, 3.2), or nothing. The characters are known to be fitting ones.
-fn is_authority(text: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(text) else { return false };
+fn is_authority(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(None) => return false,
         Some(Some((address, rest))) => {

@@ -6,27 +6,24 @@ use crate::filter::Answer;
 use crate::http1::{Body, DRAINABLE, Head, own_answer};
 use crate::stream::{Link, Read};
 
-impl Lane {
-    /// Gives an answer to a request of whose body nothing was read.
-    pub(super) async fn answer(
-        &self,
-        link: &Link,
-        exchange: Box<Exchange>,
-        head: &Head,
-        answer: Answer,
-    ) -> Then {
-        self.answer_with(link, exchange, head, answer, Body::of_request(&head.facts)).await
-    }
+/// What is left once a request has its answer.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Whether the client's connection can be kept.
+    pub(super) keep: bool,
+    /// What the client has still to send of the request.
+    pub(super) unread: Body,
+}
 
+impl Lane {
     /// Gives an answer to a request of whose body this is left.
-    pub(super) async fn answer_with(
-        &self,
+    pub(super) fn answer(
         link: &Link,
         mut exchange: Box<Exchange>,
         head: &Head,
-        answer: Answer,
+        answer: &Answer,
         unread: Body,
-    ) -> Then {
+    ) -> Left {
         let short = match &unread {
             Body::Length(0) => true,
             Body::Length(left) => *left <= DRAINABLE && !head.expects,
@@ -34,20 +31,27 @@ impl Lane {
         };
         let keep = head.persistent && short && !exchange.connection().is_draining();
         let connection = head.connection(keep);
-        let sent = link.gather(|out| own_answer(&answer, head.facts.head_only, connection, out));
+        let sent = link.gather(|out| own_answer(answer, head.facts.head_only, connection, out));
         exchange.count_sent(sent);
         exchange.on_end(Ending::Ok);
-        drop(exchange);
-        if keep { self.discard(link, unread).await } else { Then::end(link, !unread.is_done()) }
+        Left { keep, unread }
+    }
+
+    /// What is done with a connection after an answer.
+    pub(super) async fn after(&self, link: &Link, left: Left) -> Then {
+        match (left.keep, left.unread.is_done()) {
+            (false, done) => Then::end(link, !done),
+            (true, true) => Then::Next,
+            // In a box: it is rare, and would make every request's task larger.
+            (true, false) => Box::pin(self.discard(link, left.unread)).await,
+        }
     }
 
     /// Reads what is left of a body, so that the next request can follow. The client has its answer, and as much time as it
     /// has between requests.
-    pub(super) async fn discard(&self, link: &Link, mut body: Body) -> Then {
+    async fn discard(&self, link: &Link, mut body: Body) -> Then {
         let mut left = DRAINABLE;
-        if !body.is_done() {
-            link.connection.enter(Phase::Idle);
-        }
+        link.connection.enter(Phase::Idle);
         while !body.is_done() {
             if link.pending_input() == 0
                 && !matches!(std::future::poll_fn(|cx| link.poll_read_ahead(cx)).await, Ok(Read::Some))

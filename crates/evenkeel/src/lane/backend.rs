@@ -39,14 +39,9 @@ impl Backend {
         }
     }
 
-    /// Reads more to `input`; how many bytes, none at the end. While it waits, no buffer is held for nothing.
+    /// Reads more to `input`; how many bytes, none at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let polled = self.socket.poll_read(cx, self.input.room(READ_AT_MOST));
-        match polled {
-            Poll::Ready(Ok(count @ 1..)) => self.input.add(count),
-            _ => self.input.settle(),
-        }
-        polled
+        self.socket.poll_fill(cx, &mut self.input, READ_AT_MOST)
     }
 }
 

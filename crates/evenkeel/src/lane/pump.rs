@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
+use super::answer::Left;
 use super::backend::Backend;
 use super::download::{Circumstances, Download};
 use super::upload::Upload;
 use super::{Lane, Request, Then};
 use crate::exchange::{Attempt, Ending, Exchange, Failure};
 use crate::filter::Refusal;
-use crate::http1::Head;
+use crate::http1::{Body, Head};
 use crate::stream::Link;
 
 /// Why passing on came to a stop.
@@ -32,6 +33,12 @@ pub(super) enum Stop {
     Refused(Refusal),
 }
 
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// One request being carried.
 pub(super) struct Pump<'a> {
     lane: &'a Lane,
@@ -46,38 +53,41 @@ impl Lane {
     /// Carries a request to its end, whatever that is.
     pub async fn carry(&self, link: &Link, request: Box<Request>) -> Then {
         let Request { mut exchange, head, answer, text } = *request;
-        if let Some(answer) = answer {
-            return self.answer(link, exchange, &head, answer).await;
-        }
-        match Upload::new(&head, text, link, exchange.replay_limit()) {
+        let upload = match answer {
+            Some(answer) => Err(answer),
+            None => Upload::new(&head, text, link, exchange.replay_limit())
+                .map_err(|refusal| exchange.refusal_answer(&refusal)),
+        };
+        let left = match upload {
+            Err(answer) => Ok(Self::answer(link, exchange, &head, &answer, Body::of_request(&head.facts))),
             Ok(upload) => {
                 let download = Download::default();
-                Pump { lane: self, link, head, exchange, upload, download }.run().await
+                let mut pump = Pump { lane: self, link, head, exchange, upload, download };
+                match pump.run().await {
+                    Ok((attempt, backend)) => Ok(pump.end(&attempt, backend)),
+                    Err(stop) => pump.give_up(stop),
+                }
             }
-            Err(Stop::Refused(refusal)) => {
-                let answer = exchange.refusal_answer(&refusal);
-                self.answer(link, exchange, &head, answer).await
-            }
-            Err(_) => Then::Close,
+        };
+        match left {
+            Ok(left) => self.after(link, left).await,
+            Err(then) => then,
         }
     }
 }
 
 impl Pump<'_> {
-    async fn run(mut self) -> Then {
+    /// Tries one backend after the other, until one has answered and the answer is passed on.
+    async fn run(&mut self) -> Result<(Attempt, Backend), Stop> {
         loop {
-            let mut attempt = match self.next_attempt().await {
-                Ok(attempt) => attempt,
-                Err(stop) => return self.give_up(stop).await,
-            };
-            let failure = match self.attempt(&mut attempt).await {
-                Ok(backend) => return self.end(&attempt, backend).await,
-                Err(Fault::Attempt(failure)) => failure,
-                Err(Fault::Request(Stop::Rejected)) => continue,
-                Err(Fault::Request(stop)) => return self.give_up(stop).await,
-            };
-            if let Err(refusal) = self.exchange.attempt_failed(failure, self.upload.whole) {
-                return self.refuse(&refusal).await;
+            let mut attempt = self.next_attempt().await?;
+            match self.attempt(&mut attempt).await {
+                Ok(backend) => return Ok((attempt, backend)),
+                Err(Fault::Attempt(failure)) => {
+                    self.exchange.attempt_failed(failure, self.upload.whole)?;
+                }
+                Err(Fault::Request(Stop::Rejected)) => {}
+                Err(Fault::Request(stop)) => return Err(stop),
             }
         }
     }
@@ -88,7 +98,7 @@ impl Pump<'_> {
         let (link, head, read) = (self.link, &self.head, self.upload.body.is_done());
         std::future::poll_fn(|cx| {
             if let Poll::Ready(attempt) = next.as_mut().poll(cx) {
-                return Poll::Ready(attempt.map_err(Stop::Refused));
+                return Poll::Ready(attempt.map_err(Stop::from));
             }
             if !read {
                 return Poll::Pending;
@@ -111,7 +121,7 @@ impl Pump<'_> {
         self.download = Download::default();
         let mut progress = Progress { sent: false, half_closed: false, timer };
         if let Some(delay) = self.exchange.hedge_delay() {
-            backend = self.race(backend, attempt, &mut progress, delay).await?;
+            backend = Box::pin(self.race(backend, attempt, &mut progress, delay)).await?;
         }
         let passed = std::future::poll_fn(|cx| self.poll_pass(cx, &mut backend, &mut progress)).await;
         match passed {
@@ -126,7 +136,7 @@ impl Pump<'_> {
     async fn connect(&self, attempt: &Attempt) -> Result<Backend, Failure> {
         match self.kept(attempt) {
             Some(backend) => Ok(backend),
-            None => Backend::connect(&attempt.endpoint, self.exchange.connect_timeout()).await,
+            None => Box::pin(Backend::connect(&attempt.endpoint, self.exchange.connect_timeout())).await,
         }
     }
 
@@ -203,7 +213,7 @@ impl Pump<'_> {
     }
 
     /// The answer is passed on whole.
-    async fn end(mut self, attempt: &Attempt, backend: Backend) -> Then {
+    fn end(mut self, attempt: &Attempt, backend: Backend) -> Left {
         self.link.end_answer();
         self.exchange.on_end(Ending::Ok);
         if self.download.keeps_backend
@@ -215,24 +225,17 @@ impl Pump<'_> {
         } else {
             drop(backend);
         }
-        let (keep, unread) = (self.download.keeps_client, !self.upload.body.is_done());
-        drop(self.exchange);
-        if !keep {
-            return Then::end(self.link, unread);
-        }
-        if unread { self.lane.discard(self.link, self.upload.body).await } else { Then::Next }
-    }
-
-    async fn refuse(mut self, refusal: &Refusal) -> Then {
-        let answer = self.exchange.refusal_answer(refusal);
-        self.lane.answer_with(self.link, self.exchange, &self.head, answer, self.upload.body).await
+        Left { keep: self.download.keeps_client, unread: self.upload.body }
     }
 
     /// Nothing more can be done for the request. If its answer has begun, it is broken off, and the client can tell: from the
     /// framing, or from a reset (see [`Link::begin_answer`]).
-    async fn give_up(mut self, stop: Stop) -> Then {
-        match stop {
-            Stop::Refused(refusal) if !self.download.has_head() => self.refuse(&refusal).await,
+    fn give_up(mut self, stop: Stop) -> Result<Left, Then> {
+        Err(match stop {
+            Stop::Refused(refusal) if !self.download.has_head() => {
+                let answer = self.exchange.refusal_answer(&refusal);
+                return Ok(Lane::answer(self.link, self.exchange, &self.head, &answer, self.upload.body));
+            }
             Stop::Refused(refusal) => {
                 self.exchange.note_refusal(&refusal);
                 Then::Linger
@@ -245,7 +248,7 @@ impl Pump<'_> {
                 self.exchange.on_end(Ending::BackendLeft);
                 Then::Close
             }
-        }
+        })
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Of a request whose head is written, with as much of its body as is there already.
-    pub(super) fn new(head: &Head, text: Buffer, link: &Link, keep: usize) -> Result<Self, Stop> {
+    pub(super) fn new(head: &Head, text: Buffer, link: &Link, keep: usize) -> Result<Self, Refusal> {
         let body = Body::of_request(&head.facts);
         let mut upload = Self { body, out: text, sent: 0, data: 0, keep, whole: true, broken: false };
         upload.take_in(link, GATHER_LIMIT)?;
@@ -127,7 +127,7 @@ impl Upload {
     }
 
     /// Takes what has come of the body, until there are `most` bytes to send; how many bytes of body that was.
-    fn take_in(&mut self, link: &Link, most: usize) -> Result<u64, Stop> {
+    fn take_in(&mut self, link: &Link, most: usize) -> Result<u64, Refusal> {
         if !self.whole {
             self.data = 0;
         }
@@ -141,8 +141,7 @@ impl Upload {
             let bytes = bytes.get(..bytes.len().min(room)).unwrap_or_default();
             body.copy(bytes, as_chunks, most, out)
         });
-        let (read, data) =
-            taken.map_err(|_| Stop::Refused(Refusal::BadRequest("the request's body is malformed")))?;
+        let (read, data) = taken.map_err(|_| Refusal::BadRequest("the request's body is malformed"))?;
         link.skip(read);
         self.data += data as u64;
         Ok(data as u64)

@@ -85,15 +85,11 @@ impl Link {
     /// memory.
     pub fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
         let state = &mut *self.state.lock();
-        let polled = state.socket.poll_read(cx, state.input.room(READ_AT_MOST));
-        if let Poll::Ready(Ok(count @ 1..)) = polled {
-            state.input.add(count);
-            self.connection.received();
-            return Poll::Ready(Ok(Read::Some));
+        if ready!(state.socket.poll_fill(cx, &mut state.input, READ_AT_MOST))? == 0 {
+            return Poll::Ready(Ok(Read::End));
         }
-        state.input.settle();
-        ready!(polled)?;
-        Poll::Ready(Ok(Read::End))
+        self.connection.received();
+        Poll::Ready(Ok(Read::Some))
     }
 
     /// Looks at what was read ahead.

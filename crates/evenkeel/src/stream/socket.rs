@@ -11,6 +11,8 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::http1::Buffer;
+
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
@@ -90,18 +92,46 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if let Self::Unwatched(unwatched) = self {
-            match unwatched.read(buf) {
+        self.poll_receive(cx, |socket| socket.receive(buf))
+    }
+
+    /// Reads what is there, and at most so much, to what the buffer has; how many bytes, none at the end. While it waits, an
+    /// empty buffer holds no memory.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Buffer,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.poll_receive(cx, |socket| socket.receive(buffer.room(most)));
+        match polled {
+            Poll::Ready(Ok(count @ 1..)) => buffer.add(count),
+            _ => buffer.settle(),
+        }
+        polled
+    }
+
+    fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut receive: impl FnMut(&mut Self) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_ready(cx, Interest::READABLE))?;
+            match receive(self) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
                 result => return Poll::Ready(result),
             }
         }
-        loop {
-            ready!(self.poll_ready(cx, Interest::READABLE))?;
-            match self.try_read(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
+    }
+
+    fn receive(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Unwatched(unwatched) => unwatched.read(buf),
+            _ => self.try_read(buf),
         }
     }
 
@@ -133,16 +163,10 @@ impl Socket {
         all: usize,
         mut send: impl FnMut(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        if !self.is_watched() {
-            match send(self) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
-                result => return Poll::Ready(result),
-            }
-        }
         loop {
             ready!(self.poll_ready(cx, Interest::WRITABLE))?;
             match self.try_io(Interest::WRITABLE, || send(self)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
                 Ok(sent) => {
                     if sent < all {
                         self.is_exhausted(Interest::WRITABLE);
