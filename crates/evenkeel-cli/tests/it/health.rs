@@ -261,3 +261,44 @@ async fn tcp_says_who_listens() {
     until_state(&balancer, 1, "up").await;
     assert_eq!(one.count(), 0, "a TCP probe asks for nothing");
 }
+
+/// Whoever looks slow to requests is given one now and then, to see; probes that are slow as well spare them that.
+#[tokio::test]
+async fn probes_that_are_slow_spare_requests_the_tests() {
+    let slow = Arc::new(AtomicBool::new(true));
+    let is_slow = slow.clone();
+    let answer = move |seen: &Seen, name, slow: &AtomicBool| {
+        let body: &str = if seen.target() == "/healthz" { "health" } else { name };
+        let time = Duration::from_millis(if slow.load(SeqCst) { 50 } else { 0 });
+        let length = body.len();
+        Reply::new().wait(time).send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"))
+    };
+    let fast = |name| Backend::start(move |seen| answer(seen, name, &AtomicBool::new(false)));
+    let backends = [
+        Backend::start(move |seen| answer(seen, "slow", &is_slow)).await,
+        fast("one").await,
+        fast("two").await,
+        fast("three").await,
+    ];
+    let urls: Vec<String> = backends.iter().map(Backend::url).collect();
+    let check = "health_check: { http: { path: /healthz }, interval: 100ms, timeout: 100ms }, \
+                 algorithm: { peak_ewma: { retest: 800ms } }";
+    let balancer = Balancer::start(&upstream(&urls, check)).await;
+    let mut client = balancer.client().await;
+    let mut served_by_slow = async |time: Duration| {
+        let (end, mut count) = (std::time::Instant::now() + time, 0);
+        while std::time::Instant::now() < end {
+            count += u32::from(client.get("/").await.text() == "slow");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        count
+    };
+    // Until it is known to be slow, both to requests and by its probes.
+    served_by_slow(Duration::from_millis(500)).await;
+    // Without probes, tests would come after 100, 200, 400, and then each 800 ms.
+    let tests = served_by_slow(Duration::from_millis(2_400)).await;
+    assert_eq!(tests, 0);
+    slow.store(false, SeqCst);
+    let share = served_by_slow(Duration::from_millis(800)).await;
+    assert!(share >= 10, "back at once: {share}");
+}

@@ -46,7 +46,8 @@ pub(crate) struct PeakEwma {
     /// and believes a single answer more.
     pub(crate) decay: Duration,
     /// How long a backend that looks slow may go without a request before it is given one, to see whether it still is.
-    /// Shorter finds out sooner that it is fast again, and costs more slow answers while it is not.
+    /// Shorter finds out sooner that it is fast again, and costs more slow answers while it is not. Health checks that find
+    /// it slow beside its peers make it eight times as long, and end the wait as soon as they do not.
     pub(crate) retest: Duration,
 }
 

@@ -9,10 +9,12 @@
 //! Whoever looks slow is sent nothing, and what is sent nothing cannot show that it became fast. So an estimate does not
 //! fade by itself; instead [`Latency::claim_test`] lets one request try, and what that one takes replaces the estimate. The
 //! first test comes an eighth of the longest pause after the last sample, so that one hiccup costs little; each that
-//! finds the backend as slow as before doubles the pause.
+//! finds the backend as slow as before doubles the pause. Who sees by other means that it is still slow spares requests most
+//! of the tests: see [`Latency::spare_tests`].
 //!
 //! # Cost
-//! One word, changed by compare and swap. Time is counted in units of 1,024 µs and wraps after 50 days.
+//! One word, changed by compare and swap; another one that is only looked at when a test is due. Time is counted in units
+//! of 1,024 µs and wraps after 50 days.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -25,12 +27,19 @@ const UNKNOWN_FAILURE: f32 = 1e6;
 const LONGEST: f32 = 9e8;
 /// Pauses between tests double so often.
 const LEVELS: u32 = 3;
+/// How many times the longest pause they take while tests are spared. They end, as what probes see is not all that requests
+/// meet.
+const SPARED: u32 = 8;
 /// A stamp that is so many units ahead is of another core, which looked at the clock a moment later.
 const AHEAD: u32 = 1 << 16;
 
 /// An estimate of a backend's latency, shared by every core that sends to it. Empty until the first sample.
 #[derive(Debug, Default)]
-pub struct Latency(AtomicU64);
+pub struct Latency {
+    state: AtomicU64,
+    /// Until when tests are spared, in microseconds.
+    spared: AtomicU64,
+}
 
 /// How an estimate follows samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +68,7 @@ impl Latency {
     /// In microseconds, positive; `None` before the first sample.
     #[inline]
     pub fn estimate_micros(&self) -> Option<f32> {
-        State::unpack(self.0.load(Relaxed)).map(|state| state.estimate)
+        State::unpack(self.state.load(Relaxed)).map(|state| state.estimate)
     }
 
     /// The estimate; `None` before the first sample.
@@ -72,7 +81,7 @@ impl Latency {
         let micros = (latency.as_secs_f64() * 1e6) as f32;
         let next = |word| Some(State::after(State::unpack(word), micros, success, now, smoothing).pack());
         // The closure never refuses.
-        let _ = self.0.fetch_update(Relaxed, Relaxed, next);
+        let _ = self.state.fetch_update(Relaxed, Relaxed, next);
     }
 
     /// Whether the caller shall send a request to see what the backend takes now: when the last sample and the last test
@@ -80,14 +89,23 @@ impl Latency {
     /// backend should have nothing in flight.
     #[inline]
     pub fn claim_test(&self, now: Moment, longest: Duration) -> bool {
-        let word = self.0.load(Relaxed);
+        let word = self.state.load(Relaxed);
         let Some(state) = State::unpack(word) else { return false };
         let pause = longest / (1 << (LEVELS - state.level));
-        if state.age(now) < pause {
+        let age = state.age(now);
+        if age < pause || age < longest * SPARED && now.as_micros() < self.spared.load(Relaxed) {
             return false;
         }
         let claimed = State { testing: true, stamp: stamp(now), ..state };
-        self.0.compare_exchange(word, claimed.pack(), Relaxed, Relaxed).is_ok()
+        self.state.compare_exchange(word, claimed.pack(), Relaxed, Relaxed).is_ok()
+    }
+
+    /// Lets tests be rarer until this moment, for it is seen by other means that the backend is still slow; the beginning of
+    /// time ends that, and what is due is tested at once.
+    pub fn spare_tests(&self, until: Moment) {
+        if self.spared.load(Relaxed) != until.as_micros() {
+            self.spared.store(until.as_micros(), Relaxed);
+        }
     }
 }
 
@@ -256,6 +274,23 @@ mod tests {
         assert!(latency.claim_test(at(now + 4_002), LONGEST_PAUSE));
         assert_near(sampled(&latency, 10, true, at(now + 4_012)), 10.0);
         assert!(latency.claim_test(at(now + 4_514), LONGEST_PAUSE), "what was news is tested soon");
+    }
+
+    #[test]
+    fn tests_are_spared_but_not_for_ever() {
+        let latency = Latency::default();
+        sampled(&latency, 100, true, at(0));
+        latency.spare_tests(at(10_000));
+        assert!(!latency.claim_test(at(502), LONGEST_PAUSE), "due, and spared");
+        latency.spare_tests(Moment::default());
+        assert!(latency.claim_test(at(504), LONGEST_PAUSE), "no longer spared");
+        sampled(&latency, 100, true, at(604));
+        latency.spare_tests(at(40_000));
+        assert!(!latency.claim_test(at(32_602), LONGEST_PAUSE));
+        assert!(latency.claim_test(at(32_606), LONGEST_PAUSE), "eight times the longest");
+        sampled(&latency, 100, true, at(39_000));
+        assert!(!latency.claim_test(at(39_999), LONGEST_PAUSE));
+        assert!(latency.claim_test(at(41_002), LONGEST_PAUSE), "nobody has said that it is still slow");
     }
 
     #[test]

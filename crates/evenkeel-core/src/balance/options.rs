@@ -11,7 +11,8 @@ pub struct PeakEwmaOptions {
     /// single answer more.
     pub decay: Duration,
     /// How long a backend that looks slow may go without a request before it is given one, to see whether it still is.
-    /// Default 4 s; up to eight times sooner as long as it has not been found slow several times in a row.
+    /// Default 4 s; up to eight times sooner as long as it has not been found slow several times in a row, and eight times
+    /// later while it is [known otherwise](crate::backend::Latency::spare_tests) to be slow.
     pub retest: Duration,
 }
 

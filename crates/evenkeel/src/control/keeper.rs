@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::board::Board;
+use super::pace::Pace;
 use super::prober::Prober;
 use crate::exchange::{Bell, Endpoint, Members, Upstream, moment_of};
 use crate::probe::{self, Probe};
@@ -25,6 +26,8 @@ pub(super) struct Keeper {
     /// How often traffic is judged, if it is.
     pub(super) judges: Option<Duration>,
     pub(super) watch: Option<Watch>,
+    /// What probes take, if there are any.
+    pub(super) pace: Option<Pace>,
     /// Who asks for backends' load, if the algorithm wants to know.
     pub(super) prober: Option<Prober>,
     /// What was published last.
@@ -126,8 +129,14 @@ impl Keeper {
     fn probed(&mut self, index: usize, outcome: &probe::Outcome) -> bool {
         self.board.probed(index, outcome);
         self.health.probed(index, outcome.result.is_ok(), moment_of(Instant::now()));
-        if let (Err(failed), Some(endpoint)) = (&outcome.result, self.upstream.all.get(index)) {
-            log::debug!("upstream {}: probe of {}: {failed}", self.upstream.name, endpoint.backend.name());
+        if let Some(endpoint) = self.upstream.all.get(index) {
+            if let Some(pace) = &mut self.pace {
+                pace.probed(index, outcome, endpoint);
+            }
+            if let Err(failed) = &outcome.result {
+                let name = endpoint.backend.name();
+                log::debug!("upstream {}: probe of {name}: {failed}", self.upstream.name);
+            }
         }
         self.health.has_events()
     }

@@ -5,6 +5,7 @@
 mod board;
 mod explain;
 mod keeper;
+mod pace;
 mod plan;
 mod prober;
 mod resolve;

@@ -11,6 +11,7 @@ use evenkeel_core::health::{Description, Health, OutlierOptions, Policy};
 
 use super::board::Board;
 use super::keeper::{Doorbell, Keeper, Watch, members};
+use super::pace::Pace;
 use super::plan::{Extensions, PlanError, authorities, group, plan_tls};
 use super::prober::Prober;
 use super::resolve::resolve;
@@ -58,6 +59,7 @@ pub(super) async fn plan(
         board: Arc::new(board),
         bell,
         judges: judged_every(upstream),
+        pace: watch.as_ref().map(Pace::new),
         watch,
         choice,
     })

@@ -24,6 +24,10 @@ pub(crate) enum Contestant {
     PowerOfTwoChoices,
     PeakEwma,
     Prequal,
+    /// With a health check, whose probes take as long as requests do.
+    PeakEwmaChecked,
+    /// Likewise.
+    PrequalChecked,
 }
 
 /// A contestant that answers.
@@ -38,7 +42,7 @@ pub(crate) struct Started {
 
 impl Contestant {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Direct,
         Self::NginxLeastTime,
         Self::NginxLeastConn,
@@ -50,6 +54,8 @@ impl Contestant {
         Self::PowerOfTwoChoices,
         Self::PeakEwma,
         Self::Prequal,
+        Self::PeakEwmaChecked,
+        Self::PrequalChecked,
     ];
 
     /// What `--only` calls it.
@@ -66,6 +72,8 @@ impl Contestant {
             Self::PowerOfTwoChoices => "power-of-two-choices",
             Self::PeakEwma => "peak-ewma",
             Self::Prequal => "prequal",
+            Self::PeakEwmaChecked => "peak-ewma-checked",
+            Self::PrequalChecked => "prequal-checked",
         }
     }
 
@@ -83,6 +91,8 @@ impl Contestant {
             Self::PowerOfTwoChoices => "evenkeel power_of_two_choices",
             Self::PeakEwma => "evenkeel peak_ewma",
             Self::Prequal => "evenkeel prequal",
+            Self::PeakEwmaChecked => "evenkeel peak_ewma, checked",
+            Self::PrequalChecked => "evenkeel prequal, checked",
         }
     }
 
@@ -92,15 +102,20 @@ impl Contestant {
             Self::RoundRobin => Some("round_robin"),
             Self::LeastConnections => Some("least_connections"),
             Self::PowerOfTwoChoices => Some("power_of_two_choices"),
-            Self::PeakEwma => Some("peak_ewma"),
-            Self::Prequal => Some("prequal"),
+            Self::PeakEwma | Self::PeakEwmaChecked => Some("peak_ewma"),
+            Self::Prequal | Self::PrequalChecked => Some("prequal"),
             _ => None,
         }
     }
 
     /// Whether a bound holds for it.
     pub(crate) fn is_bound(self) -> bool {
-        matches!(self, Self::PeakEwma | Self::Prequal)
+        self.is_checked() || matches!(self, Self::PeakEwma | Self::Prequal)
+    }
+
+    /// Whether its backends have a health check, which the simulator knows nothing of.
+    pub(crate) fn is_checked(self) -> bool {
+        matches!(self, Self::PeakEwmaChecked | Self::PrequalChecked)
     }
 
     /// Installs what is neither here nor built here.
@@ -135,7 +150,7 @@ impl Contestant {
         let wanted = Wanted { port: 1, admin: 2, backends: &tail.backends };
         match (self.algorithm(), self.program(tail)?) {
             (Some(algorithm), Some(program)) => {
-                let file = self.write(tail, &files::evenkeel(&wanted, algorithm))?;
+                let file = self.write(tail, &files::evenkeel(&wanted, algorithm, self.is_checked()))?;
                 tail.tools.command(program).args(["check", "-c"]).arg(file).output().map(drop)
             }
             _ => Ok(()),
@@ -186,7 +201,7 @@ impl Contestant {
             }
             _ => {
                 let algorithm = self.algorithm().unwrap_or_default();
-                let file = self.write(tail, &files::evenkeel(wanted, algorithm))?;
+                let file = self.write(tail, &files::evenkeel(wanted, algorithm, self.is_checked()))?;
                 command.args(["run", "-c"]).arg(file)
             }
         }))
@@ -230,6 +245,6 @@ mod tests {
             let alike = |other: &&Contestant| other.name() == one.name() || other.title() == one.title();
             assert_eq!(Contestant::ALL.iter().filter(alike).count(), 1, "{one:?}");
         }
-        assert_eq!(Contestant::ALL.iter().filter(|c| c.is_bound()).count(), 2);
+        assert_eq!(Contestant::ALL.iter().filter(|c| c.is_bound()).count(), 4);
     }
 }

@@ -120,9 +120,11 @@ static_resources:
 }
 
 /// All algorithms at their defaults. `prequal` has no path to probe, so it goes by what the balancer itself measures, as
-/// all the others here do.
-pub(crate) fn evenkeel(wanted: &Wanted<'_>, algorithm: &str) -> String {
+/// all the others here do. Where they are checked, backends are asked once a second what requests ask them.
+pub(crate) fn evenkeel(wanted: &Wanted<'_>, algorithm: &str, checked: bool) -> String {
     let Wanted { port, admin, .. } = wanted;
+    let check = "    health_check: { http: { path: / }, interval: 1s, timeout: 1s }\n";
+    let check = if checked { check } else { "" };
     let backends = each(wanted, |_, port| format!("      - \"http://127.0.0.1:{port}\"\n"));
     format!(
         "\
@@ -131,7 +133,7 @@ listeners: [{{ address: \"127.0.0.1:{port}\", max_connections_per_client: 50000 
 upstreams:
   web:
     algorithm: {algorithm}
-    backends:
+{check}    backends:
 {backends}admin: {{ address: \"127.0.0.1:{admin}\" }}
 access_log: off
 "
@@ -153,7 +155,8 @@ mod tests {
             (nginx(&wanted, Path::new("/f"), "least_time header"), "    least_time header;\n"),
             (haproxy(&wanted, "random(2)"), "  balance random(2)\n"),
             (envoy(&wanted), "    lb_policy: LEAST_REQUEST\n"),
-            (evenkeel(&wanted, "peak_ewma"), "    algorithm: peak_ewma\n"),
+            (evenkeel(&wanted, "peak_ewma", false), "    algorithm: peak_ewma\n    backends:\n"),
+            (evenkeel(&wanted, "peak_ewma", true), "    algorithm: peak_ewma\n    health_check: "),
         ];
         for (file, method) in files {
             assert!(file.contains(method), "{file}");

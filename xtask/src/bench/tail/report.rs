@@ -182,8 +182,9 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
 * The run with changes is made at {rate} requests a second; its chart has windows of a second, a quarter of one apart, all
   rounds together.
 * All proxies keep connections, add `X-Forwarded-For` and log nothing; all else is at its defaults. Envoy's `LEAST_REQUEST`
-  looks at two backends. `prequal` probes nothing here, and goes by what evenkeel measures itself. What each proxy was told
-  is in `target/bench/tail/` after a run.
+  looks at two backends. `prequal` probes nothing here, and goes by what evenkeel measures itself. `checked` is with a health
+  check: once a second each backend is asked over HTTP what requests ask. What each proxy was told is in `target/bench/tail/`
+  after a run.
 
 ",
         backends = FAST + 1,

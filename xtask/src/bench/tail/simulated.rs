@@ -31,7 +31,8 @@ pub(crate) fn ask(
 ) -> Simulated {
     let fast = format!("constant({}ms)x{FAST}", super::FAST_DELAY.as_millis());
     let slow = format!("constant({}ms)", SLOW_DELAY.as_millis());
-    let ours: Vec<Contestant> = contestants.iter().copied().filter(|c| c.algorithm().is_some()).collect();
+    let ours: Vec<Contestant> =
+        contestants.iter().copied().filter(|c| c.algorithm().is_some() && !c.is_checked()).collect();
     let algorithms = ours.iter().filter_map(|c| c.algorithm()).flat_map(|name| ["--algorithm", name]);
     let told = timeout
         .arg("60")
