@@ -126,7 +126,7 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
 }
 
 fn resilient_upstream() -> UpstreamBuilder {
-    let second = BackendBuilder::new("https://10.0.0.2:8443").zone("eu-2").weight(2);
+    let second = BackendBuilder::new("http://10.0.0.2:8443").zone("eu-2").weight(2);
     let retry = RetryBuilder::new()
         .attempts(4)
         .on(["connect_failure", "reset", "timeout", "502", "503"])
@@ -160,10 +160,10 @@ fn resilient_upstream() -> UpstreamBuilder {
     let peak_ewma = PeakEwmaOptions { decay: Duration::from_secs(2), retest: Duration::from_secs(10) };
     UpstreamBuilder::new("api")
         .algorithm(LoadBalancingAlgorithm::PeakEwma(peak_ewma))
-        .backend(BackendBuilder::new("https://10.0.0.1:8443").zone("eu-1"))
+        .backend(BackendBuilder::new("http://10.0.0.1:8443").zone("eu-1"))
         .backend(second)
-        .backup_backend("https://10.0.0.3:8443")
-        .backend(BackendBuilder::new("https://10.0.0.4:8443").priority(7))
+        .backup_backend("http://10.0.0.3:8443")
+        .backend(BackendBuilder::new("http://10.0.0.4:8443").priority(7))
         .retry(retry)
         .hedge(HedgeAfter::Quantile(0.999), 0.005)
         .health_check(check)

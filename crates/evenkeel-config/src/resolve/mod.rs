@@ -5,6 +5,7 @@
 mod address;
 mod algorithm;
 mod context;
+mod effects;
 mod general;
 mod health;
 mod limits;
@@ -17,7 +18,7 @@ pub(crate) use context::Context;
 
 use crate::wire::File;
 use crate::yaml::Path;
-use crate::{Action, Model, Route, Upstream};
+use crate::{Model, Route};
 
 /// What the file means. `None` if something is wrong that leaves no model; then, and whenever anything else is wrong, the
 /// context holds what.
@@ -57,7 +58,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     }
     // What depends on several parts is only judged when each is right.
     if context.is_clean() {
-        effects(file.zone.is_some(), &routes, &upstreams, context);
+        effects::effects(file.zone.is_some(), &routes, &upstreams, context);
     }
     if !context.is_clean() {
         return None;
@@ -75,30 +76,6 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         lanes: file.lanes.into(),
         zone: file.zone.clone(),
     })
-}
-
-/// Notes what would do nothing.
-fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], context: &mut Context<'_>) {
-    let root = Path::default();
-    let mut backends = upstreams.iter().flat_map(|upstream| &upstream.backends);
-    if has_zone && backends.all(|backend| backend.zone.is_none()) {
-        context.wrong_key(&root.key("zone"), "has no effect: no backend has a zone");
-    }
-    for (index, upstream) in upstreams.iter().enumerate() {
-        let leads_here = |route: &&Route| match &route.action {
-            Action::Upstream(target) => *target == index,
-            Action::Split(targets) => targets.iter().any(|(target, _)| *target == index),
-            Action::Redirect(_) | Action::Respond(_) => false,
-        };
-        let mut leading = routes.iter().filter(leads_here).peekable();
-        if upstream.limits.deadline_header.is_some()
-            && leading.peek().is_some()
-            && leading.all(|route| route.timeout.is_none())
-        {
-            let path = root.key("upstreams").key(&upstream.name).key("deadline_header");
-            context.wrong_key(&path, "has no effect: no route that leads here has a timeout");
-        }
-    }
 }
 
 /// What need not be given: the outer `None` if it is given and wrong.

@@ -13,6 +13,7 @@ mod running;
 mod signals;
 mod state;
 mod status;
+mod trust;
 mod upstream;
 
 pub use board::Board;

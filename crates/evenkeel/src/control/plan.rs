@@ -1,19 +1,17 @@
 //! From the model to what the data path needs; a plan that cannot be made changes nothing.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use evenkeel_config::{Action, BackendHost, BackendUrl, ConfigError, Model, Respond};
+use evenkeel_config::{Action, ConfigError, Model, Respond};
 use evenkeel_core::route::RouteTable;
 use http::{HeaderName, HeaderValue};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::keeper::Keeper;
+use super::trust::authorities;
 use super::upstream;
-use crate::exchange::{EndpointTls, Rule, RuleAction, Table, Upstream};
+use crate::exchange::{Rule, RuleAction, Table, Upstream};
 use crate::filter::{Answer, Filter, Registry};
 use crate::observe::RouteMetrics;
 use crate::probe::{Check, ProbeError};
@@ -127,37 +125,6 @@ impl Plan {
     }
 }
 
-/// Whom an upstream trusts, when it is not the system's authorities.
-pub(super) fn authorities(upstream: &evenkeel_config::Upstream) -> Result<Option<Arc<[Vec<u8>]>>, PlanError> {
-    let Some(path) = &upstream.tls.ca else { return Ok(None) };
-    let explain = |reason| PlanError::Authorities {
-        upstream: upstream.name.clone(),
-        path: path.display().to_string(),
-        reason,
-    };
-    read_authorities(path).map(Some).map_err(explain)
-}
-
-pub(super) fn plan_tls(
-    url: &BackendUrl,
-    upstream: &evenkeel_config::Upstream,
-    authorities: Option<&Arc<[Vec<u8>]>>,
-) -> Option<EndpointTls> {
-    if !url.tls {
-        return None;
-    }
-    let host = match &url.host {
-        BackendHost::Name(name, _) => name.clone(),
-        BackendHost::Ip(ip, _) => ip.to_string(),
-        _ => "localhost".to_owned(),
-    };
-    Some(EndpointTls {
-        server_name: upstream.tls.server_name.clone().unwrap_or(host),
-        ca: authorities.cloned(),
-        verify: !upstream.tls.danger_accept_invalid_certificates,
-    })
-}
-
 fn plan_action(action: &Action, upstreams: &[Arc<Upstream>]) -> RuleAction {
     match action {
         Action::Split(weights) => {
@@ -188,30 +155,4 @@ fn plan_answer(respond: &Respond) -> Answer {
         }
     }
     answer
-}
-
-/// The certificates of a PEM file, each known to parse: Pingora panics on one that does not.
-fn read_authorities(path: &Path) -> Result<Arc<[Vec<u8>]>, String> {
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject;
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
-    let certificates = certificates.map(|der| {
-        let der = der.map_err(|error| error.to_string())?;
-        X509Certificate::from_der(&der).map_err(|error| error.to_string())?;
-        Ok(der.to_vec())
-    });
-    let certificates = certificates.collect::<Result<Vec<_>, String>>()?;
-    if certificates.is_empty() {
-        return Err("there is no certificate in it".to_owned());
-    }
-    Ok(certificates.into())
-}
-
-/// What tells apart the kept connections of endpoints that share an address: the upstream and the URL.
-pub(super) fn group(upstream: &str, url: &str) -> u64 {
-    let mut hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default().build_hasher();
-    hasher.write(upstream.as_bytes());
-    hasher.write_u8(0);
-    hasher.write(url.as_bytes());
-    hasher.finish() >> 1
 }

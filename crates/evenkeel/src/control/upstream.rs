@@ -1,5 +1,6 @@
 //! One upstream, from the model to what the data path needs and who keeps it.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,10 @@ use evenkeel_core::health::{Description, Health, OutlierOptions, Policy};
 use super::board::Board;
 use super::keeper::{Doorbell, Keeper, Watch, members};
 use super::pace::Pace;
-use super::plan::{Extensions, PlanError, authorities, group, plan_tls};
+use super::plan::{Extensions, PlanError};
 use super::prober::Prober;
 use super::resolve::resolve;
+use super::trust::{authorities, endpoint_tls};
 use crate::exchange::{Affinity, Alarm, Endpoint, Gate, Hedging, Upstream, cookie_value, moment_of};
 use crate::observe::BackendMetrics;
 use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
@@ -81,7 +83,7 @@ async fn endpoints(
         let cookie = |sticky| cookie_value(sticky, &upstream.name, &url.text);
         all.push(Arc::new(Endpoint {
             backend: Arc::new(Backend::new(url.text.as_str(), address)),
-            tls: plan_tls(url, upstream, authorities.as_ref()),
+            tls: endpoint_tls(url, upstream, authorities.as_ref()),
             group: group(&upstream.name, &url.text),
             weight: backend.weight,
             cookie: upstream.sticky.as_ref().map(cookie),
@@ -189,4 +191,13 @@ fn host_of(url: &BackendUrl) -> String {
     };
     let usual = if url.tls { 443 } else { 80 };
     if port == usual { host } else { format!("{host}:{port}") }
+}
+
+/// What tells apart the kept connections of endpoints that share an address: the upstream and the URL.
+fn group(upstream: &str, url: &str) -> u64 {
+    let mut hasher = BuildHasherDefault::<DefaultHasher>::default().build_hasher();
+    hasher.write(upstream.as_bytes());
+    hasher.write_u8(0);
+    hasher.write(url.as_bytes());
+    hasher.finish() >> 1
 }

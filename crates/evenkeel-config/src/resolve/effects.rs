@@ -1,0 +1,70 @@
+//! What is right by itself and would do nothing, because of what stands elsewhere.
+
+use super::Context;
+use crate::yaml::Path;
+use crate::{Action, Retry, Route, Upstream};
+
+/// Notes what would do nothing. Everything that is given here is right.
+pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], context: &mut Context<'_>) {
+    let root = Path::default();
+    let mut backends = upstreams.iter().flat_map(|upstream| &upstream.backends);
+    if has_zone && backends.all(|backend| backend.zone.is_none()) {
+        context.wrong_key(&root.key("zone"), "has no effect: no backend has a zone");
+    }
+    for (index, upstream) in upstreams.iter().enumerate() {
+        let path = root.key("upstreams").key(&upstream.name);
+        let mut leading = routes.iter().filter(|route| targets(route).contains(&index)).peekable();
+        if upstream.limits.deadline_header.is_some()
+            && leading.peek().is_some()
+            && leading.all(|route| route.timeout.is_none())
+        {
+            let message = "has no effect: no route that leads here has a timeout";
+            context.wrong_key(&path.key("deadline_header"), message);
+        }
+        if has_tls(upstream) {
+            if upstream.hedge.is_some() {
+                context.wrong_key(&path.key("hedge"), "has no effect yet where a backend is https");
+            }
+            whole_attempts(&upstream.retry, &path, context);
+        }
+    }
+    let paths = context.entries(&root.key("routes"), routes.len());
+    for (route, path) in routes.iter().zip(paths) {
+        let targets = targets(route);
+        let tls = targets.iter().all(|target| upstreams.get(*target).is_some_and(has_tls));
+        if let Some(retry) = &route.retry
+            && tls
+            && !targets.is_empty()
+        {
+            whole_attempts(retry, &path, context);
+        }
+    }
+}
+
+/// The upstreams that a route leads to.
+fn targets(route: &Route) -> Vec<usize> {
+    match &route.action {
+        Action::Upstream(target) => vec![*target],
+        Action::Split(targets) => targets.iter().map(|(target, _)| *target).collect(),
+        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+    }
+}
+
+/// Whether requests go there by the lane that asks one backend at a time, and waits for it.
+fn has_tls(upstream: &Upstream) -> bool {
+    upstream.backends.iter().any(|backend| backend.url.tls)
+}
+
+/// Notes what would end an attempt early, where that cannot be done.
+fn whole_attempts(retry: &Retry, path: &Path, context: &mut Context<'_>) {
+    let path = path.key("retry");
+    if retry.on.timeout {
+        let message = "has timeout, which has no effect yet where a backend is https";
+        context.wrong_key(&path.key("on"), message);
+    }
+    if retry.per_try_timeout.is_some() {
+        let message =
+            "does no more yet than timeouts.connect where a backend is https: expected that instead";
+        context.wrong_key(&path.key("per_try_timeout"), message);
+    }
+}
