@@ -4,6 +4,7 @@ mod affinity;
 mod aging;
 mod architecture;
 mod balancing;
+mod blame;
 mod bodies;
 mod caps;
 mod cli;

@@ -84,6 +84,14 @@ impl Latency {
         let _ = self.state.fetch_update(Relaxed, Relaxed, next);
     }
 
+    /// Learns that an attempt was given up after this time: it would have taken longer. Says nothing where that is known to be
+    /// so.
+    pub fn record_unfinished(&self, waited: Duration, now: Moment, smoothing: Smoothing) {
+        if self.estimate().is_none_or(|known| waited > known) {
+            self.record(waited, true, now, smoothing);
+        }
+    }
+
     /// Whether the caller shall send a request to see what the backend takes now: when the last sample and the last test
     /// are at least `longest` old, or less as long as tests bring news. Of several who ask at once one is told so. The
     /// backend should have nothing in flight.

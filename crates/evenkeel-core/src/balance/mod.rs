@@ -84,8 +84,8 @@ pub trait Balancer: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Learns how an attempt went: once for each, when the head of its answer has come or when it has failed before. The
-    /// default learns nothing.
+    /// Learns how an attempt went: once for each, when the head of its answer has come, or when it has failed or was given up
+    /// before. The default learns nothing.
     ///
     /// The contract of [`pick`](Balancer::pick) holds here as well. What is learned of a backend belongs into the backend's
     /// own [`Counters`](crate::backend::Counters), so that it outlives this balancer.
@@ -105,10 +105,13 @@ pub trait Balancer: Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// From the beginning of the attempt to the head of its answer, or to its failure.
+    /// From the beginning of the attempt to the head of its answer, or to its end without one.
     pub latency: Duration,
-    /// Whether there was an answer, and it is none that counts as a failure.
+    /// Whether the backend did not fail.
     pub success: bool,
+    /// Whether the attempt was given up while the backend might still have answered, as its client left or another attempt
+    /// was faster: it would have taken longer than this.
+    pub unfinished: bool,
     /// When this is.
     pub now: Moment,
 }
@@ -153,9 +156,15 @@ impl<'a> Pick<'a> {
 // === impl Sample ===
 
 impl Sample {
-    /// An attempt that took so long until now.
+    /// An attempt that took so long until now: to an answer that is none of those that count as a failure, or else to its
+    /// failure.
     pub fn new(latency: Duration, success: bool, now: Moment) -> Self {
-        Self { latency, success, now }
+        Self { latency, success, unfinished: false, now }
+    }
+
+    /// An attempt that was given up after so long, now.
+    pub fn unfinished(latency: Duration, now: Moment) -> Self {
+        Self { latency, success: true, unfinished: true, now }
     }
 }
 

@@ -130,8 +130,12 @@ impl Balancer for PeakEwma {
     }
 
     fn observe(&self, backend: &Backend, sample: Sample) {
-        let latency = backend.counters().latency();
-        latency.record(sample.latency, sample.success, sample.now, Smoothing::peaks(self.options.decay));
+        let (latency, smoothing) = (backend.counters().latency(), Smoothing::peaks(self.options.decay));
+        if sample.unfinished {
+            latency.record_unfinished(sample.latency, sample.now, smoothing);
+            return;
+        }
+        latency.record(sample.latency, sample.success, sample.now, smoothing);
         if sample.success {
             self.typical.learn(sample.latency.as_secs_f32() * 1e6);
         }
@@ -249,6 +253,19 @@ mod tests {
             tests += u32::from(index < 2);
         }
         assert!((2..=4).contains(&tests), "one for each of the two slow ones: {tests}");
+    }
+
+    #[test]
+    fn whoever_never_answers_is_known_by_how_long_clients_waited() {
+        let candidates = snapshot(&[1; 2]);
+        let balancer = built(&PeakEwma::default(), &candidates);
+        answered(&*balancer, &candidates, &[10, 10], Moment::default());
+        let given_up = |millis| Sample::unfinished(Duration::from_millis(millis), Moment::default());
+        balancer.observe(&candidates.members()[0].backend, given_up(2));
+        let counts = picks(&*balancer, &candidates, 1_000, 7);
+        assert!(counts[0] > 400, "impatient clients say nothing: {counts:?}");
+        balancer.observe(&candidates.members()[0].backend, given_up(1_000));
+        assert_eq!(picks(&*balancer, &candidates, 1_000, 7), [0, 1_000]);
     }
 
     #[test]

@@ -311,7 +311,12 @@ impl Balancer for Prequal {
     }
 
     fn observe(&self, backend: &Backend, sample: Sample) {
-        backend.counters().latency().record(sample.latency, sample.success, sample.now, SMOOTHING);
+        let latency = backend.counters().latency();
+        if sample.unfinished {
+            latency.record_unfinished(sample.latency, sample.now, SMOOTHING);
+        } else {
+            latency.record(sample.latency, sample.success, sample.now, SMOOTHING);
+        }
     }
 
     fn probing(&self) -> Option<&Prequal> {

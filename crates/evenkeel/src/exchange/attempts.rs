@@ -70,6 +70,9 @@ pub(super) struct At {
     pub(super) now: u64,
     /// By the process's.
     pub(super) moment: Moment,
+    /// When the last attempt's backend was connected, and when it had the whole request: zero before that, or an earlier
+    /// attempt's.
+    pub(super) sending: (u64, u64),
 }
 
 /// The attempts of one request.
@@ -147,6 +150,24 @@ impl Failure {
 /// Whether an answer with this status says that the backend, or what stands behind it, cannot answer at all.
 pub(super) fn is_failure(status: u16) -> bool {
     matches!(status, 502..=504)
+}
+
+// === impl At ===
+
+impl At {
+    /// How long an attempt that began then has waited for its backend. The time in which the client sends its request is not
+    /// the backend's: whoever sends slowly says nothing of it.
+    pub(super) fn waited(&self, started: u64) -> Duration {
+        let (connected, sent) = self.sending;
+        let sending = if started <= connected { sent.saturating_sub(connected) } else { 0 };
+        Duration::from_micros(self.now.saturating_sub(started).saturating_sub(sending))
+    }
+
+    /// Whether the backend of the attempt that is on has the whole request.
+    fn is_sent(&self) -> bool {
+        let (connected, sent) = self.sending;
+        connected > 0 && sent >= connected
+    }
 }
 
 // === impl Attempts ===
@@ -296,6 +317,22 @@ impl Attempts {
         }
     }
 
+    /// The client has left. If it has waited for long, the backend was slow.
+    pub(super) fn left(&mut self, at: At) {
+        match self.current.take() {
+            Some(current) if !current.answered && at.is_sent() => self.give_up(current, at),
+            current => self.current = current,
+        }
+        self.end(Outcome::Abandoned);
+    }
+
+    /// Ends an attempt that has no answer: it took longer than this, and nobody will know how much.
+    fn give_up(&self, current: Current, at: At) {
+        let sample = Sample::unfinished(at.waited(current.started), at.moment);
+        self.members.balancer.observe(&current.endpoint.backend, sample);
+        self.release(current, Outcome::Abandoned);
+    }
+
     /// When a second attempt may follow beside the first: for a request without a body that may be repeated without harm.
     pub(super) fn hedge_delay(&self) -> Option<Duration> {
         let hedging = self.upstream.hedging.as_ref()?;
@@ -321,14 +358,11 @@ impl Attempts {
     pub(super) fn settle_hedge(&mut self, second: bool, at: At) {
         let Some(hedge) = self.hedge.take() else { return };
         if !second {
-            return self.release(hedge, Outcome::Abandoned);
+            return self.give_up(hedge, at);
         }
         self.last = Some(hedge.index);
         if let Some(first) = self.current.replace(hedge) {
-            // It took longer than this, and nobody will know how much.
-            let waited = Duration::from_micros(at.now.saturating_sub(first.started));
-            self.members.balancer.observe(&first.endpoint.backend, Sample::new(waited, true, at.moment));
-            self.release(first, Outcome::Abandoned);
+            self.give_up(first, at);
         }
     }
 
@@ -383,7 +417,7 @@ impl Attempts {
             Failure::Broken | Failure::Malformed => metrics.broke(at.worker),
             Failure::Stale | Failure::Status(_) => {}
         }
-        let waited = Duration::from_micros(at.now.saturating_sub(current.started));
+        let waited = at.waited(current.started);
         match failure {
             // A connection that the backend closed while it was idle says nothing against the backend.
             Failure::Stale => return self.release(current, Outcome::Abandoned),

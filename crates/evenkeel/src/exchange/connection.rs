@@ -348,6 +348,11 @@ impl Connection {
         self.timings.request_sent.store(self.now(), Relaxed);
     }
 
+    /// When the backend was connected, and when it had the whole request; zero for never.
+    pub fn sending(&self) -> (u64, u64) {
+        (self.timings.connected.load(Relaxed), self.timings.request_sent.load(Relaxed))
+    }
+
     /// The head of the final answer has come.
     pub fn head_received(&self, upgraded: bool) {
         let now = self.now();

@@ -25,7 +25,7 @@ pub struct Record {
     pub received: u64,
     /// Bytes of its answer's body.
     pub sent: u64,
-    /// From the choice of the last backend to the head of its answer.
+    /// From the choice of the last backend to the head of its answer, without the time in which the client sent the request.
     pub first_byte: Option<Duration>,
     /// What only the access log asks for; nothing if there is none.
     pub text: Option<Box<Text>>,

@@ -243,7 +243,7 @@ impl Exchange {
             if let Some(attempts) = &mut self.attempts
                 && let Some(current) = &attempts.current
             {
-                let waited = self.connection.since(current.started);
+                let waited = at.waited(current.started);
                 self.record.first_byte = Some(waited);
                 attempts.answered(status, waited, at);
             }
@@ -277,12 +277,14 @@ impl Exchange {
     /// The exchange is over, as the transport sees it: with an answer that is whole or was broken off by the backend or
     /// the client.
     pub fn on_end(&mut self, ending: Ending) {
+        let at = self.at();
         if let Some(attempts) = &mut self.attempts {
-            attempts.end(match ending {
-                Ending::Ok => Outcome::Answered,
-                Ending::BackendLeft => Outcome::Failed,
-                _ => Outcome::Abandoned,
-            });
+            match ending {
+                Ending::Ok => attempts.end(Outcome::Answered),
+                Ending::BackendLeft => attempts.end(Outcome::Failed),
+                Ending::ClientLeft => attempts.left(at),
+                _ => attempts.end(Outcome::Abandoned),
+            }
         }
         self.record.ending.get_or_insert(ending);
     }
@@ -409,17 +411,20 @@ impl Exchange {
             }
             _ if std::thread::panicking() => self.record.ending = Some(Ending::Panic),
             _ => {
-                self.record.ending.get_or_insert(Ending::ClientLeft);
+                if self.record.ending.is_none() {
+                    self.on_end(Ending::ClientLeft);
+                }
             }
         }
     }
 
     fn blame(&mut self, expired: Expired) {
         let at = self.at();
-        if matches!(expired, Expired::FirstByte | Expired::BackendIdle)
-            && let Some(attempts) = &mut self.attempts
-        {
-            attempts.too_slow(at);
+        match (&mut self.attempts, expired) {
+            (Some(attempts), Expired::FirstByte | Expired::BackendIdle) => attempts.too_slow(at),
+            // Perhaps the time went elsewhere; what it waited for this one is no less slow.
+            (Some(attempts), Expired::Total) => attempts.left(at),
+            _ => {}
         }
     }
 }

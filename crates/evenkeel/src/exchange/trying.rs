@@ -50,7 +50,12 @@ impl Exchange {
 
     pub(super) fn at(&self) -> At {
         let connection = &self.connection;
-        At { worker: self.environment.worker, now: connection.now(), moment: connection.moment() }
+        At {
+            worker: self.environment.worker,
+            now: connection.now(),
+            moment: connection.moment(),
+            sending: connection.sending(),
+        }
     }
 
     /// The backend is connected.

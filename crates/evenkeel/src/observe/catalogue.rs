@@ -409,7 +409,9 @@ fn backend_answers(page: &mut Exposition, view: &View<'_>) {
         }
     }
     let name = "evenkeel_backend_first_byte_seconds";
-    page.family(name, "histogram", "From the choice of a backend to the head of its answer.");
+    let help =
+        "From the choice of a backend to the head of its answer, without the time to send the request.";
+    page.family(name, "histogram", help);
     for backend in &view.backends {
         let labels = [("upstream", backend.upstream), ("backend", backend.name)];
         page.histogram(name, &labels, backend.metrics.shards.iter().map(|shard| &shard.first_byte));

@@ -40,7 +40,8 @@ pub enum Field {
     Attempts,
     /// Milliseconds from the request's first byte to the end of the answer.
     Duration,
-    /// Milliseconds from the choice of the last backend to the head of its answer.
+    /// Milliseconds from the choice of the last backend to the head of its answer, without the time in which the client sent
+    /// the request.
     FirstByte,
     /// Bytes of the request's body.
     Received,
