@@ -11,12 +11,14 @@ pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], 
     if has_zone && backends.all(|backend| backend.zone.is_none()) {
         context.wrong_key(&root.key("zone"), "has no effect: no backend has a zone");
     }
+    let targets: Vec<Vec<usize>> = routes.iter().map(targets).collect();
     for (index, upstream) in upstreams.iter().enumerate() {
         let path = root.key("upstreams").key(&upstream.name);
-        let mut leading = routes.iter().filter(|route| targets(route).contains(&index)).peekable();
+        let leads_here = |(route, targets): (_, &Vec<usize>)| targets.contains(&index).then_some(route);
+        let mut leading = routes.iter().zip(&targets).filter_map(leads_here).peekable();
         if upstream.limits.deadline_header.is_some()
             && leading.peek().is_some()
-            && leading.all(|route| route.timeout.is_none())
+            && leading.all(|route: &Route| route.timeout.is_none())
         {
             let message = "has no effect: no route that leads here has a timeout";
             context.wrong_key(&path.key("deadline_header"), message);
@@ -29,8 +31,7 @@ pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], 
         }
     }
     let paths = context.entries(&root.key("routes"), routes.len());
-    for (route, path) in routes.iter().zip(paths) {
-        let targets = targets(route);
+    for ((route, targets), path) in routes.iter().zip(&targets).zip(paths) {
         let tls = targets.iter().all(|target| upstreams.get(*target).is_some_and(has_tls));
         if let Some(retry) = &route.retry
             && tls

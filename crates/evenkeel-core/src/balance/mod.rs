@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Moment;
-use crate::backend::{Backend, Snapshot};
+use crate::backend::{Backend, Latency, Smoothing, Snapshot};
 
 mod algorithm;
 mod consistent_hash;
@@ -165,6 +165,15 @@ impl Sample {
     /// An attempt that was given up after so long, now.
     pub fn unfinished(latency: Duration, now: Moment) -> Self {
         Self { latency, success: true, unfinished: true, now }
+    }
+
+    /// Adds it to what is known of a backend.
+    fn teach(self, known: &Latency, smoothing: Smoothing) {
+        if self.unfinished {
+            known.record_unfinished(self.latency, self.now, smoothing);
+        } else {
+            known.record(self.latency, self.success, self.now, smoothing);
+        }
     }
 }
 

@@ -130,13 +130,8 @@ impl Balancer for PeakEwma {
     }
 
     fn observe(&self, backend: &Backend, sample: Sample) {
-        let (latency, smoothing) = (backend.counters().latency(), Smoothing::peaks(self.options.decay));
-        if sample.unfinished {
-            latency.record_unfinished(sample.latency, sample.now, smoothing);
-            return;
-        }
-        latency.record(sample.latency, sample.success, sample.now, smoothing);
-        if sample.success {
+        sample.teach(backend.counters().latency(), Smoothing::peaks(self.options.decay));
+        if sample.success && !sample.unfinished {
             self.typical.learn(sample.latency.as_secs_f32() * 1e6);
         }
     }

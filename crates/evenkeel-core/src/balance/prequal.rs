@@ -311,12 +311,7 @@ impl Balancer for Prequal {
     }
 
     fn observe(&self, backend: &Backend, sample: Sample) {
-        let latency = backend.counters().latency();
-        if sample.unfinished {
-            latency.record_unfinished(sample.latency, sample.now, SMOOTHING);
-        } else {
-            latency.record(sample.latency, sample.success, sample.now, SMOOTHING);
-        }
+        sample.teach(backend.counters().latency(), SMOOTHING);
     }
 
     fn probing(&self) -> Option<&Prequal> {

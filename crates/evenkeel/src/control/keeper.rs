@@ -127,11 +127,12 @@ impl Keeper {
 
     /// Whether that changed anything.
     fn probed(&mut self, index: usize, outcome: &probe::Outcome) -> bool {
+        let now = moment_of(Instant::now());
         self.board.probed(index, outcome);
-        self.health.probed(index, outcome.result.is_ok(), moment_of(Instant::now()));
+        self.health.probed(index, outcome.result.is_ok(), now);
         if let Some(endpoint) = self.upstream.all.get(index) {
             if let Some(pace) = &mut self.pace {
-                pace.probed(index, outcome, endpoint);
+                pace.probed(index, outcome, endpoint, now);
             }
             if let Err(failed) = &outcome.result {
                 let name = endpoint.backend.name();
@@ -245,6 +246,11 @@ fn reason_message(reason: &Reason) -> String {
 // === impl Watch ===
 
 impl Watch {
+    /// How long after a probe's end the next one must have ended.
+    pub(super) fn patience(&self) -> Duration {
+        self.interval * 2 + self.timeout
+    }
+
     fn spawn(self, tell: &mpsc::Sender<Report>, probes: &mut JoinSet<()>) {
         for (index, probe) in self.probes.into_iter().enumerate() {
             let tell = tell.clone();
@@ -268,7 +274,7 @@ struct Silence {
 impl Silence {
     fn new(watch: &Watch) -> Self {
         let backends = watch.probes.len();
-        let patience = watch.interval * 2 + watch.timeout + Duration::from_secs(1);
+        let patience = watch.patience() + Duration::from_secs(1);
         Self { patience, heard: vec![Instant::now(); backends], complained: vec![false; backends] }
     }
 

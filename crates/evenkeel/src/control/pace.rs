@@ -1,12 +1,12 @@
 //! Spares requests the tests of backends that probes show to be slow still.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evenkeel_core::Moment;
 use evenkeel_core::health::ProbeTimes;
 
 use super::keeper::Watch;
-use crate::exchange::{Endpoint, moment_of};
+use crate::exchange::Endpoint;
 use crate::probe::Outcome;
 
 /// What the probes of one upstream take.
@@ -21,16 +21,16 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(watch: &Watch) -> Self {
-        Self { times: ProbeTimes::new(watch.probes.len()), holds: watch.interval * 2 + watch.timeout }
+        Self { times: ProbeTimes::new(watch.probes.len()), holds: watch.patience() }
     }
 
     /// A probe of this backend has ended. A failure says nothing of what requests would take.
-    pub(super) fn probed(&mut self, index: usize, outcome: &Outcome, endpoint: &Endpoint) {
+    pub(super) fn probed(&mut self, index: usize, outcome: &Outcome, endpoint: &Endpoint, now: Moment) {
         if outcome.result.is_err() {
             return;
         }
         let slow = self.times.took(index, outcome.took);
-        let until = if slow { moment_of(Instant::now()).after(self.holds) } else { Moment::default() };
+        let until = if slow { now.after(self.holds) } else { Moment::default() };
         endpoint.backend.counters().latency().spare_tests(until);
     }
 }
