@@ -1,4 +1,4 @@
-//! The workbench: `cargo xtask demo | check | test | bench | soak | fuzz | help`.
+//! The workbench: `cargo xtask demo | check | test | bench | dist | soak | fuzz | help`.
 //!
 //! It installs what the other crates need before they can build, so it must never depend on any of them, nor on Pingora.
 
@@ -46,6 +46,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "check" => none(rest).and_then(|()| verify::check(&Workspace::find()?)),
         "test" => none(rest).and_then(|()| verify::test(&Workspace::find()?)),
         "bench" => bench::task(rest),
+        "dist" => none(rest).and_then(|()| bench::shipped::task()),
         "soak" => soak::run(&Workspace::find()?, &soak::Plan::parse(rest)?),
         "fuzz" => fuzz::run(&Workspace::find()?, &fuzz::Plan::parse(rest)?),
         "help" | "--help" | "-h" => {
@@ -105,6 +106,8 @@ cargo xtask TASK
       --evenkeel FILE   builds nothing; takes this evenkeel, and leaves out the algorithms that it does not know
       --json FILE       writes the raw results there, too
     A whole run writes the section about tails of docs/performance.md, and its charts; every run writes target/bench/tail/.
+  dist              builds evenkeel as it is shipped: first with counters, which it fills under the traffic of `bench`, then
+                    guided by them, if llvm-profdata is there (`rustup component add llvm-tools`); about 12 minutes
   soak [OPTION…]    runs evenkeel under churn, slow readers, aborting clients and dying backends, then checks that nothing
                     is left behind: connections, attempts, file descriptors, memory, uncounted requests
       --minutes N       minutes of load (default 10); about one more for what follows

@@ -109,6 +109,15 @@ impl Running {
         status.map(|s| s.success()).map_err(|e| Failure::new(format!("cannot wait for {}: {e}", self.name)))
     }
 
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> Result<(), Failure> {
+        let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        if asked.is_ok_and(|status| status.success()) && self.wait()? {
+            return Ok(());
+        }
+        Err(Failure::new(format!("{} did not end well", self.name)))
+    }
+
     /// CPU time, of the kernel for it too, by all threads of the process and its children.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
         let ticks = self.family().into_iter().filter_map(|id| cpu_ticks(&read(id, "stat")?)).sum::<u64>();

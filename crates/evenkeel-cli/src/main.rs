@@ -4,9 +4,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// Chosen over the system's for its lower cost under many threads; a proxy allocates on every request.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: evenkeel_allocator::Allocator = evenkeel_allocator::Allocator;
 
 fn main() -> ExitCode {
     cli::main()

@@ -1,6 +1,5 @@
 //! The balancer as a program sees it: configured, started, run to its end.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -59,7 +58,7 @@ pub enum ServerError {
 impl Server {
     /// A balancer with this configuration. Nothing happens until it is started or run.
     pub fn new(config: Config) -> Self {
-        let extensions = Extensions { filters: Registry::builtin(), checks: HashMap::new() };
+        let extensions = Extensions::default();
         Self { config, extensions, running: None, admin: None }
     }
 
@@ -74,6 +73,14 @@ impl Server {
     #[must_use]
     pub fn health_check(mut self, name: impl Into<String>, check: impl Check) -> Self {
         self.extensions.checks.insert(name.into(), Arc::new(check));
+        self
+    }
+
+    /// With what makes the program's allocator give back to the system what was freed, if it does not do so by itself. It is
+    /// called on a worker's own thread, at most once a second, after most of its connections have gone.
+    #[must_use]
+    pub fn give_back_memory(mut self, give_back: fn()) -> Self {
+        self.extensions.give_back = Some(give_back);
         self
     }
 

@@ -11,6 +11,7 @@ pub(crate) use self::plan::number;
 use self::proxy::Proxy;
 use self::results::{Cell, Results};
 use self::scenario::{Scenario, Setting};
+use self::shipped::Shipped;
 use crate::failure::Failure;
 use crate::process::{self, Running};
 use crate::tools::Tools;
@@ -27,6 +28,7 @@ mod proxy;
 mod report;
 mod results;
 mod scenario;
+pub(crate) mod shipped;
 mod tail;
 
 /// What every start of a proxy needs to know.
@@ -38,8 +40,9 @@ pub(crate) struct Bench<'a> {
     folder: PathBuf,
     /// Where access logs go.
     logs: PathBuf,
-    /// Where the programs are that were built here.
+    /// Where the programs are that were built here, but for evenkeel.
     binaries: PathBuf,
+    evenkeel: Shipped,
     profile: &'static str,
     backends: [u16; 2],
 }
@@ -96,7 +99,12 @@ fn publish(bench: &Bench<'_>, plan: &Plan, results: &Results) -> Result<(), Fail
         std::fs::write(&path, text).map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))
     };
     let machine = report::Machine::look(bench, &plan.proxies)?;
-    let how = report::How { rounds: plan.rounds, cell: plan.cell, profile: bench.profile };
+    let how = report::How {
+        rounds: plan.rounds,
+        cell: plan.cell,
+        profile: bench.profile,
+        guided: bench.evenkeel.guided,
+    };
     let page = report::page(results, &machine, &how);
     println!("\n{}", report::tables(results));
     write(bench.folder.join("results.json"), results.json(&machine))?;
@@ -127,13 +135,15 @@ impl<'a> Bench<'a> {
         let profile = if plan.quick { "release" } else { "dist" };
         let memory = Path::new("/dev/shm");
         let folder = workspace.target.join("bench");
-        let bench = Self {
+        let binaries = plan.binaries.clone().unwrap_or_else(|| workspace.target.join(profile));
+        let mut bench = Self {
             tools: Tools::new(workspace),
             workspace,
             // A log in memory measures the proxy, not the disk.
             logs: if memory.is_dir() { memory.into() } else { folder.clone() },
             folder,
-            binaries: plan.binaries.clone().unwrap_or_else(|| workspace.target.join(profile)),
+            evenkeel: Shipped { program: binaries.join("evenkeel"), guided: false },
+            binaries,
             profile,
             backends: process::free_ports()?,
         };
@@ -162,14 +172,16 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn build(&self, plan: &Plan) -> Result<(), Failure> {
+    fn build(&mut self, plan: &Plan) -> Result<(), Failure> {
         self.tools.cmake()?;
         println!("Building with profile {} …", self.profile);
-        let mut build = self.tools.cargo().args(["build", "--profile", self.profile, "--package", "bench"]);
-        if plan.proxies.iter().any(|p| p.is_evenkeel()) {
-            build = build.args(["--package", "evenkeel-cli"]);
+        let build = || self.tools.cargo().args(["build", "--profile", self.profile, "--package"]);
+        build().arg("bench").run()?;
+        match plan.proxies.iter().any(|p| p.is_evenkeel()) {
+            true if plan.quick => build().arg("evenkeel-cli").run(),
+            true => self.build_shipped(),
+            false => Ok(()),
         }
-        build.run()
     }
 
     fn binary(&self, name: &str) -> PathBuf {

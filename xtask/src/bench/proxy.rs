@@ -175,7 +175,7 @@ impl Proxy {
             Self::Nginx => Ok("nginx".into()),
             Self::Haproxy | Self::HaproxySplice => Ok(HAPROXY.into()),
             Self::Haproxy28 => bench.tools.haproxy28(),
-            Self::Evenkeel | Self::EvenkeelPingora => Ok(bench.binary("evenkeel")),
+            Self::Evenkeel | Self::EvenkeelPingora => Ok(bench.evenkeel.program.clone()),
         }
     }
 

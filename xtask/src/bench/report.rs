@@ -37,6 +37,8 @@ pub(crate) struct How {
     pub(crate) rounds: usize,
     pub(crate) cell: Duration,
     pub(crate) profile: &'static str,
+    /// Whether the build of evenkeel was guided by counts of such traffic.
+    pub(crate) guided: bool,
 }
 
 /// The whole page.
@@ -130,6 +132,11 @@ fn memory(results: &Results) -> String {
 
 fn method(machine: &Machine, how: &How) -> String {
     let (rounds, seconds, profile) = (how.rounds, how.cell.as_secs(), how.profile);
+    let guided = if how.guided {
+        " evenkeel is built as it is\n  shipped (`cargo xtask dist`), guided by counts of the ways that it takes under the traffic of these scenarios."
+    } else {
+        ""
+    };
     let mut text = format!(
         "\
 ## How this was measured
@@ -145,7 +152,7 @@ fn method(machine: &Machine, how: &How) -> String {
   added, timeouts, no access log but where it says so. evenkeel has its admin address and metrics on; its limits and
   timeouts are at their defaults, but for the connections that one client may have, since all come from one address.
   Bare Pingora is `bench/src/bin/bare-pingora.rs`: round robin, no metrics, no limits, no timeouts, no retries, no log.
-  Both use mimalloc, profile `{profile}`. nginx has buffers that hold the bodies, HAProxy `http-reuse always`: both are cheaper so.
+  Both use mimalloc, profile `{profile}`.{guided} nginx has buffers that hold the bodies, HAProxy `http-reuse always`: both are cheaper so.
   HAProxy, splicing, has `option splice-response` beside that, which is off unless asked for. What each proxy was told is in
   `target/bench/` after a run.
 * Access logs go to a file in memory: evenkeel's as JSON, nginx's as `combined` with a buffer, HAProxy's as `httplog`, from its

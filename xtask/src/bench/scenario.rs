@@ -85,4 +85,9 @@ impl Scenario {
 impl Setting {
     /// Both, in the order of a round.
     pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Logged];
+
+    /// The scenarios that one start of a proxy serves.
+    pub(crate) fn scenarios(self) -> impl Iterator<Item = Scenario> {
+        Scenario::ALL.into_iter().filter(move |scenario| scenario.setting() == self)
+    }
 }

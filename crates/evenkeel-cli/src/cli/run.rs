@@ -54,7 +54,7 @@ fn raise_file_limit() {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    let mut server = Server::new(config);
+    let mut server = Server::new(config).give_back_memory(evenkeel_allocator::give_back);
     server.start().await?;
     let lines = announcement(&server);
     let mut running = pin!(server.run());

@@ -16,10 +16,11 @@ use self::source::Source;
 type Table = BTreeMap<String, Vec<String>>;
 
 /// The crates of the product: their folder under `crates/`, their name in the table, and whether their folders are rooms.
-const CRATES: [(&str, &str, bool); 4] = [
+const CRATES: [(&str, &str, bool); 5] = [
     ("evenkeel-core", "core", true),
     ("evenkeel-config", "config", false),
     ("evenkeel", "evenkeel", true),
+    ("evenkeel-allocator", "allocator", false),
     ("evenkeel-cli", "cli", false),
 ];
 
@@ -174,6 +175,7 @@ impl Place {
             }
             "evenkeel_core" => Some(room("core", second, rooms)),
             "evenkeel_config" => Some(room("config", second, rooms)),
+            "evenkeel_allocator" => Some(room("allocator", second, rooms)),
             "evenkeel" => Some(room("evenkeel", second, rooms)),
             _ => capability(&segments).map(str::to_owned),
         }

@@ -26,12 +26,14 @@ pub struct Plan {
 }
 
 /// What the program brings along for the configuration to name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Extensions {
     /// Kinds of filters.
     pub filters: Registry,
     /// Health checks by name.
     pub checks: HashMap<String, Arc<dyn Check>>,
+    /// How memory is given back to the system, if the program's allocator must be told to.
+    pub give_back: Option<fn()>,
 }
 
 /// Why no plan could be made.

@@ -96,7 +96,7 @@ impl Running {
             Arc::new(Environment { worker, table, metrics, log })
         });
         let (sockets, handles) = unzip(bound);
-        let workers = spawn(sites, handles, environments.collect(), model.lanes)?;
+        let workers = spawn(sites, handles, environments.collect(), model.lanes, extensions.give_back)?;
         let keepers = plan.keepers.into_iter().map(Keeper::run).collect();
         Ok(Self { state, workers, keepers, shutdown: model.shutdown.clone(), log, sockets })
     }

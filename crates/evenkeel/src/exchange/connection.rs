@@ -164,7 +164,8 @@ impl Connection {
 
     /// Enters a phase. The first head's time runs from the accept, so that silence before it is not for free.
     pub fn enter(&self, phase: Phase) {
-        let before = self.timings.phase.swap(phase as u8, Relaxed);
+        let before = self.timings.phase.load(Relaxed);
+        self.timings.phase.store(phase as u8, Relaxed);
         if phase == Phase::Head && before == Phase::Fresh as u8 {
             return;
         }

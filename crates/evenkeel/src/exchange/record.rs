@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::filter::RequestHead;
@@ -91,11 +90,7 @@ impl RequestId {
     pub fn to_value(&self) -> Option<HeaderValue> {
         match self {
             Self::Given(id) => HeaderValue::from_str(id).ok(),
-            Self::Random(id) => {
-                let digit =
-                    |at: u32| char::from_digit((id >> (4 * (31 - at)) & 0xf) as u32, 16).unwrap_or('0') as u8;
-                HeaderValue::from_maybe_shared(Bytes::from((0..32).map(digit).collect::<Vec<u8>>())).ok()
-            }
+            Self::Random(id) => HeaderValue::from_bytes(&hexadecimal(*id)).ok(),
         }
     }
 }
@@ -167,6 +162,16 @@ impl Text {
         let end = self.ends.get(at).copied().unwrap_or_default();
         self.text.get(start..end).unwrap_or_default()
     }
+}
+
+fn hexadecimal(number: u128) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        let digits = [byte >> 4, byte & 0xf].map(|digit| DIGITS.get(usize::from(digit)).copied());
+        pair.copy_from_slice(&digits.map(Option::unwrap_or_default));
+    }
+    text
 }
 
 fn shortened(text: &str, longest: usize) -> &str {

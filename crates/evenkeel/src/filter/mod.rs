@@ -15,7 +15,7 @@ mod strip_prefix;
 pub use answer::{Answer, AnswerFormat};
 pub use edits::{Edits, HeaderEdit};
 pub use head::{RequestHead, ResponseHead};
-pub(crate) use head::{host_of, origin_form, path_of, query_of};
+pub(crate) use head::{host_of, origin_form, path_of, query_of, split_once};
 pub use headers::{HeaderParams, RequestHeaders, ResponseHeaders};
 pub use refusal::{Refusal, Waited};
 pub use registry::{FilterError, FilterKind, Registry};

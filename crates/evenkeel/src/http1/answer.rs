@@ -19,6 +19,7 @@ pub struct AnswerHead<'a> {
     pub length: usize,
     /// Whether the backend's connection ends with this answer.
     pub last: bool,
+    bytes: &'a [u8],
     status: u16,
     reason: &'a str,
     fields: &'a [httparse::Header<'a>],
@@ -57,15 +58,15 @@ pub fn with_answer<T>(
             Err(Malformed("the answer's head is too large"))
         };
     };
-    let Some(head) = bytes.get(..length).filter(|head| head.len() <= LARGEST) else {
+    let Some(bytes) = bytes.get(..length).filter(|head| head.len() <= LARGEST) else {
         return Err(Malformed("the answer's head is too large"));
     };
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut response, head, &mut fields) {
+    match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
         // Empty lines before an answer would be forgiven.
-        Ok(httparse::Status::Complete(parsed)) if parsed == length && head.starts_with(b"HTTP/1.") => {}
+        Ok(httparse::Status::Complete(parsed)) if parsed == length && bytes.starts_with(b"HTTP/1.") => {}
         _ => return Err(Malformed("the answer's head is malformed")),
     }
     let mut framing = Framing::default();
@@ -79,7 +80,7 @@ pub fn with_answer<T>(
     let connection = framing.connection;
     let last = connection.close || is_http_10 && !connection.keep_alive;
     let reason = response.reason.unwrap_or_default();
-    Ok(Some(then(&AnswerHead { length, last, status, reason, fields: response.headers, framing })))
+    Ok(Some(then(&AnswerHead { length, last, bytes, status, reason, fields: response.headers, framing })))
 }
 
 /// What the fields say of the body.
@@ -107,9 +108,10 @@ impl AnswerHead<'_> {
     /// Writes the head as a client gets it: as HTTP/1.1, without what is for this hop only, with the edits applied.
     pub fn write(&self, edits: &Edits, style: AnswerStyle, out: &mut Buffer) {
         write_status(out, self.status, self.reason);
+        let Self { bytes: head, fields, .. } = *self;
         let nominates = self.framing.connection.nominates;
         let lengthless = self.status < 200 || self.status == 204;
-        Passing { fields: self.fields, edits: &edits.headers, nominates, lengthless }.write(out);
+        Passing { head, fields, edits: &edits.headers, nominates, lengthless }.write(out);
         if style.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }

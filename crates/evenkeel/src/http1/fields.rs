@@ -1,5 +1,7 @@
 //! Fields on their way through: which ones end here, and how the others are written.
 
+use std::ops::Range;
+
 use http::{HeaderName, header};
 
 use super::Buffer;
@@ -58,6 +60,8 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Fields on their way through, with changes.
 #[derive(Debug)]
 pub(super) struct Passing<'a> {
+    /// The bytes in which the fields lie.
+    pub(super) head: &'a [u8],
     pub(super) fields: &'a [httparse::Header<'a>],
     pub(super) edits: &'a [HeaderEdit],
     /// Whether a `Connection` among the fields names others.
@@ -70,6 +74,8 @@ impl Passing<'_> {
     /// Writes the fields that pass, and then what the edits add.
     pub(super) fn write(&self, out: &mut Buffer) {
         let edited = self.edited_lengths();
+        // Fields that pass as they are leave together: most do.
+        let mut run = 0..0;
         for field in self.fields {
             let name = field.name.as_bytes();
             if is_for_one_hop(name)
@@ -79,8 +85,16 @@ impl Passing<'_> {
             {
                 continue;
             }
-            write_field(out, name, field.value);
+            match self.place(field) {
+                Some(place) if place.start == run.end => run.end = place.end,
+                Some(place) => out.push(self.bytes(std::mem::replace(&mut run, place))),
+                None => {
+                    out.push(self.bytes(std::mem::take(&mut run)));
+                    write_field(out, name, field.value);
+                }
+            }
         }
+        out.push(self.bytes(run));
         for (at, edit) in self.edits.iter().enumerate() {
             let (HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value)) = edit else { continue };
             let later = self.edits.get(at + 1..).unwrap_or_default();
@@ -88,6 +102,24 @@ impl Passing<'_> {
                 write_field(out, name.as_str().as_bytes(), value.as_bytes());
             }
         }
+    }
+
+    /// Where a field lies, with the end of its line, if it is written there as we would write it: with one space after the
+    /// colon, and none before the line's end.
+    fn place(&self, field: &httparse::Header<'_>) -> Option<Range<usize>> {
+        let start = field.name.as_ptr().addr().checked_sub(self.head.as_ptr().addr())?;
+        let value = start + field.name.len() + b": ".len();
+        let end = value + field.value.len() + b"\r\n".len();
+        // A value that is empty may lie anywhere behind its colon.
+        let as_written = field.value.as_ptr().addr() == self.head.as_ptr().addr() + value
+            && !field.value.is_empty()
+            && self.head.get(value - 1) == Some(&b' ')
+            && self.head.get(end - 2..end) == Some(b"\r\n");
+        as_written.then_some(start..end)
+    }
+
+    fn bytes(&self, run: Range<usize>) -> &[u8] {
+        self.head.get(run).unwrap_or_default()
     }
 
     /// One bit for each length of a name that is edited: most fields need no closer look.
@@ -164,4 +196,43 @@ pub(super) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
     is_claim(name)
         || is_for_one_hop(name)
         || FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::filter::Edits;
+    use crate::http1::{Buffer, with_request};
+
+    /// What passes unchanged is copied in runs; that must not show.
+    #[test]
+    fn however_fields_are_written_each_passes_alike() {
+        let names = ["X", "Accept", "TE", "Keep-Alive", "X-Gone", "Cookie", "X-Edited", "Via"];
+        let values = ["", "1", "a  b", "x:y", "long ".repeat(40).leak().trim_end()];
+        let before = [" ", "", "  ", "\t", " \t "];
+        let after = ["", "", "", " ", "\t", "   "];
+        let mut edits = Edits::default();
+        edits.remove(http::HeaderName::from_static("x-edited"));
+        let mut rng = fastrand::Rng::with_seed(11);
+        for round in 0..2_000 {
+            let mut text = String::from("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-gone\r\n");
+            let mut expected = String::from("GET / HTTP/1.1\r\nHost: a\r\n");
+            for _ in 0..rng.usize(..8) {
+                let mut choice = |from: &[&'static str]| from[rng.usize(..from.len())];
+                let (name, value) = (choice(&names), choice(&values));
+                write!(text, "{name}:{}{value}{}\r\n", choice(&before), choice(&after)).unwrap();
+                if !["TE", "Keep-Alive", "X-Gone", "X-Edited"].contains(&name) {
+                    write!(expected, "{name}: {value}\r\n").unwrap();
+                }
+            }
+            let mut out = Buffer::default();
+            let read = with_request(format!("{text}\r\nrest").as_bytes(), &mut 0, 100, |request| {
+                request.write(&edits, &mut out);
+            });
+            assert!(matches!(read, Ok(Some(()))), "round {round}: {text:?}");
+            let written = std::str::from_utf8(out.filled()).unwrap();
+            assert_eq!(written, format!("{expected}\r\n"), "round {round}: {text:?}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use super::fields::{ConnectionOptions, Passing, is_claim, starts_with};
 use crate::exchange::HeadFacts;
 use crate::filter::{
     AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of,
+    split_once,
 };
 
 /// A head whose framing is sound.
@@ -40,6 +41,7 @@ pub struct Head {
 pub struct ReadHead<'a> {
     /// Its framing.
     pub head: Head,
+    bytes: &'a [u8],
     method: &'a str,
     target: &'a str,
     fields: &'a [httparse::Header<'a>],
@@ -66,13 +68,13 @@ pub fn with_request<T>(
     then: impl FnOnce(&mut ReadHead<'_>) -> T,
 ) -> Result<Option<T>, Refusal> {
     let Some(length) = find_end(bytes, searched)? else { return Ok(None) };
-    let Some(head) = bytes.get(..length) else { return Ok(None) };
+    let Some(bytes) = bytes.get(..length) else { return Ok(None) };
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(head, &mut fields) {
+    match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(parsed)) if parsed == length => {}
         Ok(_) => return Err(Refusal::BadRequest("the request's head is malformed")),
-        Err(error) => return Err(refusal_of(error, head)),
+        Err(error) => return Err(refusal_of(error, bytes)),
     }
     if request.headers.len() > max_fields {
         return Err(Refusal::HeaderTooLarge);
@@ -86,7 +88,7 @@ pub fn with_request<T>(
     framing.finish(is_http_10, method, target)?;
     let head = framing.head(length, is_http_10, method);
     let (host, nominates) = (framing.host, framing.connection.nominates);
-    Ok(Some(then(&mut ReadHead { head, method, target, fields: request.headers, host, nominates })))
+    Ok(Some(then(&mut ReadHead { head, bytes, method, target, fields: request.headers, host, nominates })))
 }
 
 // === impl Head ===
@@ -123,8 +125,8 @@ impl<'a> ReadHead<'a> {
             // HTTP/1.0 may do without; HTTP/1.1 may not (RFC 9112, 3.2).
             out.push(b"host: \r\n");
         }
-        let nominates = self.nominates;
-        Passing { fields: self.fields, edits: &edits.headers, nominates, lengthless: false }.write(out);
+        let Self { bytes: head, fields, nominates, .. } = *self;
+        Passing { head, fields, edits: &edits.headers, nominates, lengthless: false }.write(out);
         if self.head.facts.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }
@@ -386,18 +388,19 @@ fn is_authority(text: &str) -> bool {
                 None => (rest, ""),
             }
         }
-        None => text.split_once(':').unwrap_or((text, "")),
+        None => split_once(text, b':').unwrap_or((text, "")),
     };
     let literal = text.starts_with('[');
-    let host_is_fine = if literal { host.is_empty() } else { !host.contains(['[', ']']) };
+    let host_is_fine =
+        if literal { host.is_empty() } else { !host.bytes().any(|byte| matches!(byte, b'[' | b']')) };
     host_is_fine && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Digits only: no sign, no space, no list, and not more than fits.
 pub(super) fn decimal(value: &[u8]) -> Option<u64> {
-    let digits =
-        std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok()
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let (first, rest) = value.split_first()?;
+    rest.iter().try_fold(digit(first)?, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))
 }
 
 #[cfg(test)]

@@ -4,17 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
-use parking_lot::Mutex;
-
-use crate::stream::Socket;
+use crate::stream::{Own, Socket};
 
 /// The idle connections of one worker, by the group of their endpoint. The newest is used first: the others can then grow
 /// old and go, and a backend that closes idle connections after a while finds the newest one open.
 ///
-/// An idle connection is a socket, and nothing else: no task, no timer, no buffer. The lock is one worker's own, and never
-/// contended.
+/// An idle connection is a socket, and nothing else: no task, no timer, no buffer.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<HashMap<u64, Vec<Idle>, foldhash::fast::FixedState>>);
+pub(super) struct Pool(Own<HashMap<u64, Vec<Idle>, foldhash::fast::FixedState>>);
 
 #[derive(Debug)]
 struct Idle {
@@ -25,7 +22,7 @@ struct Idle {
 impl Pool {
     /// The newest connection that is still open, as far as the system has told.
     pub(super) fn take(&self, group: u64) -> Option<Socket> {
-        let mut groups = self.0.lock();
+        let mut groups = self.0.borrow();
         let idle = groups.get_mut(&group)?;
         while let Some(Idle { socket, .. }) = idle.pop() {
             if is_quiet(&socket) {
@@ -37,7 +34,7 @@ impl Pool {
 
     /// Keeps a connection until then; with more than `most`, the oldest goes.
     pub(super) fn put(&self, group: u64, socket: Socket, until: Instant, most: usize) {
-        let mut groups = self.0.lock();
+        let mut groups = self.0.borrow();
         let idle = groups.entry(group).or_default();
         idle.push(Idle { socket, until });
         if idle.len() > most {
@@ -47,7 +44,7 @@ impl Pool {
 
     /// Closes what has been idle for too long, or what the backend has closed.
     pub(super) fn sweep(&self, now: Instant) {
-        self.0.lock().retain(|_, idle| {
+        self.0.borrow().retain(|_, idle| {
             idle.retain(|idle| idle.until > now && is_quiet(&idle.socket));
             !idle.is_empty()
         });
@@ -113,6 +110,6 @@ mod tests {
         pool.sweep(now + Duration::from_secs(2));
         assert_eq!((port(pool.take(1)), port(pool.take(1))), (Some(new_port), None));
         pool.sweep(now + Duration::from_secs(4));
-        assert!(pool.0.lock().is_empty());
+        assert!(pool.0.borrow().is_empty());
     }
 }

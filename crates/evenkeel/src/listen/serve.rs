@@ -59,8 +59,18 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The head passed our check and not Pingora's.
 const NOT_TAKEN: Refusal = Refusal::BadRequest("the request's head is malformed");
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. The connection's clock is looked at each time its task wakes, and then only.
 pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
+    let connection = link.connection.clone();
+    let mut served = std::pin::pin!(serve_all(service, limits, link));
+    std::future::poll_fn(|cx| {
+        connection.tick();
+        served.as_mut().poll(cx)
+    })
+    .await;
+}
+
+async fn serve_all(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
     let mut serving = Serving { service, limits, link, watch: Watch::new() };
     let mut phase = Phase::Fresh;
     loop {

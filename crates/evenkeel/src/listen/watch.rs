@@ -20,6 +20,8 @@ pub(super) struct Watch {
 
 /// How long a client may go unwatched, in microseconds.
 const UNWATCHED: u64 = 100_000;
+/// The furthest that the timer is armed for, in microseconds: a day.
+const FURTHEST: u64 = 24 * 3600 * 1_000_000;
 
 impl Watch {
     pub(super) fn new() -> Self {
@@ -33,7 +35,6 @@ impl Watch {
         mut future: impl Future<Output = T> + Unpin,
     ) -> Result<T, Expired> {
         std::future::poll_fn(|cx| {
-            link.connection.tick();
             if let Poll::Ready(value) = Pin::new(&mut future).poll(cx) {
                 return Poll::Ready(Ok(value));
             }
@@ -51,21 +52,25 @@ impl Watch {
     fn poll_expired(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Expired> {
         loop {
             let (at, expired) = link.connection.expiry();
+            let now = link.connection.now();
             if self.armed == 0 || at < self.armed {
-                let soon = if link.is_watched() { u64::MAX } else { link.connection.now() + UNWATCHED };
-                self.arm(link, at.min(soon));
+                let far = if link.is_watched() { FURTHEST } else { UNWATCHED };
+                self.arm(link, at.min(now + far));
+            } else if now < self.armed {
+                // It was polled when it was armed, and will wake this task, which is always the same one.
+                return Poll::Pending;
             }
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            if link.connection.now() >= at {
+            if now >= at {
                 return Poll::Ready(expired);
             }
             if link.watch() {
                 // The data path may have waited for the backend alone: now it can wait for both.
                 cx.waker().wake_by_ref();
             }
-            self.arm(link, at);
+            self.armed = 0;
         }
     }
 

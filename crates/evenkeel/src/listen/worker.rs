@@ -46,6 +46,7 @@ pub struct Shared {
     open: Box<[AtomicUsize]>,
     inboxes: Vec<mpsc::Sender<Accepted>>,
     lanes: Lanes,
+    give_back: Option<fn()>,
 }
 
 /// A running worker.
@@ -100,7 +101,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often the log says so.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Starts one worker for each environment, on sockets that are bound already: `sockets[listener][worker]`.
+/// Starts one worker for each environment, on sockets that are bound already: `sockets[listener][worker]`. `give_back` gives
+/// memory back to the system after a crowd of connections has left.
 ///
 /// # Errors
 /// When the system gives no thread, or no event queue.
@@ -109,13 +111,14 @@ pub fn spawn(
     mut sockets: Vec<Vec<RawSocket>>,
     environments: Vec<Arc<Environment>>,
     lanes: Lanes,
+    give_back: Option<fn()>,
 ) -> Result<Vec<Worker>, WorkerError> {
     let (inboxes, receivers): (Vec<_>, Vec<_>) = environments.iter().map(|_| mpsc::channel(INBOX)).unzip();
     let Some(table) = environments.first().map(|environment| environment.table.clone()) else {
         return Ok(Vec::new());
     };
     let open = environments.iter().map(|_| AtomicUsize::new(0)).collect();
-    let shared = Arc::new(Shared { sites, table, open, inboxes, lanes });
+    let shared = Arc::new(Shared { sites, table, open, inboxes, lanes, give_back });
     let mut workers = Vec::new();
     for (environment, inbox) in environments.into_iter().zip(receivers) {
         let sockets: Vec<RawSocket> = sockets.iter_mut().filter_map(Vec::pop).collect();
@@ -238,11 +241,22 @@ impl Local {
         loop {
             tokio::time::sleep(HOUSE_EVERY).await;
             self.service.lane.keep_house();
-            let mut connections = self.connections.lock();
-            if connections.capacity() > 4 * connections.len() + 64 {
-                connections.shrink_to_fit();
+            if self.has_crowd_left()
+                && let Some(give_back) = self.shared.give_back
+            {
+                give_back();
             }
         }
+    }
+
+    /// Whether most of the connections that there were have gone since this was last asked. Forgets how many they were.
+    fn has_crowd_left(&self) -> bool {
+        let mut connections = self.connections.lock();
+        let left = connections.capacity() > 4 * connections.len() + 64;
+        if left {
+            connections.shrink_to_fit();
+        }
+        left
     }
 
     /// Whether no connection is open, nor about to be: one that was accepted counts before its task has run.

@@ -1,7 +1,7 @@
 //! A client's socket with its two buffers: what was read ahead, and what is gathered until it is worth a system call.
 //!
-//! A link belongs to one task. It is shared between the listener, which owns it, and the data path that has the request,
-//! through a lock that is never contended: the two take turns within that task.
+//! A link belongs to one task. It is shared between the listener, which owns it, and the data path that has the request:
+//! the two take turns within that task.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
 use super::grant::Grant;
+use super::own::Own;
 use super::socket::Socket;
 use crate::exchange::Connection;
 use crate::http1::Buffer;
@@ -24,7 +24,7 @@ use crate::http1::Buffer;
 pub struct Link {
     /// What is known of the connection, and what it is waited for.
     pub connection: Arc<Connection>,
-    state: Mutex<State>,
+    state: Own<State>,
 }
 
 #[derive(Debug)]
@@ -73,18 +73,18 @@ impl Link {
     pub fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
         let state = State { socket, input, output, grant: Grant::Bytes(0), broken: false, end: End::Told };
-        Arc::new(Self { connection, state: Mutex::new(state) })
+        Arc::new(Self { connection, state: Own::new(state) })
     }
 
     /// The file descriptor, as an id among the open connections.
     pub fn id(&self) -> i32 {
-        self.state.lock().socket.fd().map_or(-1, |fd| fd.as_raw_fd())
+        self.state.borrow().socket.fd().map_or(-1, |fd| fd.as_raw_fd())
     }
 
     /// Reads more of what no data path has been granted, to what was read before. While it waits, an empty buffer holds no
     /// memory.
     pub fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.state.borrow();
         if ready!(state.socket.poll_fill(cx, &mut state.input, READ_AT_MOST))? == 0 {
             return Poll::Ready(Ok(Read::End));
         }
@@ -94,46 +94,46 @@ impl Link {
 
     /// Looks at what was read ahead.
     pub fn peek<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
-        look(self.state.lock().input.filled())
+        look(self.state.borrow().input.filled())
     }
 
     /// Drops bytes that were read ahead.
     pub fn skip(&self, count: usize) {
-        self.state.lock().input.consume(count);
+        self.state.borrow().input.consume(count);
     }
 
     /// Whether the system tells of what the client does. It does from the first wait for the client on, or from
     /// [`Link::watch`] on.
     pub fn is_watched(&self) -> bool {
-        self.state.lock().socket.is_watched()
+        self.state.borrow().socket.is_watched()
     }
 
     /// Lets the system tell of what the client does from now on; whether it has not before.
     pub fn watch(&self) -> bool {
-        let socket = &mut self.state.lock().socket;
+        let socket = &mut self.state.borrow().socket;
         // An error comes again with the next read.
         !socket.is_watched() && socket.watch().is_ok()
     }
 
     /// How many bytes were read ahead.
     pub fn pending_input(&self) -> usize {
-        self.state.lock().input.len()
+        self.state.borrow().input.len()
     }
 
     /// Hands the next request to a data path; what follows it is kept back.
     pub fn grant(&self, grant: Grant) {
-        self.state.lock().grant = grant;
+        self.state.borrow().grant = grant;
     }
 
     /// Whether the data path has had all of the request.
     pub fn is_spent(&self) -> bool {
-        self.state.lock().grant.is_spent()
+        self.state.borrow().grant.is_spent()
     }
 
     /// Reads for a data path; `InvalidData` when what comes is no chunked body. Past the grant, it reads ahead for the next
     /// request, and tells the data path only of the client's end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut guard = self.state.lock();
+        let mut guard = self.state.borrow();
         let state = &mut *guard;
         if self.connection.is_upgraded() {
             state.grant = Grant::All;
@@ -180,7 +180,7 @@ impl Link {
             // No exchange has the request: what the data path says is its own complaint. The listener will answer.
             return Poll::Ready(Ok(bytes.len()));
         }
-        let state = &mut *self.state.lock();
+        let state = &mut *self.state.borrow();
         if state.broken {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -202,7 +202,7 @@ impl Link {
 
     /// Adds to what is gathered, whatever there is already; it leaves with [`Link::poll_flush`].
     pub fn gather<T>(&self, write: impl FnOnce(&mut Buffer) -> T) -> T {
-        write(&mut self.state.lock().output)
+        write(&mut self.state.borrow().output)
     }
 
     /// Waits until less than `limit` is gathered.
@@ -210,13 +210,13 @@ impl Link {
     /// # Errors
     /// When the client takes nothing more.
     pub fn poll_room(&self, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<()>> {
-        if self.state.lock().output.len() < limit { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
+        if self.state.borrow().output.len() < limit { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
 
     /// Sends what was gathered. The listener calls this each time the data path has nothing more to do for now, so that
     /// all it wrote in one go leaves in one system call.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.state.borrow();
         while !state.output.is_empty() {
             let polled = state.socket.poll_write(cx, state.output.filled());
             match ready!(self.note_write(polled, &mut state.broken)) {
@@ -248,12 +248,12 @@ impl Link {
     /// connection is reset should it be dropped before [`Link::end_answer`], so that nobody takes a part for the whole
     /// (RFC 9112, 8).
     pub fn begin_answer(&self, open: bool) {
-        self.state.lock().end = if open { End::Open } else { End::Told };
+        self.state.borrow().end = if open { End::Open } else { End::Told };
     }
 
     /// All of the answer is written, if not sent.
     pub fn end_answer(&self) {
-        let end = &mut self.state.lock().end;
+        let end = &mut self.state.borrow().end;
         if *end == End::Open {
             *end = End::Whole;
         }
@@ -261,7 +261,7 @@ impl Link {
 
     /// Whether a client that sees the connection end in peace would take a part of an answer for the whole.
     pub fn is_misleading(&self) -> bool {
-        let state = self.state.lock();
+        let state = self.state.borrow();
         // Without a head there was no answer, or one of our own, which is whole.
         let begun = self.connection.has_head();
         begun && (state.end == End::Open || state.end == End::Whole && !state.output.is_empty())
@@ -269,7 +269,7 @@ impl Link {
 
     /// Says to the client that no more will come.
     pub fn finish(&self) {
-        let state = self.state.lock();
+        let state = self.state.borrow();
         // A client that is gone already needs no farewell.
         let _ = state.socket.fd().map(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
     }
@@ -279,7 +279,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         if self.is_misleading() {
             // A Unix socket cannot be reset.
-            let state = self.state.lock();
+            let state = self.state.borrow();
             let _ = state.socket.fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
         }
     }

@@ -4,8 +4,10 @@
 
 mod grant;
 mod link;
+mod own;
 mod socket;
 
 pub use grant::Grant;
 pub use link::{Link, Read};
+pub use own::Own;
 pub use socket::Socket;

@@ -164,9 +164,12 @@ impl Socket {
         mut send: impl FnMut(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_ready(cx, Interest::WRITABLE))?;
+            // Almost always there is room: whether there is, the event queue is asked only once there was none.
             match self.try_io(Interest::WRITABLE, || send(self)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watch()?;
+                    ready!(self.poll_ready(cx, Interest::WRITABLE))?;
+                }
                 Ok(sent) => {
                     if sent < all {
                         self.is_exhausted(Interest::WRITABLE);

@@ -41,7 +41,7 @@ pub(crate) struct Tail<'a> {
     folder: PathBuf,
     evenkeel: PathBuf,
     backends: [u16; FAST + 1],
-    /// Whether the load and the backends go before all else on their CPU.
+    /// Whether all that is measured goes before all else on its CPU.
     real_time: bool,
 }
 
@@ -141,16 +141,16 @@ impl<'a> Tail<'a> {
         self.tools.cargo().args(["build", "--profile", "dist", "--package", "evenkeel-cli"]).run()
     }
 
-    /// A hidden task of this program, before all else that runs on its CPU where the machine allows it: what disturbs the
-    /// load or the backends would look like the proxy's doing.
+    /// A hidden task of this program: what disturbs the load or the backends would look like the proxy's doing.
     fn exactly(&self, task: &str) -> Result<Shell, Failure> {
         let this = std::env::current_exe();
         let this = this.map_err(|e| Failure::new(format!("this program does not know where it is: {e}")))?;
-        let task = self.tools.command(this).args(["bench", task]);
-        if !self.real_time {
-            return Ok(task);
-        }
-        Ok(task.through("chrt", REAL_TIME.map(OsString::from)))
+        Ok(self.urgent(self.tools.command(this).args(["bench", task])))
+    }
+
+    /// A command that goes before all else on its CPU, where the machine allows it.
+    fn urgent(&self, command: Shell) -> Shell {
+        if self.real_time { command.through("chrt", REAL_TIME.map(OsString::from)) } else { command }
     }
 
     fn start_backends(&self) -> Result<Running, Failure> {

@@ -190,7 +190,7 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
         backends = FAST + 1,
         patience = load::PATIENCE.as_secs(),
         rate = plan.change_rate(),
-        priority = if setting.real_time { ", at real-time priority" } else { "" },
+        priority = if setting.real_time { ", all at real-time priority" } else { "" },
     );
     let behind = results.behind();
     if !behind.is_empty() {

@@ -3,10 +3,7 @@
 mod remote;
 mod text;
 
-use std::collections::HashMap;
-
 use evenkeel::control::{Described, DescribedError, Explanation, Extensions, Plan};
-use evenkeel::filter::Registry;
 
 use super::failure::Failure;
 use super::file::File;
@@ -65,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 async fn ask_file(file: &File, request: &Described) -> Result<Explanation, Failure> {
     let config = file.load()?;
     let model = config.model().map_err(Clone::clone)?;
-    let extensions = Extensions { filters: Registry::builtin(), checks: HashMap::new() };
+    let extensions = Extensions::default();
     // One worker: how many there are is no matter where nothing is sent.
     Ok(Plan::new(model, &extensions, 1).await?.explain(request))
 }

@@ -1,6 +1,5 @@
 //! What is said of backends, and of requests that no backend gets.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,6 @@ use super::super::keeper::members;
 use super::super::plan::{Extensions, Plan};
 use super::{Basis, ChoiceExplanation, Described, Explanation, Outcome, VerdictKind};
 use crate::exchange::moment_of;
-use crate::filter::Registry;
 use crate::probe::{self, Failed};
 
 /// Four backends behind one upstream, the last of weight 0.
@@ -31,7 +29,7 @@ fn model(yaml: &str) -> Model {
 }
 
 async fn plan(model: &Model) -> Plan {
-    let extensions = Extensions { filters: Registry::builtin(), checks: HashMap::new() };
+    let extensions = Extensions::default();
     Plan::new(model, &extensions, 1).await.unwrap()
 }
 
