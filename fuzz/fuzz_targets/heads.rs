@@ -37,7 +37,7 @@ fn read_request(bytes: &[u8], most_fields: usize) -> Option<(usize, Vec<String>,
             format!("{:?}", request.query()),
             request.authority().to_owned(),
             format!("{:?} {}", facts.content_length, facts.chunked),
-            format!("{} {}", request.head.is_idempotent, facts.head_only),
+            facts.head_only.to_string(),
         ];
         (request.head.length, meaning, out.filled().to_vec())
     })

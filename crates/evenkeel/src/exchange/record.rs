@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::filter::RequestHead;
+use crate::observe::hexadecimal;
 
 /// What is known of one request.
 #[derive(Debug)]
@@ -162,16 +163,6 @@ impl Text {
         let end = self.ends.get(at).copied().unwrap_or_default();
         self.text.get(start..end).unwrap_or_default()
     }
-}
-
-fn hexadecimal(number: u128) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 32];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_be_bytes()) {
-        let digits = [byte >> 4, byte & 0xf].map(|digit| DIGITS.get(usize::from(digit)).copied());
-        pair.copy_from_slice(&digits.map(Option::unwrap_or_default));
-    }
-    text
 }
 
 fn shortened(text: &str, longest: usize) -> &str {

@@ -84,6 +84,11 @@ impl Exchange {
         self.attempts.as_mut().is_some_and(|attempts| attempts.rejects(status, replayable, at))
     }
 
+    /// Whether to send the request twice does no more than to send it once (RFC 9110, 9.2.2). Not before it is decided on.
+    pub fn is_idempotent(&self) -> bool {
+        self.attempts.as_ref().is_some_and(|attempts| attempts.plan.idempotent)
+    }
+
     /// Whether the body is small enough to be sent again.
     fn may_be_replayed(&self) -> bool {
         let body = self.facts().content_length.unwrap_or_default().max(self.record.received);

@@ -26,8 +26,6 @@ pub struct Head {
     pub facts: HeadFacts,
     /// Whether the version is 1.1 rather than 1.0.
     pub is_http_11: bool,
-    /// Whether to send the request twice does no more than to send it once (RFC 9110, 9.2.2).
-    pub is_idempotent: bool,
     /// Whether another request may follow on the connection, as far as the client says.
     pub persistent: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -312,7 +310,6 @@ impl<'a> Framing<'a> {
 
     fn head(&self, length: usize, is_http_10: bool, method: &str) -> Head {
         let close = self.connection.close;
-        let is_idempotent = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE");
         let facts = HeadFacts {
             content_length: self.content_length,
             chunked: self.chunked,
@@ -325,7 +322,7 @@ impl<'a> Framing<'a> {
         let expects =
             self.expects && !is_http_10 && (self.chunked || self.content_length.unwrap_or_default() > 0);
         let upgrade = self.upgrade && self.connection.upgrade;
-        Head { length, facts, is_http_11: !is_http_10, is_idempotent, persistent, expects, upgrade }
+        Head { length, facts, is_http_11: !is_http_10, persistent, expects, upgrade }
     }
 
     fn finish(&self, is_http_10: bool, method: &str, target: &str) -> Result<(), Refusal> {

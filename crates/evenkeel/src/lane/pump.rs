@@ -208,7 +208,7 @@ impl Pump<'_> {
     /// What it means that a backend broke off before its answer.
     fn failure(&self, backend: &Backend) -> Failure {
         let silent = backend.input.is_empty();
-        let unread = !self.upload.has_begun() || self.head.is_idempotent && self.upload.whole;
+        let unread = !self.upload.has_begun() || self.exchange.is_idempotent() && self.upload.whole;
         if backend.reused && silent && unread { Failure::Stale } else { Failure::Broken }
     }
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use crate::exchange::Expired;
@@ -60,7 +61,8 @@ impl Watch {
                 // It was polled when it was armed, and will wake this task, which is always the same one.
                 return Poll::Pending;
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
+            // Unconstrained: a task that has used up its turn would be put off without having its waker noted.
+            if Pin::new(&mut unconstrained(self.timer.as_mut())).poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if now >= at {
@@ -78,5 +80,49 @@ impl Watch {
         let deadline: Instant = link.connection.instant(at);
         self.timer.as_mut().reset(deadline.into());
         self.armed = at.max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_config::HttpLimits;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    use super::{Expired, Poll, Watch};
+    use crate::exchange::{Connection, Phase};
+    use crate::stream::{Link, Socket};
+
+    /// A task that has used up its turn is put off by whatever it asks of the runtime, the timer included.
+    #[tokio::test]
+    async fn a_wait_that_begins_at_the_end_of_a_turn_ends_in_time() {
+        let mut limits = HttpLimits::default();
+        limits.idle_timeout = Duration::from_millis(50);
+        let connection = std::sync::Arc::new(Connection::new(None, false, &limits));
+        let (socket, _far_end) = std::os::unix::net::UnixStream::pair().unwrap();
+        let link = Link::new(Socket::accepted(socket.into()), connection.clone());
+        connection.enter(Phase::Idle);
+        let mut watch = Watch::new();
+        let wait = async {
+            std::future::poll_fn(|cx| {
+                while has_budget_remaining() {
+                    let _ = std::pin::pin!(consume_budget()).poll(cx);
+                }
+                Poll::Ready(())
+            })
+            .await;
+            let mut waiting = Box::pin(watch.guard(&link, std::future::pending::<()>()));
+            std::future::poll_fn(|cx| {
+                connection.tick();
+                waiting.as_mut().poll(cx)
+            })
+            .await
+        };
+        // Should nobody wake it, the end of patience does.
+        let begun = tokio::time::Instant::now();
+        let ended = tokio::time::timeout(Duration::from_secs(5), wait).await;
+        assert_eq!(ended, Ok(Err(Expired::Idle)));
+        assert!(begun.elapsed() < Duration::from_secs(4), "it was never woken");
     }
 }

@@ -238,14 +238,16 @@ impl Local {
     }
 
     async fn keep_house(self: Arc<Self>) {
+        let mut left_before = false;
         loop {
             tokio::time::sleep(HOUSE_EVERY).await;
             self.service.lane.keep_house();
-            if self.has_crowd_left()
-                && let Some(give_back) = self.shared.give_back
-            {
+            let left = self.has_crowd_left();
+            // And once more: the last of a crowd may have been leaving still.
+            if let Some(give_back) = self.shared.give_back.filter(|_| left || left_before) {
                 give_back();
             }
+            left_before = left;
         }
     }
 

@@ -137,7 +137,11 @@ impl AccessLog {
         self.line.write(&mut buffer, entry);
         buffer.push('\n');
         drop(buffer);
-        self.shared.wake();
+        // Almost always the writer was told before, and is yet to take this buffer: it forgets that it was told, and then takes
+        // the lock that was just let go of.
+        if !self.shared.pending.load(Ordering::Acquire) {
+            self.shared.wake();
+        }
     }
 
     /// Opens the file again, after a rotation. Standard streams are left alone.

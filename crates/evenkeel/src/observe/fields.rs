@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::text;
+
 /// One finished request, as the access log sees it.
 pub trait Entry {
     /// The value of a field.
@@ -148,18 +150,17 @@ pub(super) fn json(out: &mut String, entry: &impl Entry) {
         if value == Value::Absent {
             continue;
         }
-        let _ = write!(out, "{separator}\"{}\":", field.name());
+        out.push(separator);
+        out.push('"');
+        out.push_str(field.name());
+        out.push_str("\":");
         separator = ',';
         match value {
-            Value::Text(text) => json_string(out, text),
-            Value::Address(address) => {
-                let _ = write!(out, "\"{address}\"");
-            }
-            Value::Id(id) => {
-                let _ = write!(out, "\"{id:032x}\"");
-            }
-            Value::Moment(moment) => {
-                let _ = write!(out, "\"{moment:.3}\"");
+            Value::Text(text) => text::json(out, text),
+            Value::Address(_) | Value::Id(_) | Value::Moment(_) => {
+                out.push('"');
+                plain(out, value);
+                out.push('"');
             }
             value => plain(out, value),
         }
@@ -192,54 +193,22 @@ pub(super) fn combined(out: &mut String, entry: &impl Entry) {
 
 /// Appends a value as templates write it: nothing in it can end the line or a quoted string.
 pub(super) fn escaped(out: &mut String, value: Value<'_>) {
-    let Value::Text(text) = value else { return plain(out, value) };
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\x22"),
-            '\\' => out.push_str("\\x5C"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\x{:02X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
+    match value {
+        Value::Text(text) => text::escaped(out, text),
+        value => plain(out, value),
     }
 }
 
 fn plain(out: &mut String, value: Value<'_>) {
-    let _ = match value {
-        Value::Absent => out.write_char('-'),
-        Value::Text(text) => out.write_str(text),
-        Value::Number(number) => out.write_str(itoa::Buffer::new().format(number)),
-        Value::Span(span) => {
-            let micros = span.as_micros();
-            write!(out, "{}.{:03}", micros / 1000, micros % 1000)
-        }
-        Value::Id(id) => write!(out, "{id:032x}"),
-        Value::Address(address) => write!(out, "{address}"),
-        Value::Moment(moment) => write!(out, "{moment:.3}"),
-    };
-}
-
-fn json_string(out: &mut String, text: &str) {
-    out.push('"');
-    let mut rest = text;
-    // Almost all text needs no escape at all: copy it in runs.
-    while let Some(at) = rest.find(|c: char| c == '"' || c == '\\' || c.is_control()) {
-        let (clean, tail) = rest.split_at(at);
-        out.push_str(clean);
-        let mut chars = tail.chars();
-        match chars.next() {
-            Some('"') => out.push_str("\\\""),
-            Some('\\') => out.push_str("\\\\"),
-            Some(c) => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            None => {}
-        }
-        rest = chars.as_str();
+    match value {
+        Value::Absent => out.push('-'),
+        Value::Text(text) => out.push_str(text),
+        Value::Number(number) => text::number(out, number),
+        Value::Span(span) => text::span(out, span),
+        Value::Id(id) => text::id(out, id),
+        Value::Address(address) => text::address(out, address),
+        Value::Moment(moment) => text::moment(out, moment),
     }
-    out.push_str(rest);
-    out.push('"');
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod exposition;
 mod fields;
 mod health;
 mod instruments;
+mod text;
 
 pub use access_log::{AccessLog, AccessLogError, Line};
 pub use catalogue::{BackendMetrics, BackendView, Class, ListenerMetrics, Metrics, RouteMetrics, View};
@@ -15,3 +16,4 @@ pub use exposition::Exposition;
 pub use fields::{Entry, Field, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};
 pub use instruments::{Counter, Histogram, Sharded};
+pub use text::hexadecimal;

@@ -347,7 +347,8 @@ impl ProxyHttp for Proxy {
             return error;
         }
         let replayable = is_replayable(session);
-        let repeatable = session.req_header().method.is_idempotent() && replayable;
+        let idempotent = context.exchange.as_ref().is_some_and(|exchange| exchange.is_idempotent());
+        let repeatable = idempotent && replayable;
         let failure = match error.etype() {
             ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Failure::Malformed,
             _ if reused && repeatable => Failure::Stale,

@@ -15,6 +15,8 @@ pub(crate) enum Contestant {
     /// No proxy, and one fast backend: what the load and the backends are off by themselves.
     Direct,
     NginxLeastTime,
+    /// The same once more: by how much it differs from itself is chance.
+    NginxLeastTimeAgain,
     NginxLeastConn,
     HaproxyLeastconn,
     HaproxyRandom,
@@ -42,9 +44,10 @@ pub(crate) struct Started {
 
 impl Contestant {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Direct,
         Self::NginxLeastTime,
+        Self::NginxLeastTimeAgain,
         Self::NginxLeastConn,
         Self::HaproxyLeastconn,
         Self::HaproxyRandom,
@@ -63,6 +66,7 @@ impl Contestant {
         match self {
             Self::Direct => "direct",
             Self::NginxLeastTime => "nginx-least-time",
+            Self::NginxLeastTimeAgain => "nginx-least-time-again",
             Self::NginxLeastConn => "nginx-least-conn",
             Self::HaproxyLeastconn => "haproxy-leastconn",
             Self::HaproxyRandom => "haproxy-random",
@@ -82,6 +86,7 @@ impl Contestant {
         match self {
             Self::Direct => "no proxy, a fast backend",
             Self::NginxLeastTime => "nginx least_time",
+            Self::NginxLeastTimeAgain => "nginx least_time, again",
             Self::NginxLeastConn => "nginx least_conn",
             Self::HaproxyLeastconn => "HAProxy leastconn",
             Self::HaproxyRandom => "HAProxy random(2)",
@@ -113,9 +118,27 @@ impl Contestant {
         self.is_checked() || matches!(self, Self::PeakEwma | Self::Prequal)
     }
 
+    /// Whether it differs from what it is held against by so little that several rounds must tell.
+    pub(crate) fn is_close(self) -> bool {
+        self.is_bound() || matches!(self, Self::Direct | Self::NginxLeastTime | Self::NginxLeastTimeAgain)
+    }
+
     /// Whether its backends have a health check, which the simulator knows nothing of.
     pub(crate) fn is_checked(self) -> bool {
         matches!(self, Self::PeakEwmaChecked | Self::PrequalChecked)
+    }
+
+    /// Whether it goes through the changes.
+    pub(crate) fn is_changed(self) -> bool {
+        !matches!(self, Self::Direct | Self::NginxLeastTimeAgain)
+    }
+
+    fn is_nginx(self) -> bool {
+        matches!(self, Self::NginxLeastTime | Self::NginxLeastTimeAgain | Self::NginxLeastConn)
+    }
+
+    fn is_haproxy(self) -> bool {
+        matches!(self, Self::HaproxyLeastconn | Self::HaproxyRandom)
     }
 
     /// Installs what is neither here nor built here.
@@ -127,9 +150,7 @@ impl Contestant {
     pub(crate) fn version(self, tail: &Tail<'_>) -> Result<Option<String>, Failure> {
         let Some(program) = self.program(tail)? else { return Ok(None) };
         let how = match self {
-            Self::NginxLeastTime | Self::NginxLeastConn | Self::HaproxyLeastconn | Self::HaproxyRandom => {
-                "-v"
-            }
+            _ if self.is_nginx() || self.is_haproxy() => "-v",
             _ => "--version",
         };
         let told = tail.tools.command(&program).arg(how).output()?;
@@ -138,9 +159,7 @@ impl Contestant {
         Ok(Some(match self {
             // What follows is commit/version/state/kind/library.
             Self::EnvoyLeastRequest => format!("Envoy {}", version.split('/').nth(1).unwrap_or(version)),
-            Self::HaproxyLeastconn | Self::HaproxyRandom => {
-                line.split(" - http").next().unwrap_or(line).into()
-            }
+            _ if self.is_haproxy() => line.split(" - http").next().unwrap_or(line).into(),
             _ => version.to_owned(),
         }))
     }
@@ -179,11 +198,11 @@ impl Contestant {
         let command = tail.tools.command(&program);
         Ok(Some(match self {
             Self::Direct => return Ok(None),
-            Self::NginxLeastTime | Self::NginxLeastConn => {
+            Self::NginxLeastTime | Self::NginxLeastTimeAgain | Self::NginxLeastConn => {
                 let folder = tail.folder.join("nginx");
                 std::fs::create_dir_all(&folder)
                     .map_err(|e| Failure::new(format!("cannot make a folder: {e}")))?;
-                let method = if self == Self::NginxLeastTime { "least_time header" } else { "least_conn" };
+                let method = if self == Self::NginxLeastConn { "least_conn" } else { "least_time header" };
                 let file = self.write(tail, &files::nginx(wanted, &folder, method))?;
                 // A master that is killed leaves its workers behind; one that is told to end does not.
                 let nginx = tail.tools.command("setpriv").args(["--pdeathsig", "TERM"]).arg(program);
@@ -213,12 +232,7 @@ impl Contestant {
     }
 
     fn write(self, tail: &Tail<'_>, text: &str) -> Result<PathBuf, Failure> {
-        let ending = match self {
-            Self::NginxLeastTime | Self::NginxLeastConn | Self::HaproxyLeastconn | Self::HaproxyRandom => {
-                "conf"
-            }
-            _ => "yaml",
-        };
+        let ending = if self.is_nginx() || self.is_haproxy() { "conf" } else { "yaml" };
         let file = tail.folder.join(format!("{}.{ending}", self.name()));
         std::fs::write(&file, text)
             .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))?;
@@ -229,8 +243,8 @@ impl Contestant {
 /// Somebody else's program, installed if need be.
 fn peer(contestant: Contestant, tools: &Tools<'_>) -> Result<Option<PathBuf>, Failure> {
     match contestant {
-        Contestant::NginxLeastTime | Contestant::NginxLeastConn => tools.nginx131().map(Some),
-        Contestant::HaproxyLeastconn | Contestant::HaproxyRandom => tools.haproxy28().map(Some),
+        _ if contestant.is_nginx() => tools.nginx131().map(Some),
+        _ if contestant.is_haproxy() => tools.haproxy28().map(Some),
         Contestant::EnvoyLeastRequest => tools.envoy().map(Some),
         _ => Ok(None),
     }

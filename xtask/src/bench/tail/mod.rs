@@ -171,7 +171,7 @@ impl<'a> Tail<'a> {
                 results.point(contestant, *rate, figures);
             }
         }
-        let proxies = plan.order(round).filter(|c| *c != Contestant::Direct);
+        let proxies = plan.order(round).filter(|c| c.is_changed());
         for contestant in proxies.filter(|_| plan.parts.contains(&Part::Change)) {
             let course = self.course(contestant, plan)?;
             println!("  change   {:<29} {course}", contestant.title());

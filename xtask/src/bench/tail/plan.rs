@@ -75,9 +75,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The contestants of a round: each is first in its turn, so none is always measured on the warmer machine.
+    /// The contestants of a round: each is first in its turn, so none is always measured on the warmer machine. Whom no bound is
+    /// about is in the first round only: it takes a tenth of a second where others take a hundredth, and that is known then.
     pub(crate) fn order(&self, round: usize) -> impl Iterator<Item = Contestant> {
-        in_turn(&self.contestants, round)
+        in_turn(&self.contestants, round).filter(move |contestant| round == 0 || contestant.is_close())
     }
 
     /// The rate of the run with changes: the highest, where a share over a second is least a matter of chance.
@@ -153,8 +154,11 @@ mod tests {
     #[test]
     fn everyone_is_first_in_its_turn() {
         let plan = parse("").unwrap();
-        let firsts: Vec<Contestant> =
-            (0..Contestant::ALL.len()).filter_map(|round| plan.order(round).next()).collect();
-        assert_eq!(firsts, Contestant::ALL);
+        let first = |round| plan.order(round).next().unwrap();
+        for (round, contestant) in Contestant::ALL.into_iter().enumerate().filter(|(_, c)| c.is_close()) {
+            assert_eq!(first(round), contestant);
+        }
+        assert_eq!(plan.order(0).count(), Contestant::ALL.len());
+        assert!(plan.order(1).all(Contestant::is_close));
     }
 }

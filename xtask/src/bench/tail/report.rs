@@ -175,9 +175,11 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
 
 * `cargo xtask bench tail --rounds {rounds} --seconds {seconds}`: {rounds} rounds; in each, every proxy is started afresh for every
   point, alone, and loaded for {seconds} s after {warm_up} s of warming up, in an order that rotates. The tables hold medians
-  over the rounds, with the lowest and the highest in brackets. A ratio is the median of the rounds' ratios.
+  over the rounds, with the lowest and the highest in brackets. A ratio is the median of the rounds' ratios. Whom no bound is
+  about is in the first round only.
 * The proxy has CPU 0 and one worker; the load, and the {backends} backends in one process, share CPU 1{priority};
-  all on loopback. Every request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests
+  all on loopback. {again} is measured like any other, after and before others in its turn: how far its ratios are from 1 says
+  how much of a ratio is chance. Every request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests
   were sent no later than that after they were due. A request without an answer for {patience} s, or with another than a 200, has no good answer.
 * The run with changes is made at {rate} requests a second; its chart has windows of a second, a quarter of one apart, all
   rounds together.
@@ -187,6 +189,7 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
   after a run.
 
 ",
+        again = Contestant::NginxLeastTimeAgain.title(),
         backends = FAST + 1,
         patience = load::PATIENCE.as_secs(),
         rate = plan.change_rate(),
