@@ -180,7 +180,8 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
 * The proxy has CPU 0 and one worker; the load, and the {backends} backends in one process, share CPU 1{priority};
   all on loopback. {again} is measured like any other, after and before others in its turn: how far its ratios are from 1 says
   how much of a ratio is chance. Every request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests
-  were sent no later than that after they were due. A request without an answer for {patience} s, or with another than a 200, has no good answer.
+  were sent no later than that after they were due. A point at which that was more than a millisecond is measured again, at
+  most {again_at_most} times in all: who measures was disturbed. A request without an answer for {patience} s, or with another than a 200, has no good answer.
 * The run with changes is made at {rate} requests a second; its chart has windows of a second, a quarter of one apart, all
   rounds together.
 * All proxies keep connections, add `X-Forwarded-For` and log nothing; all else is at its defaults. Envoy's `LEAST_REQUEST`
@@ -191,6 +192,7 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
 ",
         again = Contestant::NginxLeastTimeAgain.title(),
         backends = FAST + 1,
+        again_at_most = super::TRIES,
         patience = load::PATIENCE.as_secs(),
         rate = plan.change_rate(),
         priority = if setting.real_time { ", all at real-time priority" } else { "" },
