@@ -74,36 +74,32 @@ pub(super) fn moment(out: &mut String, moment: Timestamp) {
 /// As a string of JSON.
 pub(super) fn json(out: &mut String, text: &str) {
     out.push('"');
-    if is_plain(text) {
-        out.push_str(text);
-    } else {
-        for c in text.chars() {
-            match c {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                c if c.is_control() => {
-                    let _ = write!(out, "\\u{:04x}", u32::from(c));
-                }
-                c => out.push(c),
-            }
-        }
-    }
+    spell(out, text, |out, c| {
+        let _ = match c {
+            '"' | '\\' => write!(out, "\\{c}"),
+            _ => write!(out, "\\u{:04x}", u32::from(c)),
+        };
+    });
     out.push('"');
 }
 
 /// So that nothing in it can end the line, or a quoted string.
 pub(super) fn escaped(out: &mut String, text: &str) {
+    spell(out, text, |out, c| {
+        let _ = write!(out, "\\x{:02X}", u32::from(c));
+    });
+}
+
+/// Copies text, and lets `escape` write what could end a string or a line.
+fn spell(out: &mut String, text: &str, escape: impl Fn(&mut String, char)) {
     if is_plain(text) {
         return out.push_str(text);
     }
     for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\x22"),
-            '\\' => out.push_str("\\x5C"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\x{:02X}", u32::from(c));
-            }
-            c => out.push(c),
+        if matches!(c, '"' | '\\') || c.is_control() {
+            escape(out, c);
+        } else {
+            out.push(c);
         }
     }
 }
