@@ -70,7 +70,6 @@ fn api_upstream() -> UpstreamBuilder {
         .idle_timeout(Duration::from_secs(30))
         .upgraded_idle_timeout(Duration::from_secs(7200))
         .pool_idle_timeout(Duration::from_secs(10))
-        .pool_max_idle(16)
         .tls_ca("internal.pem")
         .tls_server_name("api.internal")
         .danger_accept_invalid_certificates(false)
@@ -94,6 +93,7 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
     let teapot = RouteBuilder::new("teapot").path_regex("/tea/[0-9]+").respond(418, "short and stout");
     let canary = UpstreamBuilder::new("canary")
         .algorithm(LoadBalancingAlgorithm::PowerOfTwoChoices)
+        .pool_max_idle(16)
         .backend("http+unix:/run/canary.sock");
     let builder = ConfigBuilder::new()
         .trusted_proxies(["10.0.0.0/8", "192.168.1.1", "fd00::/8"])

@@ -15,7 +15,7 @@ pub(super) struct Args {
     file: File,
 }
 
-/// Says that the file is fine, or all that is wrong with it.
+/// Says that the file is fine and what of it is asleep, or all that is wrong with it.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let path = args.file.path()?;
     let config = args.file.load()?;
@@ -24,7 +24,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if !problems.is_empty() {
         return Err(Failure::Refused(problems.join("\n")));
     }
-    print(&format!("{}: fine: {}\n", path.display(), summary(model)))
+    let notes: String = model.without_effect().iter().map(|key| format!("note: {key}\n")).collect();
+    print(&format!("{}: fine: {}\n{notes}", path.display(), summary(model)))
 }
 
 /// What is wrong beyond the text: with filters, and with the files that it names.

@@ -47,6 +47,18 @@ upstreams:
   b: { backends: [\"https://127.0.0.1:8444\"], tls: { ca: evenkeel.yaml } }
 ";
 
+/// Right, and for the lean lane alone: `lanes: pingora` puts it to sleep.
+const ASLEEP: &str = "\
+listeners: [{ address: 127.0.0.1:0 }]
+lanes: pingora
+routes:
+  - { name: one, match: { path: /one }, upstream: plain }
+  - { name: rest, retry: { on: [timeout], per_try_timeout: 1s, max_body: 1MiB }, upstream: web }
+upstreams:
+  web: { hedge: {}, pool: { max_idle: 8 }, retry: { per_try_timeout: 2s }, backends: [\"http://127.0.0.1:1\"] }
+  plain: { backends: [\"http://127.0.0.1:1\"] }
+";
+
 const BAD_FILE: &str = "\
 listeners: [{ adress: 127.0.0.1:8080 }]
 shutdown: { drain_timeout: 30 }
@@ -116,6 +128,7 @@ async fn what_is_wrong_is_told() {
         ("check-bad-filters", BAD_FILTERS, &["check"]),
         ("check-bad-authorities", BAD_AUTHORITIES, &["check"]),
         ("check-fine", FINE, &["check"]),
+        ("check-asleep", ASLEEP, &["check"]),
         ("check-fine-by-name", FINE, &["check", "-c", "./evenkeel.yaml"]),
         ("no-command", FINE, &[]),
     ] {
@@ -149,6 +162,14 @@ async fn a_second_balancer_does_not_share_the_first_ones_address() {
     assert_eq!((said.code, said.err), (Some(3), format!("error: address {listen} in use\n")));
     let said = beside("", &[&run[..], &["127.0.0.1:0", "--admin", &admin]].concat()).await;
     assert_eq!((said.code, said.err), (Some(3), format!("error: admin address {admin} in use\n")));
+}
+
+#[tokio::test]
+async fn what_sleeps_is_said_at_the_start_as_well() {
+    let program = Program::run(&format!("{ASLEEP}admin: {{ address: 127.0.0.1:0 }}\n")).await;
+    let warnings: Vec<String> = program.said().into_iter().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 6, "{warnings:#?}");
+    assert!(warnings[0].ends_with("upstreams.web.hedge has no effect with lanes: pingora"), "{warnings:#?}");
 }
 
 #[tokio::test]

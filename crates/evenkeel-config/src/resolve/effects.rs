@@ -1,8 +1,9 @@
 //! What is right by itself and would do nothing, because of what stands elsewhere.
 
 use super::Context;
+use super::lean::{Lacking, retry_lacks, upstream_lacks};
 use crate::yaml::Path;
-use crate::{Action, Retry, Route, Upstream};
+use crate::{Action, Route, Upstream};
 
 /// Notes what would do nothing. Everything that is given here is right.
 pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], context: &mut Context<'_>) {
@@ -24,10 +25,7 @@ pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], 
             context.wrong_key(&path.key("deadline_header"), message);
         }
         if has_tls(upstream) {
-            if upstream.hedge.is_some() {
-                context.wrong_key(&path.key("hedge"), "has no effect yet where a backend is https");
-            }
-            whole_attempts(&upstream.retry, &path, context);
+            lacking(upstream_lacks(upstream, &path), context);
         }
     }
     let paths = context.entries(&root.key("routes"), routes.len());
@@ -37,7 +35,7 @@ pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], 
             && tls
             && !targets.is_empty()
         {
-            whole_attempts(retry, &path, context);
+            lacking(retry_lacks(retry, &path.key("retry")), context);
         }
     }
 }
@@ -51,21 +49,14 @@ fn targets(route: &Route) -> Vec<usize> {
     }
 }
 
-/// Whether requests go there by the lane that asks one backend at a time, and waits for it.
+/// Whether requests go there by Pingora's lane.
 fn has_tls(upstream: &Upstream) -> bool {
     upstream.backends.iter().any(|backend| backend.url.tls)
 }
 
-/// Notes what would end an attempt early, where that cannot be done.
-fn whole_attempts(retry: &Retry, path: &Path, context: &mut Context<'_>) {
-    let path = path.key("retry");
-    if retry.on.timeout {
-        let message = "has timeout, which has no effect yet where a backend is https";
-        context.wrong_key(&path.key("on"), message);
-    }
-    if retry.per_try_timeout.is_some() {
-        let message =
-            "does no more yet than timeouts.connect where a backend is https: expected that instead";
-        context.wrong_key(&path.key("per_try_timeout"), message);
+/// Notes what that lane does not do.
+fn lacking(what: Vec<Lacking>, context: &mut Context<'_>) {
+    for (path, what) in what {
+        context.wrong_key(&path, format!("{what} yet where a backend is https"));
     }
 }

@@ -8,6 +8,7 @@ mod context;
 mod effects;
 mod general;
 mod health;
+mod lean;
 mod limits;
 mod listener;
 mod retry;

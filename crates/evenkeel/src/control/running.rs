@@ -98,6 +98,7 @@ impl Running {
         let (sockets, handles) = unzip(bound);
         let workers = spawn(sites, handles, environments.collect(), model.lanes, extensions.give_back)?;
         let keepers = plan.keepers.into_iter().map(Keeper::run).collect();
+        model.without_effect().iter().for_each(|key| log::warn!("{key}"));
         Ok(Self { state, workers, keepers, shutdown: model.shutdown.clone(), log, sockets })
     }
 
