@@ -95,14 +95,14 @@ cargo xtask TASK
     A whole run with at least 3 rounds writes docs/performance.md and docs/performance.svg; every run writes target/bench/.
   bench tail [OPTION…]
                     measures what users feel while one of ten backends is slow, and how soon a change of one shows, beside
-                    nginx, HAProxy and Envoy, under an open loop; about 40 minutes
+                    nginx, HAProxy and Envoy, under an open loop; about 45 minutes
       --rounds N        rounds over all points, interleaved (default 3)
       --seconds S       seconds a point (default 20), after 3 of warming up; the part `change` takes one and a half of it
       --rates A,B       requests a second (default 400,1000); `change` takes the highest
       --only A,B        only these: direct (no proxy), nginx-least-time, nginx-least-time-again (what is chance),
                         nginx-least-conn, haproxy-leastconn, haproxy-random, envoy-least-request, round-robin,
                         least-connections, power-of-two-choices, peak-ewma, prequal; and the last two with a health
-                        check: peak-ewma-checked, prequal-checked
+                        check (peak-ewma-checked, prequal-checked) or with hedging (peak-ewma-hedged, prequal-hedged)
       --parts A,B       only these parts: steady, change
       --evenkeel FILE   builds nothing; takes this evenkeel, and leaves out the algorithms that it does not know
       --json FILE       writes the raw results there, too

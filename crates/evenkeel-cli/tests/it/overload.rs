@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -154,6 +154,53 @@ async fn second_attempts_cut_the_tail() {
         assert!(ratio <= 1.06, "{ratio} requests at backends for each one that came");
     }
     assert!(tails[1] * 2 <= tails[0], "p99 without and with: {tails:?}");
+}
+
+/// What looks slow is tested without anybody waiting for it, and has its share back once it is fast.
+#[tokio::test]
+async fn a_copy_tests_what_looks_slow() {
+    if lane() == Lane::Pingora {
+        return; // See docs/lanes.md.
+    }
+    let takes = Arc::new(AtomicU64::new(300));
+    let time = takes.clone();
+    let slow = move || Reply::new().read_body().wait(Duration::from_millis(time.load(SeqCst))).send(OK);
+    let slow = Backend::start(move |_| slow()).await;
+    let (one, two) = (taking(Duration::from_millis(3)).await, taking(Duration::from_millis(3)).await);
+    let rest = "algorithm: { peak_ewma: { retest: 800ms } }, hedge: { after: 30s, budget: 50% }";
+    let balancer = balancer(&[&one, &slow, &two], rest).await;
+    let mut client = balancer.client().await;
+    while slow.count() == 0 {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    let start = Instant::now();
+    let mut longest = Duration::ZERO;
+    while start.elapsed() < Duration::from_secs(3) {
+        let sent = Instant::now();
+        assert_eq!(client.get("/").await.status(), 200);
+        longest = longest.max(sent.elapsed());
+    }
+    assert!(longest < Duration::from_millis(200), "somebody waited for {longest:?}");
+    let copies = slow.requests().split_off(1);
+    assert!((3..=30).contains(&copies.len()), "{} copies", copies.len());
+    let others = [one.requests(), two.requests()].concat();
+    for copy in &copies {
+        assert_eq!(copy.message.header("connection"), Some("close"));
+        let id = copy.message.header("x-request-id");
+        let originals = others.iter().filter(|seen| seen.message.header("x-request-id") == id);
+        assert_eq!(originals.count(), 1, "somebody else answered it");
+    }
+    let metrics = get(balancer.admin(), "/metrics").await.text();
+    let name = format!("evenkeel_backend_copies_total{{upstream=\"web\",backend=\"{}\"}}", slow.url());
+    assert!(metrics.contains(&format!("{name} {}\n", copies.len())), "{metrics}");
+
+    takes.store(3, SeqCst);
+    let before = slow.count();
+    let start = Instant::now();
+    while slow.count() < before + 50 {
+        assert_eq!(client.get("/").await.status(), 200);
+        assert!(start.elapsed() < Duration::from_secs(5), "{} requests", slow.count() - before);
+    }
 }
 
 #[tokio::test]

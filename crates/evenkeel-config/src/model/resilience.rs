@@ -110,13 +110,14 @@ pub struct RetryOn {
     pub statuses: Vec<u16>,
 }
 
-/// A second attempt beside a slow first one, for idempotent requests without a body.
+/// A second attempt beside a slow first one, for idempotent requests without a body; and copies of safe requests for backends that
+/// an algorithm wants to hear from.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Hedge {
     /// When the second attempt begins.
     pub after: HedgeAfter,
-    /// Second attempts for each request, as a fraction. Default 0.05.
+    /// Second attempts and copies for each request, as a fraction. Default 0.05.
     pub budget: f64,
 }
 

@@ -56,8 +56,9 @@ pub(crate) struct Budget {
 }
 
 /// A second attempt beside a slow first one, on another backend; whichever answers first counts, and the other is cancelled.
-/// Only for requests that are idempotent and have no body. It cuts the tail that a few slow answers make, and does nothing
-/// for a backend that is slow throughout.
+/// Only for requests that are idempotent and have no body. It cuts the tail that a few slow answers make. Against a backend that
+/// is slow throughout choose `peak_ewma` or `prequal`; what they test it with is then a copy of a request with a safe method
+/// instead of the request itself, so that nobody waits for it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "hedge")]
@@ -65,7 +66,7 @@ pub(crate) struct Hedge {
     /// When the second attempt begins: later than this share of the upstream's answers began lately (`p95`), or after a
     /// time (`50ms`). Sooner cuts more of the tail, and costs backends more requests.
     pub(crate) after: After,
-    /// Second attempts for each request, more than 0%.
+    /// Second attempts and copies for each request, more than 0%.
     pub(crate) budget: Percent,
 }
 

@@ -128,6 +128,10 @@ pub struct Pick<'a> {
     pub rng: &'a mut fastrand::Rng,
     /// When this is; the beginning of time unless said otherwise by [`Pick::at`].
     pub now: Moment,
+    /// Whether a copy of the request may go to another backend as well, to hear from it; see [`Pick::copied`].
+    pub copied: bool,
+    /// The backend that this copy is for: not the choice, and no worse for the request than without it. The algorithm says so.
+    pub hear: Option<usize>,
 }
 
 /// The indices that a request has tried, in a snapshot. Holds the first few without allocating, which is all that a
@@ -143,13 +147,28 @@ pub struct Tried {
 impl<'a> Pick<'a> {
     /// A choice for a request with this hash key.
     pub fn new(key: u64, tried: &'a Tried, rng: &'a mut fastrand::Rng) -> Self {
-        Self { key, tried, rng, now: Moment::default() }
+        Self { key, tried, rng, now: Moment::default(), copied: false, hear: None }
     }
 
     /// The same choice at this moment.
     #[must_use]
     pub fn at(self, now: Moment) -> Self {
         Self { now, ..self }
+    }
+
+    /// The same choice for a request of which a copy may be sent to another backend: to the one in [`Pick::hear`], which an
+    /// algorithm then names instead of choosing it.
+    #[must_use]
+    pub fn copied(self, copied: bool) -> Self {
+        Self { copied, ..self }
+    }
+
+    /// Asks to hear from a backend that would not be chosen. Whether the request itself must go there, as no copy of it may.
+    fn must_hear(&mut self, index: usize) -> bool {
+        if self.copied {
+            self.hear = Some(index);
+        }
+        !self.copied
     }
 }
 

@@ -13,7 +13,8 @@
 //! What looks slow is not drawn into use by letting its average fade, as that sends it a request each time it has faded
 //! far enough: it is tested. When it loses a draw, has nothing in flight and was last heard of `retest` ago, it wins one
 //! such draw in eight; so however little traffic there is, tests are a small part of it. Until tests have found it slow a
-//! few times in a row they come up to eight times sooner. What the test takes replaces the average.
+//! few times in a row they come up to eight times sooner. What the test takes replaces the average. Where a copy of a request
+//! may be sent ([`Pick::copied`]), the copy is the test, and no request waits for a backend that looks slow.
 //!
 //! Where both look slow, at more than twice what answers took lately from whomever, two more are drawn, twice at most: that is
 //! what keeps two slow backends of ten from the requests that draw both.
@@ -114,7 +115,7 @@ impl Balancer for PeakEwma {
             let Some(second) = self.draw(candidates, request, Some(best.index)) else { break };
             let (winner, loser) = best.cheaper(second);
             best = winner;
-            if self.tests(loser, request) {
+            if self.tests(loser, request) && request.must_hear(loser.index) {
                 return Some(loser.index);
             }
             if slow == 0.0 || best.estimate.is_none_or(|estimate| f64::from(estimate) <= slow) {
@@ -248,6 +249,22 @@ mod tests {
             tests += u32::from(index < 2);
         }
         assert!((2..=4).contains(&tests), "one for each of the two slow ones: {tests}");
+    }
+
+    #[test]
+    fn a_copy_is_the_test_where_there_may_be_one() {
+        let candidates = snapshot(&[1; 10]);
+        let balancer = built(&PeakEwma::default(), &candidates);
+        answered(&*balancer, &candidates, &[100, 100, 10, 10, 10, 10, 10, 10, 10, 10], Moment::default());
+        let mut rng = fastrand::Rng::with_seed(6);
+        let (mut chosen, mut heard) = (0, 0);
+        for millis in 0..1_000 {
+            let now = Moment::from_micros(600_000 + millis);
+            let mut pick = Pick::new(0, none_tried(), &mut rng).at(now).copied(true);
+            chosen += u32::from(balancer.pick(&candidates, &mut pick).unwrap() < 2);
+            heard += u32::from(pick.hear.is_some_and(|index| index < 2));
+        }
+        assert!(chosen <= 1 && (2..=4).contains(&heard), "chosen {chosen}, heard from {heard}");
     }
 
     #[test]

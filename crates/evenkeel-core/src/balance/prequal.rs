@@ -284,7 +284,10 @@ impl Balancer for Prequal {
             }
         }
         let list = self.drawn(candidates, request);
-        self.to_test(candidates, &list, request).or_else(|| list.best(self.hot(), 0))
+        match self.to_test(candidates, &list, request) {
+            Some(index) if request.must_hear(index) => Some(index),
+            _ => list.best(self.hot(), 0),
+        }
     }
 
     fn score(&self, candidates: &Snapshot, index: usize, _: &Pick<'_>) -> Option<f64> {

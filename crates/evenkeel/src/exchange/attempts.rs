@@ -11,6 +11,7 @@ use evenkeel_core::limit::{Entered, backoff};
 
 use super::choosing::{Found, Wish, choose};
 use super::explain::{Explained, Grounds};
+use super::shadow::Shadow;
 use super::table::{Endpoint, Members, Upstream};
 use crate::filter::{Refusal, Waited};
 
@@ -58,6 +59,8 @@ pub(super) struct Plan {
     pub(super) idempotent: bool,
     /// Whether it has no body.
     pub(super) bodiless: bool,
+    /// Whether a copy of it may be sent, to hear from another backend.
+    pub(super) copied: bool,
     /// How its last backend was chosen, if its route wants to know.
     pub(super) explained: Option<Box<Explained>>,
 }
@@ -84,8 +87,7 @@ pub(super) struct Attempts {
     tried: Tried,
     pub(super) count: usize,
     pub(super) current: Option<Current>,
-    /// The second attempt beside it, if there is one.
-    hedge: Option<Current>,
+    beside: Beside,
     /// The place of the backend that was tried last, also after its attempt has ended.
     last: Option<usize>,
     last_failure: Option<Failure>,
@@ -94,6 +96,15 @@ pub(super) struct Attempts {
     rng: fastrand::Rng,
     /// Counted by the circuit breaker as a request, and as a retry.
     entered: (Option<Entered>, Option<Entered>),
+}
+
+/// What goes on beside the attempt that is on.
+#[derive(Debug, Default)]
+struct Beside {
+    /// The second attempt.
+    second: Option<Current>,
+    /// The backend that a copy of the request is to be sent to, by its place.
+    hear: Option<usize>,
 }
 
 /// The attempt that is on.
@@ -183,7 +194,7 @@ impl Attempts {
             tried: Tried::default(),
             count: 0,
             current: None,
-            hedge: None,
+            beside: Beside::default(),
             last: None,
             last_failure: None,
             pause: None,
@@ -248,8 +259,8 @@ impl Attempts {
     /// again.
     pub(super) fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), Refusal> {
         self.note_failure(failure, at);
-        if let Some(hedge) = self.hedge.take() {
-            self.release(hedge, Outcome::Abandoned);
+        if let Some(second) = self.beside.second.take() {
+            self.release(second, Outcome::Abandoned);
         }
         self.last_failure = Some(failure);
         let safe = failure.never_reached() || self.plan.idempotent && replayable;
@@ -342,7 +353,7 @@ impl Attempts {
     /// Begins a second attempt beside the one that is on, on another backend, if there may be one more.
     pub(super) fn hedge(&mut self, at: At) -> Option<Attempt> {
         let hedging = self.upstream.hedging.as_ref()?;
-        if self.hedge.is_some() || !hedging.budget.take(at.moment, self.upstream.requests()) {
+        if self.beside.second.is_some() || !hedging.budget.take(at.moment, self.upstream.requests()) {
             return None;
         }
         let first = self.current.as_ref()?.index;
@@ -350,13 +361,31 @@ impl Attempts {
         let Found::One(hedge) = self.choose(at) else { return None };
         hedge.endpoint.metrics.hedged(at.worker);
         let endpoint = hedge.endpoint.clone();
-        self.hedge = Some(hedge);
+        self.beside.second = Some(hedge);
         Some(Attempt { endpoint, reuse: true })
+    }
+
+    /// Whether the algorithm wants to hear from a backend that it has not chosen.
+    pub(super) fn is_to_hear(&self) -> bool {
+        self.beside.hear.is_some()
+    }
+
+    /// A copy of the request for the backend that the algorithm wants to hear from, if there may be one.
+    pub(super) fn shadow(&mut self, at: At) -> Option<Shadow> {
+        let index = self.beside.hear.take()?;
+        let hedging = self.upstream.hedging.as_ref()?;
+        if !hedging.budget.take(at.moment, self.upstream.requests()) {
+            return None;
+        }
+        let endpoint = self.members.endpoints.get(index)?.clone();
+        let lease = self.upstream.lease(&endpoint)?;
+        endpoint.metrics.copied(at.worker);
+        Some(Shadow::new(self.upstream.clone(), self.members.clone(), endpoint, lease))
     }
 
     /// One of two attempts is to go on, the second if `second`; the other one is given up.
     pub(super) fn settle_hedge(&mut self, second: bool, at: At) {
-        let Some(hedge) = self.hedge.take() else { return };
+        let Some(hedge) = self.beside.second.take() else { return };
         if !second {
             return self.give_up(hedge, at);
         }
@@ -431,9 +460,9 @@ impl Attempts {
 
     /// A backend that was not tried and has room, and a lease of it.
     fn choose(&mut self, at: At) -> Found<Current> {
-        let Self { upstream, members, plan, tried, rng, .. } = self;
-        let most = upstream.gate.limits.max_connections;
-        let wish = Wish { key: plan.key, named: plan.named, moment: at.moment };
+        let Self { upstream, members, plan, tried, beside, rng, .. } = self;
+        let copied = plan.copied && tried.is_empty();
+        let wish = Wish { key: plan.key, named: plan.named, moment: at.moment, copied };
         choose(members, wish, tried, rng, |index, pick| {
             if let Some(explained) = &mut plan.explained {
                 // Before the lease: the score that the choice went by.
@@ -446,33 +475,21 @@ impl Attempts {
                 explained.note(upstream, members, grounds);
             }
             let endpoint = members.endpoints.get(index)?;
-            let backend = endpoint.backend.clone();
-            let lease = match most {
-                Some(most) => Lease::within(backend, most.get())?,
-                None => Lease::new(backend),
-            };
+            let lease = upstream.lease(endpoint)?;
+            beside.hear = pick.hear.filter(|hear| *hear != index);
             let (endpoint, started) = (endpoint.clone(), at.now);
             Some(Current { index, endpoint, started, lease, answered: false, failed: false })
         })
     }
 
-    /// Gives a lease back, and tells those who wait for it, and those who watch for failures.
     fn release(&self, current: Current, outcome: Outcome) {
-        let Current { endpoint, lease, .. } = current;
-        lease.end(outcome);
-        self.upstream.gate.left();
-        if outcome == Outcome::Failed
-            && let Some(alarm) = &self.upstream.alarm
-            && endpoint.backend.counters().failures_in_a_row() >= alarm.failures
-        {
-            alarm.bell.ring();
-        }
+        self.upstream.release(&current.endpoint, current.lease, outcome);
     }
 }
 
 impl Drop for Attempts {
     fn drop(&mut self) {
-        for current in [self.current.take(), self.hedge.take()].into_iter().flatten() {
+        for current in [self.current.take(), self.beside.second.take()].into_iter().flatten() {
             self.release(current, Outcome::Abandoned);
         }
     }

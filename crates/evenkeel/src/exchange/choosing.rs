@@ -14,6 +14,8 @@ pub(super) struct Wish {
     /// The backend that the client's cookie names.
     pub(super) named: Option<usize>,
     pub(super) moment: Moment,
+    /// Whether a copy of the request may be sent, to hear from another backend.
+    pub(super) copied: bool,
 }
 
 /// What choosing came to.
@@ -39,7 +41,7 @@ pub(super) fn choose<T>(
     let mut named = wish.named.filter(|index| !tried.contains(*index));
     let mut nothing = Found::Nothing;
     loop {
-        let mut pick = Pick::new(wish.key, &passed, rng).at(wish.moment);
+        let mut pick = Pick::new(wish.key, &passed, rng).at(wish.moment).copied(wish.copied);
         let next = named.take().or_else(|| members.balancer.pick(&members.snapshot, &mut pick));
         let Some(index) = next else { return nothing };
         if let Some(taken) = take(index, &pick) {

@@ -94,7 +94,7 @@ pub fn would_choose(
     now: Moment,
 ) -> WouldChoose {
     let most = upstream.gate.limits.max_connections.map_or(u32::MAX, |most| most.get());
-    let wish = Wish { key, named, moment: now };
+    let wish = Wish { key, named, moment: now, copied: true };
     let found = choose(members, wish, &Tried::default(), &mut fastrand::Rng::new(), |index, _| {
         let endpoint = members.endpoints.get(index)?;
         (endpoint.backend.counters().in_flight() < most).then_some(index)

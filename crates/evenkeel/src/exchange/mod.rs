@@ -17,6 +17,7 @@ mod hedge;
 mod record;
 mod redirect;
 mod request;
+mod shadow;
 mod table;
 mod trying;
 
@@ -31,4 +32,5 @@ pub use hedge::Hedging;
 pub use record::{Ending, Record, RequestId};
 pub use redirect::redirect;
 pub use request::{Decision, Environment, Exchange, HeadFacts, Lane};
+pub use shadow::Shadow;
 pub use table::{Alarm, Bell, Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};

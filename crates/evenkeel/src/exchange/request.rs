@@ -210,6 +210,10 @@ impl Exchange {
             named: upstream.affinity.named(head, &attempts.members.endpoints),
             idempotent: is_idempotent(head.method()),
             bodiless: !self.has_body(),
+            copied: upstream.hedging.is_some()
+                && self.lane == Lane::Lean
+                && is_safe(head.method())
+                && !self.has_body(),
             explained: (rule.explain && self.environment.log.is_some()).then(Box::default),
         };
         self.attempts = Some(attempts);
@@ -432,6 +436,11 @@ impl Exchange {
 /// Whether a method may be repeated without harm (RFC 9110, 9.2.2).
 fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+}
+
+/// Whether a method changes nothing (RFC 9110, 9.2.1), so that nobody minds whether it was asked for once or twice.
+fn is_safe(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
 }
 
 impl Drop for Exchange {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{Forwarding, Pool, Redirect, Retry, Timeouts};
-use evenkeel_core::backend::{Backend, Snapshot};
+use evenkeel_core::backend::{Backend, Lease, Outcome, Snapshot};
 use evenkeel_core::balance::Balancer;
 use evenkeel_core::route::RouteTable;
 use ipnet::IpNet;
@@ -173,5 +173,26 @@ impl Upstream {
     pub fn requests(&self) -> u64 {
         let all = self.all.iter();
         all.map(|one| one.backend.counters().attempts().saturating_sub(one.metrics.repeated())).sum()
+    }
+
+    /// A lease of a backend, if that has room.
+    pub(super) fn lease(&self, endpoint: &Endpoint) -> Option<Lease> {
+        let backend = endpoint.backend.clone();
+        match self.gate.limits.max_connections {
+            Some(most) => Lease::within(backend, most.get()),
+            None => Some(Lease::new(backend)),
+        }
+    }
+
+    /// Gives a lease back, and tells those who wait for it, and those who watch for failures.
+    pub(super) fn release(&self, endpoint: &Endpoint, lease: Lease, outcome: Outcome) {
+        lease.end(outcome);
+        self.gate.left();
+        if outcome == Outcome::Failed
+            && let Some(alarm) = &self.alarm
+            && endpoint.backend.counters().failures_in_a_row() >= alarm.failures
+        {
+            alarm.bell.ring();
+        }
     }
 }

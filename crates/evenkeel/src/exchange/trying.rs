@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::attempts::{At, Attempt, Attempts, Choice, Failure};
 use super::request::Exchange;
+use super::shadow::Shadow;
 use crate::filter::Refusal;
 
 impl Exchange {
@@ -122,6 +123,17 @@ impl Exchange {
         if let Some(attempts) = &mut self.attempts {
             attempts.settle_hedge(second, at);
         }
+    }
+
+    /// A copy of the request for a backend that looks slow, if the algorithm wants to hear from one; for whoever carries the
+    /// request to send, whole, at once.
+    pub fn shadow(&mut self) -> Option<Shadow> {
+        // First what is almost always so: this is asked for every attempt.
+        if !self.attempts.as_ref()?.is_to_hear() {
+            return None;
+        }
+        let at = self.at();
+        self.attempts.as_mut()?.shadow(at)
     }
 
     /// How long connecting to the backend may take: the upstream's limit, or what is left of the route's.

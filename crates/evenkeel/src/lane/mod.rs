@@ -11,6 +11,7 @@ mod hedge;
 mod pool;
 mod pump;
 mod request;
+mod shadow;
 mod upload;
 
 use std::sync::Arc;

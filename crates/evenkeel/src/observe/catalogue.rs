@@ -56,6 +56,7 @@ struct BackendShard {
     timeouts: Counter,
     retries: Counter,
     hedges: Counter,
+    copies: Counter,
     first_byte: Histogram,
     /// Of the answers, those that say that the backend cannot answer, and how long they took to begin.
     failed_answers: Counter,
@@ -195,9 +196,16 @@ impl BackendMetrics {
         self.shards.of(worker).hedges.increment();
     }
 
-    /// Attempts that were made because of an earlier one: it had failed, or was slow.
+    /// Counts a copy of a request, sent to hear from a backend that looks slow.
+    pub fn copied(&self, worker: usize) {
+        self.shards.of(worker).copies.increment();
+    }
+
+    /// Attempts that no request would have missed: an earlier one had failed or was slow, or they were copies.
     pub fn repeated(&self) -> u64 {
-        self.shards.sum(|shard| &shard.retries) + self.shards.sum(|shard| &shard.hedges)
+        let repeated: [fn(&BackendShard) -> &Counter; 3] =
+            [|shard| &shard.retries, |shard| &shard.hedges, |shard| &shard.copies];
+        repeated.into_iter().map(|counter| self.shards.sum(counter)).sum()
     }
 
     /// Answers so far, without those that say that the backend cannot answer, and how long they took to begin.
@@ -425,7 +433,7 @@ fn backend_answers(page: &mut Exposition, view: &View<'_>) {
 
 fn backend_failures(page: &mut Exposition, view: &View<'_>) {
     type Pick = fn(&BackendShard) -> &Counter;
-    let families: [(&str, &str, Pick); 5] = [
+    let families: [(&str, &str, Pick); 6] = [
         (
             "evenkeel_backend_connect_failures_total",
             "Attempts that never got a connection to the backend.",
@@ -446,6 +454,11 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
             "evenkeel_backend_hedges_total",
             "Second attempts made on the backend beside a slow first one.",
             |shard| &shard.hedges,
+        ),
+        (
+            "evenkeel_backend_copies_total",
+            "Copies of requests sent to the backend to hear whether it is still slow.",
+            |shard| &shard.copies,
         ),
     ];
     for (name, help, counter) in families {

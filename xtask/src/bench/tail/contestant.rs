@@ -30,6 +30,18 @@ pub(crate) enum Contestant {
     PeakEwmaChecked,
     /// Likewise.
     PrequalChecked,
+    /// With second attempts, and so with copies of requests for tests.
+    PeakEwmaHedged,
+    /// Likewise.
+    PrequalHedged,
+}
+
+/// What of evenkeel is turned on beside an algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    HealthCheck,
+    Hedging,
 }
 
 /// A contestant that answers.
@@ -44,7 +56,7 @@ pub(crate) struct Started {
 
 impl Contestant {
     /// All, in the order of the report.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Direct,
         Self::NginxLeastTime,
         Self::NginxLeastTimeAgain,
@@ -59,6 +71,8 @@ impl Contestant {
         Self::Prequal,
         Self::PeakEwmaChecked,
         Self::PrequalChecked,
+        Self::PeakEwmaHedged,
+        Self::PrequalHedged,
     ];
 
     /// What `--only` calls it.
@@ -78,6 +92,8 @@ impl Contestant {
             Self::Prequal => "prequal",
             Self::PeakEwmaChecked => "peak-ewma-checked",
             Self::PrequalChecked => "prequal-checked",
+            Self::PeakEwmaHedged => "peak-ewma-hedged",
+            Self::PrequalHedged => "prequal-hedged",
         }
     }
 
@@ -98,6 +114,8 @@ impl Contestant {
             Self::Prequal => "evenkeel prequal",
             Self::PeakEwmaChecked => "evenkeel peak_ewma, checked",
             Self::PrequalChecked => "evenkeel prequal, checked",
+            Self::PeakEwmaHedged => "evenkeel peak_ewma, hedged",
+            Self::PrequalHedged => "evenkeel prequal, hedged",
         }
     }
 
@@ -107,15 +125,15 @@ impl Contestant {
             Self::RoundRobin => Some("round_robin"),
             Self::LeastConnections => Some("least_connections"),
             Self::PowerOfTwoChoices => Some("power_of_two_choices"),
-            Self::PeakEwma | Self::PeakEwmaChecked => Some("peak_ewma"),
-            Self::Prequal | Self::PrequalChecked => Some("prequal"),
+            Self::PeakEwma | Self::PeakEwmaChecked | Self::PeakEwmaHedged => Some("peak_ewma"),
+            Self::Prequal | Self::PrequalChecked | Self::PrequalHedged => Some("prequal"),
             _ => None,
         }
     }
 
     /// Whether a bound holds for it.
     pub(crate) fn is_bound(self) -> bool {
-        self.is_checked() || matches!(self, Self::PeakEwma | Self::Prequal)
+        self.beside() != Beside::Nothing || matches!(self, Self::PeakEwma | Self::Prequal)
     }
 
     /// Whether it differs from what it is held against by so little that several rounds must tell.
@@ -123,9 +141,13 @@ impl Contestant {
         self.is_bound() || matches!(self, Self::Direct | Self::NginxLeastTime | Self::NginxLeastTimeAgain)
     }
 
-    /// Whether its backends have a health check, which the simulator knows nothing of.
-    pub(crate) fn is_checked(self) -> bool {
-        matches!(self, Self::PeakEwmaChecked | Self::PrequalChecked)
+    /// What is turned on beside its algorithm, of which the simulator knows nothing.
+    pub(crate) fn beside(self) -> Beside {
+        match self {
+            Self::PeakEwmaChecked | Self::PrequalChecked => Beside::HealthCheck,
+            Self::PeakEwmaHedged | Self::PrequalHedged => Beside::Hedging,
+            _ => Beside::Nothing,
+        }
     }
 
     /// Whether it goes through the changes.
@@ -169,7 +191,7 @@ impl Contestant {
         let wanted = Wanted { port: 1, admin: 2, backends: &tail.backends };
         match (self.algorithm(), self.program(tail)?) {
             (Some(algorithm), Some(program)) => {
-                let file = self.write(tail, &files::evenkeel(&wanted, algorithm, self.is_checked()))?;
+                let file = self.write(tail, &files::evenkeel(&wanted, algorithm, self.beside()))?;
                 tail.tools.command(program).args(["check", "-c"]).arg(file).output().map(drop)
             }
             _ => Ok(()),
@@ -221,7 +243,7 @@ impl Contestant {
             }
             _ => {
                 let algorithm = self.algorithm().unwrap_or_default();
-                let file = self.write(tail, &files::evenkeel(wanted, algorithm, self.is_checked()))?;
+                let file = self.write(tail, &files::evenkeel(wanted, algorithm, self.beside()))?;
                 command.args(["run", "-c"]).arg(file)
             }
         }))
@@ -260,6 +282,6 @@ mod tests {
             let alike = |other: &&Contestant| other.name() == one.name() || other.title() == one.title();
             assert_eq!(Contestant::ALL.iter().filter(alike).count(), 1, "{one:?}");
         }
-        assert_eq!(Contestant::ALL.iter().filter(|c| c.is_bound()).count(), 4);
+        assert_eq!(Contestant::ALL.iter().filter(|c| c.is_bound()).count(), 6);
     }
 }

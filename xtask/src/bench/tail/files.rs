@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use super::contestant::Beside;
+
 /// What every file must say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
@@ -121,10 +123,13 @@ static_resources:
 
 /// All algorithms at their defaults. `prequal` has no path to probe, so it goes by what the balancer itself measures, as
 /// all the others here do. Where they are checked, backends are asked once a second what requests ask them.
-pub(crate) fn evenkeel(wanted: &Wanted<'_>, algorithm: &str, checked: bool) -> String {
+pub(crate) fn evenkeel(wanted: &Wanted<'_>, algorithm: &str, beside: Beside) -> String {
     let Wanted { port, admin, .. } = wanted;
-    let check = "    health_check: { http: { path: / }, interval: 1s, timeout: 1s }\n";
-    let check = if checked { check } else { "" };
+    let beside = match beside {
+        Beside::Nothing => "",
+        Beside::HealthCheck => "    health_check: { http: { path: / }, interval: 1s, timeout: 1s }\n",
+        Beside::Hedging => "    hedge: {}\n",
+    };
     let backends = each(wanted, |_, port| format!("      - \"http://127.0.0.1:{port}\"\n"));
     format!(
         "\
@@ -133,7 +138,7 @@ listeners: [{{ address: \"127.0.0.1:{port}\", max_connections_per_client: 50000 
 upstreams:
   web:
     algorithm: {algorithm}
-{check}    backends:
+{beside}    backends:
 {backends}admin: {{ address: \"127.0.0.1:{admin}\" }}
 access_log: off
 "
@@ -155,8 +160,12 @@ mod tests {
             (nginx(&wanted, Path::new("/f"), "least_time header"), "    least_time header;\n"),
             (haproxy(&wanted, "random(2)"), "  balance random(2)\n"),
             (envoy(&wanted), "    lb_policy: LEAST_REQUEST\n"),
-            (evenkeel(&wanted, "peak_ewma", false), "    algorithm: peak_ewma\n    backends:\n"),
-            (evenkeel(&wanted, "peak_ewma", true), "    algorithm: peak_ewma\n    health_check: "),
+            (evenkeel(&wanted, "peak_ewma", Beside::Nothing), "    algorithm: peak_ewma\n    backends:\n"),
+            (
+                evenkeel(&wanted, "peak_ewma", Beside::HealthCheck),
+                "    algorithm: peak_ewma\n    health_check: ",
+            ),
+            (evenkeel(&wanted, "prequal", Beside::Hedging), "    algorithm: prequal\n    hedge: {}\n"),
         ];
         for (file, method) in files {
             assert!(file.contains(method), "{file}");

@@ -186,7 +186,8 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
   rounds together.
 * All proxies keep connections, add `X-Forwarded-For` and log nothing; all else is at its defaults. Envoy's `LEAST_REQUEST`
   looks at two backends. `prequal` probes nothing here, and goes by what evenkeel measures itself. `checked` is with a health
-  check: once a second each backend is asked over HTTP what requests ask. What each proxy was told is in `target/bench/tail/`
+  check: once a second each backend is asked over HTTP what requests ask. `hedged` is with `hedge: {{}}`: second attempts beside
+  what is slower than 95 %, and copies of requests as tests. What each proxy was told is in `target/bench/tail/`
   after a run.
 
 ",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::contestant::Contestant;
+use super::contestant::{Beside, Contestant};
 use super::{FAST, SLOW_DELAY};
 use crate::failure::Failure;
 use crate::shell::Shell;
@@ -31,8 +31,11 @@ pub(crate) fn ask(
 ) -> Simulated {
     let fast = format!("constant({}ms)x{FAST}", super::FAST_DELAY.as_millis());
     let slow = format!("constant({}ms)", SLOW_DELAY.as_millis());
-    let ours: Vec<Contestant> =
-        contestants.iter().copied().filter(|c| c.algorithm().is_some() && !c.is_checked()).collect();
+    let ours: Vec<Contestant> = contestants
+        .iter()
+        .copied()
+        .filter(|c| c.algorithm().is_some() && c.beside() == Beside::Nothing)
+        .collect();
     let algorithms = ours.iter().filter_map(|c| c.algorithm()).flat_map(|name| ["--algorithm", name]);
     let told = timeout
         .arg("60")

@@ -1,0 +1,48 @@
+//! A copy of a request for a backend that looks slow: whether it still is, without a client that waits for the answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use evenkeel_core::backend::{Lease, Outcome};
+use evenkeel_core::balance::Sample;
+
+use super::attempts::is_failure;
+use super::clock::moment_of;
+use super::table::{Endpoint, Members, Upstream};
+
+/// A copy of a request, on its way to a backend that the algorithm wants to hear from.
+#[derive(Debug)]
+pub struct Shadow {
+    /// Where to connect.
+    pub endpoint: Arc<Endpoint>,
+    upstream: Arc<Upstream>,
+    members: Arc<Members>,
+    lease: Lease,
+}
+
+// === impl Shadow ===
+
+impl Shadow {
+    pub(super) fn new(
+        upstream: Arc<Upstream>,
+        members: Arc<Members>,
+        endpoint: Arc<Endpoint>,
+        lease: Lease,
+    ) -> Self {
+        Self { endpoint, upstream, members, lease }
+    }
+
+    /// How long to connect, and then to the head of the answer, may take.
+    pub fn patience(&self) -> (Duration, Duration) {
+        (self.upstream.timeouts.connect, self.upstream.timeouts.first_byte)
+    }
+
+    /// The answer came with this status, or none did, so long after the backend was connected.
+    pub fn ended(self, status: Option<u16>, waited: Duration) {
+        let success = status.is_some_and(|status| !is_failure(status));
+        let sample = Sample::new(waited, success, moment_of(Instant::now()));
+        self.members.balancer.observe(&self.endpoint.backend, sample);
+        let outcome = if success { Outcome::Answered } else { Outcome::Failed };
+        self.upstream.release(&self.endpoint, self.lease, outcome);
+    }
+}

@@ -1,0 +1,78 @@
+//! Copies of requests for backends that look slow: what they take is measured, what they say is thrown away.
+
+use std::time::{Duration, Instant};
+
+use super::backend::Backend;
+use super::pump::Pump;
+use crate::exchange::Shadow;
+use crate::filter::ResponseHead;
+use crate::http1::with_answer;
+
+/// What of an answer is read before its connection is closed, and for how long: most often all of it, so that the backend sees
+/// its answer taken.
+const REST: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
+
+impl Pump<'_> {
+    /// Sends a copy of the request to the backend that the algorithm wants to hear from, if there is one. Nobody waits for it.
+    pub(super) fn cast_shadow(&mut self) {
+        if let Some(shadow) = self.exchange.shadow()
+            && let Some(request) = self.upload.all().and_then(last_of_its_connection)
+        {
+            tokio::spawn(follow(shadow, request));
+        }
+    }
+}
+
+/// A request without a body, as one after which the backend closes: such connections are too rare to be kept.
+fn last_of_its_connection(request: &[u8]) -> Option<Vec<u8>> {
+    let fields = request.strip_suffix(b"\r\n\r\n")?;
+    Some([fields, b"\r\nconnection: close\r\n\r\n"].concat())
+}
+
+async fn follow(shadow: Shadow, request: Vec<u8>) {
+    let (to_connect, to_answer) = shadow.patience();
+    let start = Instant::now();
+    let Ok(mut backend) = Backend::connect(&shadow.endpoint, to_connect).await else {
+        return shadow.ended(None, start.elapsed());
+    };
+    let start = Instant::now();
+    let status = tokio::time::timeout(to_answer, ask(&mut backend, &request)).await;
+    shadow.ended(status.ok().flatten(), start.elapsed());
+    // Whoever does not end in time has at least been asked.
+    let _ = tokio::time::timeout(REST_TIME, take_rest(&mut backend)).await;
+}
+
+/// Sends the request, and gives the status of its answer.
+async fn ask(backend: &mut Backend, request: &[u8]) -> Option<u16> {
+    let mut sent = 0;
+    while let Some(rest) = request.get(sent..).filter(|rest| !rest.is_empty()) {
+        sent += std::future::poll_fn(|cx| backend.socket.poll_write(cx, rest)).await.ok()?;
+    }
+    let mut searched = 0;
+    loop {
+        let head = |answer: &crate::http1::AnswerHead<'_>| (answer.length, answer.status());
+        match with_answer(backend.input.filled(), &mut searched, head).ok()? {
+            Some((_, status @ 200..)) => return Some(status),
+            Some((length, _)) => {
+                backend.input.consume(length);
+                searched = 0;
+            }
+            None => {
+                let read = std::future::poll_fn(|cx| backend.poll_fill(cx)).await;
+                read.ok().filter(|count| *count > 0)?;
+            }
+        }
+    }
+}
+
+async fn take_rest(backend: &mut Backend) {
+    let mut taken = 0;
+    while taken < REST {
+        backend.input.clear();
+        match std::future::poll_fn(|cx| backend.poll_fill(cx)).await {
+            Ok(count) if count > 0 => taken += count,
+            _ => return,
+        }
+    }
+}
