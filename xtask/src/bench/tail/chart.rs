@@ -205,6 +205,7 @@ mod tests {
                 max_ms: ms,
                 slow_share: 0.0,
                 late_p999_ms: 0.0,
+                disturbed: 0.0,
             };
             results.point(contestant, 400, figures);
         }
@@ -217,7 +218,8 @@ mod tests {
 
     #[test]
     fn lines_keep_to_their_panel() {
-        let sample = |ms: i64| Sample { at: ms * 1000, late: 0, took: 1_000_000, backend: 1 };
+        let sample =
+            |ms: i64| Sample { at: ms * 1000, late: 0, took: 1_000_000, backend: 1, disturbed: false };
         let course = Course {
             samples: Samples::new((0..6000).map(sample).collect()),
             moments: [2, 4, 6].map(Duration::from_secs),

@@ -16,6 +16,7 @@ use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use super::sample::{Sample, Samples};
+use super::stall::{self, Stall};
 use super::{backend, clock};
 use crate::failure::Failure;
 
@@ -54,6 +55,12 @@ const SPARE: usize = 8;
 
 /// More clients than this there never are; without one, requests are late, and the samples say so.
 const MOST: usize = 1024;
+
+/// How far from a stall of the machine a request must have begun and ended, for its time to say something.
+pub(crate) const AROUND: Duration = Duration::from_millis(1);
+
+/// The CPUs that a request passes: the proxy's, and that of the load and the backends.
+const CPUS: [usize; 2] = [0, 1];
 
 /// Of each client's thread.
 const STACK: usize = 128 * 1024;
@@ -148,12 +155,18 @@ impl Load {
 
     fn run(&self) -> Result<Done, Failure> {
         let crowd = Crowd::new(self);
-        let changed = thread::scope(|scope| {
+        let (changed, stalls) = thread::scope(|scope| {
+            let until = crowd.due(crowd.requests) + AROUND;
+            let watches = CPUS.map(|cpu| scope.spawn(move || stall::watch(cpu, until)));
             let changes = scope.spawn(|| crowd.change_backends());
             (0..=SPARE).try_for_each(|_| crowd.join(scope))?;
-            changes.join().unwrap_or_else(|_| Err(Failure::new("the thread that orders changes panicked")))
+            let changed = changes.join();
+            let changed =
+                changed.unwrap_or_else(|_| Err(Failure::new("the thread that orders changes panicked")))?;
+            let stalls = watches.into_iter().flat_map(|watch| watch.join().unwrap_or_default());
+            Ok::<_, Failure>((changed, stalls.collect::<Vec<Stall>>()))
         })?;
-        let samples = Samples::new(crowd.samples.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let samples = crowd.judged(&stalls);
         let failures = crowd.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Done { samples, changed, failures })
     }
@@ -234,7 +247,23 @@ impl<'a> Crowd<'a> {
             late: micros(sent.saturating_duration_since(due)),
             took: micros(due.elapsed()),
             backend: backend.unwrap_or(Sample::FAILED),
+            disturbed: false,
         }
+    }
+
+    /// All samples, those marked that began or ended about when the machine stood still.
+    fn judged(&self, stalls: &[Stall]) -> Samples {
+        let begin = self.start + self.load.warm_up;
+        let mut samples = std::mem::take(&mut *lock(&self.samples));
+        for sample in &mut samples {
+            let offset = Duration::from_micros(sample.at.unsigned_abs());
+            let due = if sample.at < 0 { begin - offset } else { begin + offset };
+            let took = Duration::from_micros(sample.took.into());
+            let ends = [(due, due + AROUND), (due + took.saturating_sub(AROUND), due + took)];
+            sample.disturbed =
+                stalls.iter().any(|stall| ends.iter().any(|(from, to)| stall.touches(*from, *to)));
+        }
+        Samples::new(samples)
     }
 
     /// The ports that orders went to.
@@ -402,10 +431,23 @@ mod tests {
         for (at, backend) in
             [(0, 5), (500_000, 5), (900_000, 5), (1_500_000, 6), (1_600_000, 6), (1_700_000, 7)]
         {
-            lock(&crowd.samples).push(Sample { at, late: 0, took: 1, backend });
+            lock(&crowd.samples).push(Sample { at, late: 0, took: 1, backend, disturbed: false });
         }
         assert_eq!(crowd.busiest(Duration::from_secs(2), &[]).unwrap(), 6);
         assert_eq!(crowd.busiest(Duration::from_secs(2), &[6]).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_stall_disturbs_what_begins_or_ends_then_and_nothing_between() {
+        let load = load(1);
+        let crowd = Crowd::new(&load);
+        for at in [0, 50_000, 100_000] {
+            lock(&crowd.samples).push(Sample { at, late: 0, took: 60_000, backend: 5, disturbed: false });
+        }
+        let at = |millis| crowd.start + load.warm_up + Duration::from_millis(millis);
+        let samples = crowd.judged(&[Stall { from: at(58), to: at(59) }, Stall { from: at(80), to: at(81) }]);
+        let disturbed: Vec<bool> = samples.all().iter().map(|s| s.disturbed).collect();
+        assert_eq!(disturbed, [true, false, false]);
     }
 
     #[test]

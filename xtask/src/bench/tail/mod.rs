@@ -31,6 +31,7 @@ mod report;
 mod results;
 mod sample;
 mod simulated;
+mod stall;
 
 /// What every point needs to know.
 #[derive(Debug)]

@@ -35,6 +35,8 @@ pub(crate) struct Figures {
     pub(crate) slow_share: f64,
     /// How late the load sent: 99.9 % of the requests no later than that.
     pub(crate) late_p999_ms: f64,
+    /// The part of the requests whose times are not among these, as the machine stood still.
+    pub(crate) disturbed: f64,
 }
 
 /// One contestant through the changes, in one round.
@@ -145,6 +147,11 @@ impl Results {
         behind.map(|(c, rate, f)| format!("{} at {rate}/s: {:.1} ms", c.title(), f.late_p999_ms)).collect()
     }
 
+    /// How many of a hundred requests had their times left out, over all points.
+    pub(crate) fn disturbed(&self) -> Option<Spread> {
+        Spread::over(self.points.iter().map(|(.., figures)| figures.disturbed * 100.0).collect())
+    }
+
     /// What evenkeel, and the harness, hold themselves to.
     pub(crate) fn bounds(&self) -> Vec<Bound> {
         let mut bounds = Vec::new();
@@ -221,15 +228,17 @@ const HARNESS_MS: f64 = 11.0;
 impl Figures {
     /// Of what was counted, given the port of the slow backend. None if nothing was.
     pub(crate) fn of(samples: &Samples, slow: u16) -> Option<Self> {
+        let (requests, timed) = (samples.all().len(), samples.undisturbed());
         Some(Self {
-            requests: samples.all().len(),
+            requests,
             failed: samples.failed(),
-            p50_ms: samples.quantile_ms(0.5)?,
-            p99_ms: samples.quantile_ms(0.99)?,
-            p999_ms: samples.quantile_ms(0.999)?,
-            max_ms: samples.quantile_ms(1.0)?,
+            p50_ms: timed.quantile_ms(0.5)?,
+            p99_ms: timed.quantile_ms(0.99)?,
+            p999_ms: timed.quantile_ms(0.999)?,
+            max_ms: timed.quantile_ms(1.0)?,
             slow_share: share(samples.all(), slow),
-            late_p999_ms: samples.lateness_ms(0.999)?,
+            late_p999_ms: timed.lateness_ms(0.999)?,
+            disturbed: (requests - timed.all().len()) as f64 / requests as f64,
         })
     }
 
@@ -242,7 +251,7 @@ impl Figures {
         json!({
             "contestant": contestant.name(), "rate": rate, "requests": self.requests, "failed": self.failed,
             "p50_ms": self.p50_ms, "p99_ms": self.p99_ms, "p999_ms": self.p999_ms, "max_ms": self.max_ms,
-            "slow_share": self.slow_share, "late_p999_ms": self.late_p999_ms,
+            "slow_share": self.slow_share, "late_p999_ms": self.late_p999_ms, "disturbed": self.disturbed,
         })
     }
 }
@@ -251,13 +260,14 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "p50 {:>6.2} ms, p99 {:>7.2} ms, p99.9 {:>7.2} ms, max {:>7.2} ms, {:>5.2} % to the slow one, {} failed",
+            "p50 {:>6.2} ms, p99 {:>7.2} ms, p99.9 {:>7.2} ms, max {:>7.2} ms, {:>5.2} % to the slow one, {} failed, {:.1} % disturbed",
             self.p50_ms,
             self.p99_ms,
             self.p999_ms,
             self.max_ms,
             self.slow_share * 100.0,
-            self.failed
+            self.failed,
+            self.disturbed * 100.0
         )?;
         if self.is_behind() {
             write!(f, "; THE LOAD FELL BEHIND by {:.1} ms", self.late_p999_ms)
@@ -324,6 +334,7 @@ mod tests {
             max_ms: p99_ms,
             slow_share: 0.1,
             late_p999_ms: 0.1,
+            disturbed: 0.0,
         }
     }
 
@@ -334,7 +345,8 @@ mod tests {
             1 => 2,
             _ => 3,
         };
-        let sample = |n: i64| Sample { at: n * 10_000, late: 0, took: 20_000, backend: backend(n) };
+        let sample =
+            |n: i64| Sample { at: n * 10_000, late: 0, took: 20_000, backend: backend(n), disturbed: false };
         Course {
             samples: Samples::new((0..600).map(sample).collect()),
             moments: [2, 4, 6].map(Duration::from_secs),

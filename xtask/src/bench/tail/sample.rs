@@ -17,6 +17,8 @@ pub(crate) struct Sample {
     pub(crate) took: u32,
     /// The port of the backend that answered, or [`FAILED`](Self::FAILED).
     pub(crate) backend: u16,
+    /// Whether the machine stood still around its beginning or its end, so that its time says nothing.
+    pub(crate) disturbed: bool,
 }
 
 /// Samples, in the order in which they were due.
@@ -57,6 +59,11 @@ impl Samples {
         Self(self.0.iter().copied().filter(|s| s.at >= 0).collect())
     }
 
+    /// Those whose time says something.
+    pub(crate) fn undisturbed(&self) -> Self {
+        Self(self.0.iter().copied().filter(|s| !s.disturbed).collect())
+    }
+
     /// Those due from then on and before then.
     pub(crate) fn between(&self, from: Duration, to: Duration) -> &[Sample] {
         let index = |time: Duration| self.0.partition_point(|s| s.at < time.as_micros() as i64);
@@ -66,9 +73,9 @@ impl Samples {
     /// A line for each.
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
-        for Sample { at, late, took, backend } in &self.0 {
+        for Sample { at, late, took, backend, disturbed } in &self.0 {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "{at} {late} {took} {backend}");
+            let _ = writeln!(text, "{at} {late} {took} {backend} {disturbed}");
         }
         text
     }
@@ -82,6 +89,7 @@ impl Samples {
                 late: words.next()?.parse().ok()?,
                 took: words.next()?.parse().ok()?,
                 backend: words.next()?.parse().ok()?,
+                disturbed: words.next()?.parse().ok()?,
             })
         };
         let samples =
@@ -159,7 +167,8 @@ mod tests {
 
     /// A thousand requests a second, each to the backend that `choose` names, given the millisecond.
     fn samples(seconds: i64, choose: impl Fn(i64) -> u16) -> Samples {
-        let sample = |ms: i64| Sample { at: ms * 1000, late: 0, took: 10_000, backend: choose(ms) };
+        let sample =
+            |ms: i64| Sample { at: ms * 1000, late: 0, took: 10_000, backend: choose(ms), disturbed: false };
         Samples::new((0..seconds * 1000).map(sample).collect())
     }
 
@@ -177,13 +186,14 @@ mod tests {
     #[test]
     fn samples_survive_being_written() {
         let samples = Samples::new(vec![
-            Sample { at: 5, late: 1, took: 10_000, backend: 18_081 },
-            Sample { at: -5, late: 0, took: u32::MAX, backend: Sample::FAILED },
+            Sample { at: 5, late: 1, took: 10_000, backend: 18_081, disturbed: true },
+            Sample { at: -5, late: 0, took: u32::MAX, backend: Sample::FAILED, disturbed: false },
         ]);
-        assert_eq!(samples.to_text(), "-5 0 4294967295 0\n5 1 10000 18081\n");
+        assert_eq!(samples.to_text(), "-5 0 4294967295 0 false\n5 1 10000 18081 true\n");
         assert_eq!(Samples::from_text(&samples.to_text()).unwrap(), samples);
         assert_eq!((samples.failed(), samples.counted().failed()), (1, 0));
-        assert!(Samples::from_text("1 2 3\n").is_err());
+        assert_eq!(samples.undisturbed().all().len(), 1);
+        assert!(Samples::from_text("1 2 3 4\n").is_err());
     }
 
     #[test]
