@@ -208,3 +208,26 @@ fn own_measurements_take_the_place_of_reports_that_do_not_come() {
     let sums = [&counts[..10], &counts[10..15], &counts[15..]].map(|counts| counts.iter().sum::<u32>());
     assert!(sums[2] > 8_800 && sums[0] < 100, "a tenth draws none of the last five: {counts:?}");
 }
+
+#[test]
+fn a_copy_is_the_test_where_there_may_be_one() {
+    for copied in [false, true] {
+        let candidates = snapshot(&[1; 4]);
+        let balancer = built(&Prequal::default(), &candidates);
+        for (member, millis) in candidates.members().iter().zip([100, 10, 10, 10]) {
+            balancer.observe(&member.backend, Sample::new(Duration::from_millis(millis), true, at(0)));
+        }
+        let mut rng = fastrand::Rng::with_seed(6);
+        let (mut chosen, mut heard) = (0, 0);
+        for millis in 0..1_000 {
+            let mut pick = Pick::new(0, none_tried(), &mut rng).at(at(600 + millis)).copied(copied);
+            chosen += u32::from(balancer.pick(&candidates, &mut pick).unwrap() == 0);
+            heard += u32::from(pick.hear == Some(0));
+        }
+        let (most, least) = if copied { (heard, chosen) } else { (chosen, heard) };
+        assert!(
+            (1..=2).contains(&most) && least == 0,
+            "copied {copied}: chosen {chosen}, heard from {heard}"
+        );
+    }
+}
