@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::program::{Program, Said, evenkeel};
+use crate::support::{PATIENCE, eventually};
 
 /// A start that fails is told within this time.
 const SOON: Duration = Duration::from_secs(2);
@@ -167,8 +168,10 @@ async fn a_second_balancer_does_not_share_the_first_ones_address() {
 #[tokio::test]
 async fn what_sleeps_is_said_at_the_start_as_well() {
     let program = Program::run(&format!("{ASLEEP}admin: {{ address: 127.0.0.1:0 }}\n")).await;
-    let warnings: Vec<String> = program.said().into_iter().filter(|line| line.contains("WARN")).collect();
-    assert_eq!(warnings.len(), 6, "{warnings:#?}");
+    let warnings = || program.said().into_iter().filter(|line| line.contains("WARN")).collect::<Vec<_>>();
+    // They come by another pipe than the addresses.
+    eventually(PATIENCE, || warnings().len() == 6).await;
+    let warnings = warnings();
     assert!(warnings[0].ends_with("upstreams.web.hedge has no effect with lanes: pingora"), "{warnings:#?}");
 }
 

@@ -162,7 +162,7 @@ async fn a_copy_tests_what_looks_slow() {
     if lane() == Lane::Pingora {
         return; // See docs/lanes.md.
     }
-    let takes = Arc::new(AtomicU64::new(300));
+    let takes = Arc::new(AtomicU64::new(600));
     let time = takes.clone();
     let slow = move || Reply::new().read_body().wait(Duration::from_millis(time.load(SeqCst))).send(OK);
     let slow = Backend::start(move |_| slow()).await;
@@ -180,11 +180,11 @@ async fn a_copy_tests_what_looks_slow() {
         assert_eq!(client.get("/").await.status(), 200);
         longest = longest.max(sent.elapsed());
     }
-    assert!(longest < Duration::from_millis(200), "somebody waited for {longest:?}");
+    assert!(longest < Duration::from_millis(500), "somebody waited for {longest:?}");
     // The last request may have sent one.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let copies = slow.requests().split_off(1);
-    assert!((3..=30).contains(&copies.len()), "{} copies", copies.len());
+    assert!((2..=30).contains(&copies.len()), "{} copies", copies.len());
     let others = [one.requests(), two.requests()].concat();
     for copy in &copies {
         assert_eq!(copy.message.header("connection"), Some("close"));
