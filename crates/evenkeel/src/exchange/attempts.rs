@@ -10,8 +10,8 @@ use evenkeel_core::balance::{Sample, Tried};
 use evenkeel_core::limit::{Entered, backoff};
 
 use super::choosing::{Found, Wish, choose};
+use super::copy::RequestCopy;
 use super::explain::{Explained, Grounds};
-use super::shadow::Shadow;
 use super::table::{Endpoint, Members, Upstream};
 use crate::filter::{Refusal, Waited};
 
@@ -371,7 +371,7 @@ impl Attempts {
     }
 
     /// A copy of the request for the backend that the algorithm wants to hear from, if there may be one.
-    pub(super) fn shadow(&mut self, at: At) -> Option<Shadow> {
+    pub(super) fn copy(&mut self, at: At) -> Option<RequestCopy> {
         let index = self.beside.hear.take()?;
         let hedging = self.upstream.hedging.as_ref()?;
         if !hedging.budget.take(at.moment, self.upstream.requests()) {
@@ -380,7 +380,7 @@ impl Attempts {
         let endpoint = self.members.endpoints.get(index)?.clone();
         let lease = self.upstream.lease(&endpoint)?;
         endpoint.metrics.copied(at.worker);
-        Some(Shadow::new(self.upstream.clone(), self.members.clone(), endpoint, lease))
+        Some(RequestCopy::new(self.upstream.clone(), self.members.clone(), endpoint, lease))
     }
 
     /// One of two attempts is to go on, the second if `second`; the other one is given up.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 use super::attempts::{At, Attempt, Attempts, Choice, Failure};
+use super::copy::RequestCopy;
 use super::request::Exchange;
-use super::shadow::Shadow;
 use crate::filter::Refusal;
 
 impl Exchange {
@@ -127,13 +127,13 @@ impl Exchange {
 
     /// A copy of the request for a backend that looks slow, if the algorithm wants to hear from one; for whoever carries the
     /// request to send, whole, at once.
-    pub fn shadow(&mut self) -> Option<Shadow> {
+    pub fn copy(&mut self) -> Option<RequestCopy> {
         // First what is almost always so: this is asked for every attempt.
         if !self.attempts.as_ref()?.is_to_hear() {
             return None;
         }
         let at = self.at();
-        self.attempts.as_mut()?.shadow(at)
+        self.attempts.as_mut()?.copy(at)
     }
 
     /// How long connecting to the backend may take: the upstream's limit, or what is left of the route's.

@@ -6,12 +6,12 @@
 
 mod answer;
 mod backend;
+mod copy;
 mod download;
 mod hedge;
 mod pool;
 mod pump;
 mod request;
-mod shadow;
 mod upload;
 
 use std::sync::Arc;

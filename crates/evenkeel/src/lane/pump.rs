@@ -118,7 +118,7 @@ impl Pump<'_> {
         let mut backend = self.connect(attempt).await.map_err(Fault::Attempt)?;
         self.exchange.connected();
         self.upload.restart(&mut self.exchange).map_err(Fault::Request)?;
-        self.cast_shadow();
+        self.send_copy();
         self.download = Download::default();
         let mut progress = Progress { sent: false, half_closed: false, timer };
         if let Some(delay) = self.exchange.hedge_delay() {

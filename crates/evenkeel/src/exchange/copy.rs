@@ -12,7 +12,7 @@ use super::table::{Endpoint, Members, Upstream};
 
 /// A copy of a request, on its way to a backend that the algorithm wants to hear from.
 #[derive(Debug)]
-pub struct Shadow {
+pub struct RequestCopy {
     /// Where to connect.
     pub endpoint: Arc<Endpoint>,
     upstream: Arc<Upstream>,
@@ -20,9 +20,9 @@ pub struct Shadow {
     lease: Lease,
 }
 
-// === impl Shadow ===
+// === impl RequestCopy ===
 
-impl Shadow {
+impl RequestCopy {
     pub(super) fn new(
         upstream: Arc<Upstream>,
         members: Arc<Members>,

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::pump::Pump;
-use crate::exchange::Shadow;
+use crate::exchange::RequestCopy;
 use crate::filter::ResponseHead;
-use crate::http1::with_answer;
+use crate::http1::{AnswerHead, with_answer};
 
 /// What of an answer is read before its connection is closed, and for how long: most often all of it, so that the backend sees
 /// its answer taken.
@@ -15,11 +15,11 @@ const REST_TIME: Duration = Duration::from_secs(1);
 
 impl Pump<'_> {
     /// Sends a copy of the request to the backend that the algorithm wants to hear from, if there is one. Nobody waits for it.
-    pub(super) fn cast_shadow(&mut self) {
-        if let Some(shadow) = self.exchange.shadow()
+    pub(super) fn send_copy(&mut self) {
+        if let Some(copy) = self.exchange.copy()
             && let Some(request) = self.upload.all().and_then(last_of_its_connection)
         {
-            tokio::spawn(follow(shadow, request));
+            tokio::spawn(follow(copy, request));
         }
     }
 }
@@ -30,15 +30,15 @@ fn last_of_its_connection(request: &[u8]) -> Option<Vec<u8>> {
     Some([fields, b"\r\nconnection: close\r\n\r\n"].concat())
 }
 
-async fn follow(shadow: Shadow, request: Vec<u8>) {
-    let (to_connect, to_answer) = shadow.patience();
+async fn follow(copy: RequestCopy, request: Vec<u8>) {
+    let (to_connect, to_answer) = copy.patience();
     let start = Instant::now();
-    let Ok(mut backend) = Backend::connect(&shadow.endpoint, to_connect).await else {
-        return shadow.ended(None, start.elapsed());
+    let Ok(mut backend) = Backend::connect(&copy.endpoint, to_connect).await else {
+        return copy.ended(None, start.elapsed());
     };
     let start = Instant::now();
     let status = tokio::time::timeout(to_answer, ask(&mut backend, &request)).await;
-    shadow.ended(status.ok().flatten(), start.elapsed());
+    copy.ended(status.ok().flatten(), start.elapsed());
     // Whoever does not end in time has at least been asked.
     let _ = tokio::time::timeout(REST_TIME, take_rest(&mut backend)).await;
 }
@@ -51,7 +51,7 @@ async fn ask(backend: &mut Backend, request: &[u8]) -> Option<u16> {
     }
     let mut searched = 0;
     loop {
-        let head = |answer: &crate::http1::AnswerHead<'_>| (answer.length, answer.status());
+        let head = |answer: &AnswerHead<'_>| (answer.length, answer.status());
         match with_answer(backend.input.filled(), &mut searched, head).ok()? {
             Some((_, status @ 200..)) => return Some(status),
             Some((length, _)) => {
