@@ -119,7 +119,7 @@ pub(crate) struct Pool {
     /// idle connection spares a later request the time to connect, and costs a file descriptor here and whatever it costs
     /// the backend. Raise it where a worker has more requests than that under way to one backend; lower it where backends
     /// have few connections to give: all workers together keep up to `workers` times as many. Connections of Pingora's
-    /// proxy do not count: it keeps 128 for each worker, over all backends.
+    /// proxy do not count: it keeps 128 for each worker, over all backends. So it is refused where a backend is `https`.
     pub(crate) max_idle: usize,
 }
 

@@ -128,9 +128,9 @@ pub struct Pick<'a> {
     pub rng: &'a mut fastrand::Rng,
     /// When this is; the beginning of time unless said otherwise by [`Pick::at`].
     pub now: Moment,
-    /// Whether a copy of the request may go to another backend as well, to hear from it; see [`Pick::copied`].
+    /// Whether a copy of the request may be sent to another backend than the choice; see [`Pick::copied()`].
     pub copied: bool,
-    /// The backend that this copy is for: not the choice, and no worse for the request than without it. The algorithm says so.
+    /// Set by the algorithm: the backend that it wants to hear from, which is where that copy goes. `None` until then.
     pub hear: Option<usize>,
 }
 

@@ -203,17 +203,16 @@ impl Exchange {
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
         };
         self.connection.set_limits(&upstream.timeouts, rule.timeout);
+        let (method, bodiless) = (head.method(), !self.has_body());
+        let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
         let mut attempts = Attempts::new(upstream.clone(), rng);
         attempts.plan = Plan {
             retry: rule.retry.clone(),
             key: upstream.affinity.key_of(head, self.record.client),
             named: upstream.affinity.named(head, &attempts.members.endpoints),
-            idempotent: is_idempotent(head.method()),
-            bodiless: !self.has_body(),
-            copied: upstream.hedging.is_some()
-                && self.lane == Lane::Lean
-                && is_safe(head.method())
-                && !self.has_body(),
+            idempotent: is_idempotent(method),
+            bodiless,
+            copied: copies && bodiless && is_safe(method),
             explained: (rule.explain && self.environment.log.is_some()).then(Box::default),
         };
         self.attempts = Some(attempts);
@@ -435,7 +434,7 @@ impl Exchange {
 
 /// Whether a method may be repeated without harm (RFC 9110, 9.2.2).
 fn is_idempotent(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
+    is_safe(method) || matches!(method, "PUT" | "DELETE")
 }
 
 /// Whether a method changes nothing (RFC 9110, 9.2.1), so that nobody minds whether it was asked for once or twice.

@@ -1,7 +1,7 @@
 //! A connection to a backend while it serves a request.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use evenkeel_core::backend::Address;
@@ -37,6 +37,19 @@ impl Backend {
             Ok(Err(_)) => Err(Failure::Connect),
             Err(_) => Err(Failure::ConnectTimeout),
         }
+    }
+
+    /// Sends what of these bytes was not sent yet; ready once all is.
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        sent: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        while let Some(rest) = bytes.get(*sent..).filter(|rest| !rest.is_empty()) {
+            *sent += ready!(self.socket.poll_write(cx, rest))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads more to `input`; how many bytes, none at the end.

@@ -46,9 +46,7 @@ async fn follow(copy: RequestCopy, request: Vec<u8>) {
 /// Sends the request, and gives the status of its answer.
 async fn ask(backend: &mut Backend, request: &[u8]) -> Option<u16> {
     let mut sent = 0;
-    while let Some(rest) = request.get(sent..).filter(|rest| !rest.is_empty()) {
-        sent += std::future::poll_fn(|cx| backend.socket.poll_write(cx, rest)).await.ok()?;
-    }
+    std::future::poll_fn(|cx| backend.poll_send(cx, request, &mut sent)).await.ok()?;
     let mut searched = 0;
     loop {
         let head = |answer: &AnswerHead<'_>| (answer.length, answer.status());

@@ -142,9 +142,7 @@ impl Second {
             };
         }
         let Line::Open(backend) = &mut self.line else { return Poll::Ready(Err(())) };
-        while let Some(rest) = request.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            self.sent += ready!(backend.socket.poll_write(cx, rest)).map_err(drop)?;
-        }
+        ready!(backend.poll_send(cx, request, &mut self.sent)).map_err(drop)?;
         match ready!(backend.poll_fill(cx)) {
             Ok(count) if count > 0 => Poll::Ready(Ok(())),
             _ => Poll::Ready(Err(())),

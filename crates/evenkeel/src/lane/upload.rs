@@ -111,9 +111,7 @@ impl Upload {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, backend: &mut Backend) -> Poll<std::io::Result<()>> {
-        while let Some(rest) = self.out.filled().get(self.sent..).filter(|rest| !rest.is_empty()) {
-            self.sent += ready!(backend.socket.poll_write(cx, rest))?;
-        }
+        ready!(backend.poll_send(cx, self.out.filled(), &mut self.sent))?;
         // It is kept in case that it must be sent again: in no more memory than it needs.
         self.out.settle();
         Poll::Ready(Ok(()))

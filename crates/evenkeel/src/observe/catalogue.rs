@@ -203,9 +203,8 @@ impl BackendMetrics {
 
     /// Attempts that no request would have missed: an earlier one had failed or was slow, or they were copies.
     pub fn repeated(&self) -> u64 {
-        let repeated: [fn(&BackendShard) -> &Counter; 3] =
-            [|shard| &shard.retries, |shard| &shard.hedges, |shard| &shard.copies];
-        repeated.into_iter().map(|counter| self.shards.sum(counter)).sum()
+        let beside = self.shards.sum(|shard| &shard.hedges) + self.shards.sum(|shard| &shard.copies);
+        self.shards.sum(|shard| &shard.retries) + beside
     }
 
     /// Answers so far, without those that say that the backend cannot answer, and how long they took to begin.
