@@ -20,7 +20,18 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
         steps.run("cmake", || tools.cmake())?;
         lint(steps, &tools)?;
         steps.run("tests of core and config", || {
-            tools.cargo().args(["test", "--package", "evenkeel-core", "--package", "evenkeel-config"]).run()
+            tools
+                .cargo()
+                .args([
+                    "test",
+                    "--package",
+                    "evenkeel-core",
+                    "--package",
+                    "evenkeel-sim",
+                    "--package",
+                    "evenkeel-config",
+                ])
+                .run()
         })
     })
 }

@@ -9,7 +9,6 @@
 //! * [`health`]: which backends may be chosen, with what weight?
 //! * [`limit`]: how much is too much?
 //! * [`route`]: given a request's head, which route?
-//! * [`sim`]: a seeded world in virtual time to judge algorithms in.
 
 pub mod backend;
 pub mod balance;
@@ -17,6 +16,5 @@ pub mod health;
 pub mod limit;
 mod moment;
 pub mod route;
-pub mod sim;
 
 pub use moment::Moment;

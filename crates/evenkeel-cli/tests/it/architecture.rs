@@ -16,8 +16,9 @@ use self::source::Source;
 type Table = BTreeMap<String, Vec<String>>;
 
 /// The crates of the product: their folder under `crates/`, their name in the table, and whether their folders are rooms.
-const CRATES: [(&str, &str, bool); 5] = [
+const CRATES: [(&str, &str, bool); 6] = [
     ("evenkeel-core", "core", true),
+    ("evenkeel-sim", "sim", false),
     ("evenkeel-config", "config", false),
     ("evenkeel", "evenkeel", true),
     ("evenkeel-allocator", "allocator", false),
@@ -174,6 +175,7 @@ impl Place {
                 Some(room(&self.krate, target, rooms))
             }
             "evenkeel_core" => Some(room("core", second, rooms)),
+            "evenkeel_sim" => Some(room("sim", second, rooms)),
             "evenkeel_config" => Some(room("config", second, rooms)),
             "evenkeel_allocator" => Some(room("allocator", second, rooms)),
             "evenkeel" => Some(room("evenkeel", second, rooms)),

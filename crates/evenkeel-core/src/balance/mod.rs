@@ -31,8 +31,6 @@ mod schedule;
 mod weighted;
 
 #[cfg(test)]
-mod bounds;
-#[cfg(test)]
 mod cost;
 #[cfg(test)]
 mod moved;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use evenkeel::core::balance::LoadBalancingAlgorithm;
-use evenkeel::core::sim::{Fault, FaultReport, InvalidWorld, Recovery, Report, Window, World};
+use evenkeel_sim::{Fault, FaultReport, InvalidWorld, Recovery, Report, Window, World};
 
 /// What came of a world.
 pub(super) struct Contest {

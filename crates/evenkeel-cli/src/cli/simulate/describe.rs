@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evenkeel::config::parse_duration;
 use evenkeel::core::backend::Weight;
-use evenkeel::core::sim::{BackendModel, Fault, Law};
+use evenkeel_sim::{BackendModel, Fault, Law};
 
 /// One or more equal backends.
 #[derive(Clone, Debug, PartialEq)]

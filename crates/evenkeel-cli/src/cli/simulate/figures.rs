@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel::core::sim::{Fault, Recovery};
+use evenkeel_sim::{Fault, Recovery};
 
 /// A latency to three digits: `850 µs`, `12.3 ms`, `1.05 s`.
 pub(super) fn latency(time: Duration) -> String {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use evenkeel::core::sim::{BackendReport, Fault, FaultReport, LatencySummary, Recovery, Report};
+use evenkeel_sim::{BackendReport, Fault, FaultReport, LatencySummary, Recovery, Report};
 use serde::Serialize;
 
 use super::super::failure::Failure;

@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
-use evenkeel::core::sim::{Fault, Law, Samples, Trace};
+use evenkeel_sim::{Fault, Law, Samples, Trace};
 use jiff::Timestamp;
 use serde::Deserialize;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel::config::{Config, Model, Upstream};
 use evenkeel::core::backend::Weight;
 use evenkeel::core::balance::LoadBalancingAlgorithm;
-use evenkeel::core::sim::{Fault, Law, Trace};
+use evenkeel_sim::{Fault, Law, Trace};
 
 use super::super::environment;
 use super::super::failure::Failure;

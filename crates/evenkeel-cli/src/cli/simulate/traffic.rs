@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use evenkeel::config::parse_duration;
-use evenkeel::core::sim::{Arrivals, World};
+use evenkeel_sim::{Arrivals, World};
 
 use super::super::failure::Failure;
 use super::figures;

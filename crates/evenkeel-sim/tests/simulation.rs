@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
-use evenkeel_core::sim::{Arrivals, BackendModel, Law, World};
+use evenkeel_sim::{Arrivals, BackendModel, Law, World};
 
 /// 20,000 requests a second over 100 backends: a minute of them in a release build, a second in a debug build.
 #[test]

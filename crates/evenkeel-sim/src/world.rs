@@ -8,8 +8,8 @@ use super::fault::Fault;
 use super::law::Law;
 use super::report::Report;
 use super::trace::Trace;
-use crate::backend::Weight;
-use crate::balance::LoadBalancingAlgorithm;
+use evenkeel_core::backend::Weight;
+use evenkeel_core::balance::LoadBalancingAlgorithm;
 
 /// Backends and the traffic for them. Run it once per algorithm to compare.
 ///

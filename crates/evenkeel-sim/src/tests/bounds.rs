@@ -1,18 +1,28 @@
 //! How busy the busiest gets, against what theory says of two choices.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::testing::{none_tried, snapshot};
-use super::{LoadBalancingAlgorithm, Pick, Sample};
-use crate::Moment;
-use crate::backend::Lease;
-use crate::sim::{Arrivals, BackendModel, Law, World};
+use crate::{Arrivals, BackendModel, Law, World};
+use evenkeel_core::Moment;
+use evenkeel_core::backend::{Address, Backend, Lease, Member, Snapshot, Weight};
+use evenkeel_core::balance::{LoadBalancingAlgorithm, Pick, Sample, Tried};
 
 /// What the papers' bounds leave open: a constant.
 const CONSTANT: f64 = 2.0;
 const TWO_CHOICES: [&str; 2] = ["power_of_two_choices", "peak_ewma"];
+
+/// Idle backends of equal weight.
+fn snapshot(count: usize) -> Snapshot {
+    let member = |port| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let backend = Backend::new(format!("http://{address}"), Address::Tcp(address));
+        Member::new(Arc::new(backend), Weight::new(1).unwrap())
+    };
+    Snapshot::new((1..).take(count).map(member).collect::<Vec<_>>())
+}
 
 fn algorithm(name: &str) -> LoadBalancingAlgorithm {
     name.parse().unwrap()
@@ -20,7 +30,7 @@ fn algorithm(name: &str) -> LoadBalancingAlgorithm {
 
 /// The most that any has when each of so many attempts stays in flight, as many as there are backends.
 fn busiest(name: &str, count: usize, seed: u64) -> f64 {
-    let candidates = snapshot(&vec![1; count]);
+    let candidates = snapshot(count);
     let fresh = algorithm(name).balancer();
     let balancer = fresh.rebuild(&candidates).unwrap_or(fresh);
     for member in candidates.members() {
@@ -29,7 +39,7 @@ fn busiest(name: &str, count: usize, seed: u64) -> f64 {
     }
     let mut rng = fastrand::Rng::with_seed(seed);
     let hold = |_| {
-        let index = balancer.pick(&candidates, &mut Pick::new(0, none_tried(), &mut rng)).unwrap();
+        let index = balancer.pick(&candidates, &mut Pick::new(0, &Tried::default(), &mut rng)).unwrap();
         Lease::new(Arc::clone(&candidates.members()[index].backend))
     };
     let _leases: Vec<Lease> = (0..count).map(hold).collect();

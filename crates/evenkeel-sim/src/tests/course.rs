@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{exponential, ms, slots};
-use crate::Moment;
-use crate::backend::{Backend, Snapshot};
-use crate::balance::{Balancer, LoadBalancingAlgorithm, Pick, RoundRobin, Sample};
-use crate::sim::{Arrivals, BackendModel, Fault, Law, Recovery, Trace, World};
+use crate::{Arrivals, BackendModel, Fault, Law, Recovery, Trace, World};
+use evenkeel_core::Moment;
+use evenkeel_core::backend::{Backend, Snapshot};
+use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm, Pick, RoundRobin, Sample};
 
 const TURNS: LoadBalancingAlgorithm = LoadBalancingAlgorithm::RoundRobin;
 

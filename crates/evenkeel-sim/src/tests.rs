@@ -1,13 +1,16 @@
 //! The world against theory, and the algorithms in it.
 
+mod bounds;
 mod course;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{Arrivals, BackendModel, Fault, InvalidWorld, Law, Report, World};
-use crate::backend::Weight;
-use crate::balance::LoadBalancingAlgorithm::{self, LeastConnections, PowerOfTwoChoices, Random, RoundRobin};
+use evenkeel_core::backend::Weight;
+use evenkeel_core::balance::LoadBalancingAlgorithm::{
+    self, LeastConnections, PowerOfTwoChoices, Random, RoundRobin,
+};
 
 const ALL: [LoadBalancingAlgorithm; 4] = [RoundRobin, Random, LeastConnections, PowerOfTwoChoices];
 

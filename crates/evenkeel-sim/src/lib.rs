@@ -1,19 +1,19 @@
 //! A seeded world in virtual time to judge algorithms in: backends with latency laws and faults, clients, an algorithm;
 //! out come shares, tails, errors, and how long faults were felt.
 //!
-//! Nothing in it is a model of the balancer: requests go through the real [`Snapshot`](crate::backend::Snapshot),
-//! [`Lease`](crate::backend::Lease) and [`Balancer`](crate::balance::Balancer). Time is a number that jumps from event
+//! Nothing in it is a model of the balancer: requests go through the real [`Snapshot`](evenkeel_core::backend::Snapshot),
+//! [`Lease`](evenkeel_core::backend::Lease) and [`Balancer`](evenkeel_core::balance::Balancer). Time is a number that jumps from event
 //! to event, so a minute of traffic takes as long as its events do: well under a microsecond each. The same world,
 //! seed and algorithm give the same report on every run of one build; the same seed gives every algorithm the same
 //! arrivals.
 //!
-//! This room never knows of real time, of health (no backend leaves the set: a fault is met by every request sent
+//! This crate never knows of real time, of health (no backend leaves the set: a fault is met by every request sent
 //! there), or of printing.
 //!
 //! ```
 //! use std::time::Duration;
 //! use evenkeel_core::balance::LoadBalancingAlgorithm;
-//! use evenkeel_core::sim::{Arrivals, BackendModel, Fault, Law, World};
+//! use evenkeel_sim::{Arrivals, BackendModel, Fault, Law, World};
 //!
 //! let quick = || BackendModel::new(Law::Exponential { mean: Duration::from_millis(5) });
 //! let slow = quick().fault(Fault::Slow { from: Duration::ZERO, to: Duration::MAX, factor: 10.0 });
@@ -24,7 +24,7 @@
 //! let turns = world.run(&LoadBalancingAlgorithm::RoundRobin)?;
 //! let least = world.run(&LoadBalancingAlgorithm::LeastConnections)?;
 //! assert!(least.latency.p99 < turns.latency.p99);
-//! # Ok::<(), evenkeel_core::sim::InvalidWorld>(())
+//! # Ok::<(), evenkeel_sim::InvalidWorld>(())
 //! ```
 
 mod engine;

@@ -11,9 +11,9 @@ use super::site::{REFUSAL, Site};
 use super::tally::Tally;
 use super::world::{Arrivals, BackendModel, World};
 use super::{nanos, recovery};
-use crate::Moment;
-use crate::backend::{Address, Backend, Counters, Lease, Member, Outcome, Snapshot};
-use crate::balance::{Balancer, LoadBalancingAlgorithm, Pick, Sample, Tried};
+use evenkeel_core::Moment;
+use evenkeel_core::backend::{Address, Backend, Counters, Lease, Member, Outcome, Snapshot};
+use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm, Pick, Sample, Tried};
 
 pub(super) struct Engine<'a> {
     world: &'a World,
