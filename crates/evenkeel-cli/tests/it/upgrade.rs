@@ -4,7 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Balancer, Client, Reply, Seen, assert_lasted, lane};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::{Backend, Balancer, Client, Lane, Reply, Seen, assert_lasted, in_time, lane};
 
 const WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -65,7 +68,7 @@ async fn a_websocket_is_set_up_and_carries_bytes_both_ways() {
     drop(client);
     let record = balancer.log_line().await;
     assert_eq!((&record["status"], &record["end"]), (&101.into(), &"ok".into()));
-    assert_eq!(record["lane"], "pingora", "handed over, whatever the lane of this run");
+    assert_eq!(record["lane"], lane().name());
     assert_eq!(record["bytes_in"], 300_005);
     assert_eq!(record["bytes_out"], 300_005);
 }
@@ -123,6 +126,7 @@ async fn whoever_closes_the_other_end_learns_of_it_at_once() {
     client.send("end").await;
     assert_eq!(client.closed().await, b"bye");
     assert!(start.elapsed() < Duration::from_secs(1), "the client learned after {:?}", start.elapsed());
+    drop(client);
     assert_eq!(before.log_line().await["end"], "ok");
 }
 
@@ -139,7 +143,7 @@ async fn an_upgrade_that_the_backend_declines_is_an_answer_like_any_other() {
     assert_eq!(targets, ["/chat", "/second"]);
     let records = balancer.log_lines(2).await;
     let lanes: Vec<_> = records.iter().map(|record| record["lane"].as_str()).collect();
-    assert_eq!(lanes, [Some("pingora"), Some(lane().name())]);
+    assert_eq!(lanes, [Some(lane().name()); 2]);
 }
 
 #[tokio::test]
@@ -157,7 +161,7 @@ async fn http_2_is_not_something_to_upgrade_to() {
     let backend = Backend::start(agree).await;
     let balancer = balancer(&backend, "").await;
     let mut client = balancer.client().await;
-    for protocol in ["h2c", "H2C", "h2"] {
+    for protocol in ["h2c", "H2C", "h2", "websocket, h2c", "websocket\r\nUpgrade: h2c"] {
         let request = format!(
             "GET / HTTP/1.1\r\nHost: test\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\
              Connection: Upgrade, HTTP2-Settings\r\n\r\n"
@@ -166,8 +170,7 @@ async fn http_2_is_not_something_to_upgrade_to() {
         let seen = backend.last_request();
         assert_eq!((seen.header("upgrade"), seen.header("http2-settings")), (None, None));
     }
-    // So there is nothing to hand over.
-    assert!(balancer.log_lines(3).await.iter().all(|record| record["lane"] == lane().name()));
+    assert!(balancer.log_lines(5).await.iter().all(|record| record["lane"] == lane().name()));
 }
 
 #[tokio::test]
@@ -184,4 +187,158 @@ async fn an_upgraded_connection_that_is_idle_is_cut() {
     assert_lasted("upgraded_idle", start.elapsed(), Duration::from_secs(1));
     assert_eq!(balancer.log_line().await["end"], "timeout=upgraded_idle");
     backend.until_all_closed().await;
+}
+
+/// Takes one connection.
+async fn accepted(listener: &TcpListener) -> TcpStream {
+    in_time("a connection", listener.accept()).await.expect("a connection").0
+}
+
+/// Reads a head, and what came with it.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    while !text.windows(4).any(|window| window == b"\r\n\r\n") {
+        assert!(in_time("head", stream.read_buf(&mut text)).await.expect("a head") > 0, "the end in a head");
+    }
+    String::from_utf8(text).expect("text")
+}
+
+/// Reads to the end.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    in_time("end", stream.read_to_string(&mut text)).await.expect("text");
+    text
+}
+
+async fn listener() -> (TcpListener, Balancer) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    (listener, Balancer::before(&url).await)
+}
+
+/// As `docker run -i` does. Pingora ends both directions with the first one.
+#[tokio::test]
+async fn a_client_that_has_said_all_still_hears_the_rest() {
+    if lane() == Lane::Pingora {
+        return;
+    }
+    let (listener, balancer) = listener().await;
+    let backend = tokio::spawn(async move {
+        let mut stream = accepted(&listener).await;
+        read_head(&mut stream).await;
+        stream.write_all(switching("tcp").as_bytes()).await.expect("taken");
+        let input = rest(&mut stream).await;
+        // The client's half is closed long since.
+        stream.write_all(b"output").await.expect("taken");
+        input
+    });
+    let mut client = balancer.client().await;
+    client.ask(WEBSOCKET.replace("websocket", "tcp")).await;
+    client.send("input").await;
+    client.finish().await;
+    assert_eq!(client.closed().await, b"output");
+    assert_eq!(backend.await.expect("no panic"), "input");
+    let record = balancer.log_line().await;
+    assert_eq!((&record["status"], &record["end"]), (&101.into(), &"ok".into()));
+    assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&5.into(), &6.into()));
+}
+
+#[tokio::test]
+async fn a_backend_that_has_said_all_still_hears_the_rest() {
+    if lane() == Lane::Pingora {
+        return;
+    }
+    let (listener, balancer) = listener().await;
+    let backend = tokio::spawn(async move {
+        let mut stream = accepted(&listener).await;
+        read_head(&mut stream).await;
+        stream.write_all((switching("tcp") + "output").as_bytes()).await.expect("taken");
+        stream.shutdown().await.expect("half a close");
+        rest(&mut stream).await
+    });
+    let mut client = balancer.client().await;
+    client.send(WEBSOCKET).await;
+    assert_eq!(client.head().await.expect("a head").status(), 101);
+    assert_eq!(client.closed().await, b"output");
+    client.send("in").await;
+    client.send("put").await;
+    drop(client);
+    assert_eq!(backend.await.expect("no panic"), "input");
+    assert_eq!(balancer.log_line().await["end"], "ok");
+}
+
+/// Many clients are gone by then without a word.
+#[tokio::test]
+async fn a_client_that_says_nothing_after_the_backends_end_is_not_waited_for_long() {
+    if lane() == Lane::Pingora {
+        return;
+    }
+    let backend = Backend::start(|_| Reply::new().send(switching("websocket")).close()).await;
+    let yaml = format!(
+        "listeners: [{{ address: 127.0.0.1:0, http: {{ body_timeout: 300ms }} }}]\n\
+         upstreams: {{ web: {{ backends: [\"{}\"] }} }}",
+        backend.url()
+    );
+    let balancer = Balancer::start(&yaml).await;
+    let mut client = upgraded(&balancer).await;
+    assert_eq!(client.closed().await, b"");
+    let start = Instant::now();
+    assert_eq!(balancer.log_line().await["end"], "timeout=upgraded_idle");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_backend_that_resets_an_upgraded_connection_ends_it_and_nothing_is_added() {
+    for pause in [0, 3] {
+        let backend =
+            Backend::start(move |_| Reply::new().send(switching("websocket")).read_some(pause).reset()).await;
+        let balancer = balancer(&backend, "").await;
+        let mut client = balancer.client().await;
+        client.send(WEBSOCKET).await;
+        let response = client.head().await;
+        if pause > 0 {
+            client.send("end").await;
+        }
+        let after = String::from_utf8(client.closed().await).expect("text");
+        assert_eq!(after, "", "after the head");
+        let record = balancer.log_line().await;
+        // A reset at once may overtake the 101.
+        if pause > 0 || response.is_ok_and(|response| response.status() == 101) {
+            assert_eq!((&record["status"], &record["end"]), (&101.into(), &"backend_left".into()));
+        }
+    }
+}
+
+/// Pingora takes the end of the request for that of the new protocol when it sees the 101 first, by chance.
+#[tokio::test]
+async fn a_101_may_come_before_the_request_is_read() {
+    if lane() == Lane::Pingora {
+        return;
+    }
+    let (listener, balancer) = listener().await;
+    let backend = tokio::spawn(async move {
+        let mut requests = Vec::new();
+        for _ in 0..50 {
+            let mut stream = accepted(&listener).await;
+            stream.write_all(switching("tcp").as_bytes()).await.expect("taken");
+            let head = read_head(&mut stream).await;
+            stream.write_all(b"welcome").await.expect("taken");
+            requests.push(head + &rest(&mut stream).await);
+        }
+        requests
+    });
+    let body = "POST /x HTTP/1.1\r\nHost: test\r\nUpgrade: tcp\r\nConnection: Upgrade\r\nContent-Length: 5\r\n\r\nhe";
+    for nth in 0..50 {
+        let mut client = balancer.client().await;
+        client.send(if nth % 2 == 0 { WEBSOCKET } else { body }).await;
+        assert_eq!(client.head().await.expect("a head").status(), 101);
+        // The rest of the request comes before what is said in the new protocol.
+        client.send(if nth % 2 == 0 { "hi" } else { "llohi" }).await;
+        assert_eq!(client.bytes(7).await, b"welcome");
+    }
+    for (nth, request) in backend.await.expect("no panic").iter().enumerate() {
+        let end = if nth % 2 == 0 { "\r\n\r\nhi" } else { "\r\n\r\nhellohi" };
+        assert!(request.ends_with(end), "{nth}: {request:?}");
+    }
+    assert!(balancer.log_lines(50).await.iter().all(|record| record["status"] == 101));
 }

@@ -62,10 +62,10 @@ pub(crate) struct File {
     /// on the machine.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) workers: Option<usize>,
-    /// Which data paths may serve plain HTTP/1.1. `auto`: the lean lane takes it, and hands over to Pingora's proxy what it
-    /// does not do itself, such as upgrades. `pingora`: Pingora's proxy carries everything, for comparison and as a way
-    /// back: when an answer looks wrong, see whether it does so here too. It costs more CPU time for each request, and more
-    /// memory for each connection.
+    /// Which data paths may serve HTTP/1.1. `auto`: the lean lane serves it, and hands over to Pingora's proxy what it
+    /// does not do itself: requests for backends behind `https`. `pingora`: Pingora's proxy serves everything, for
+    /// comparison and as a way back: when a response looks wrong, see whether it does so here too. It costs more CPU time for
+    /// each request, and more memory for each connection.
     pub(crate) lanes: Lanes,
     /// Where this balancer is, in the words of its backends' `zone`. Backends of the same zone are preferred, which is nearer
     /// and often cheaper; the others serve when those are out. Nowhere unless given.

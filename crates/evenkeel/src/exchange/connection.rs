@@ -55,6 +55,8 @@ struct Timings {
     head_received: AtomicU64,
     backend_moved: AtomicU64,
     upgraded: AtomicBool,
+    /// Whether the backend of an upgraded connection has said all.
+    backend_ended: AtomicBool,
 }
 
 /// How long each wait may last, in microseconds; the first five are the listener's, the others the request's.
@@ -228,7 +230,12 @@ impl Connection {
         let load = |value: &AtomicU64| value.load(Relaxed);
         let moved = load(&timings.client_moved).max(load(&timings.since)).max(load(&timings.backend_moved));
         if timings.upgraded.load(Relaxed) {
-            return (moved.saturating_add(load(&limits.upgraded_idle)), Expired::UpgradedIdle);
+            let mut limit = load(&limits.upgraded_idle);
+            if timings.backend_ended.load(Relaxed) {
+                // Most clients have nothing more to say to it, and some are gone.
+                limit = limit.min(limits.body);
+            }
+            return (moved.saturating_add(limit), Expired::UpgradedIdle);
         }
         let blocked = load(&timings.blocked);
         if blocked > 0 {
@@ -367,6 +374,11 @@ impl Connection {
         self.timings.backend_moved.store(self.now(), Relaxed);
     }
 
+    /// The backend of an upgraded connection has said all, and the client was told.
+    pub fn backend_ended(&self) {
+        self.timings.backend_ended.store(true, Relaxed);
+    }
+
     /// Whether the head of an answer has come.
     pub fn has_head(&self) -> bool {
         self.timings.head_received.load(Relaxed) > 0
@@ -394,6 +406,7 @@ impl Timings {
         }
         self.awaiting_client.store(false, Relaxed);
         self.upgraded.store(false, Relaxed);
+        self.backend_ended.store(false, Relaxed);
     }
 }
 

@@ -55,6 +55,9 @@ pub struct HeadFacts {
     pub claims: bool,
     /// Largest body that the listener allows.
     pub max_body: Option<u64>,
+    /// Whether the client asks for another protocol than HTTP. HTTP/2 does not count: a request that names it, alone or among
+    /// others, asks for no upgrade at all, since a backend could choose it.
+    pub upgrade: bool,
     /// Whether the answer has no body, for the request is a HEAD.
     pub head_only: bool,
     /// In which form the client wants to read a refusal.

@@ -7,7 +7,7 @@ use http::header;
 use super::body::Body;
 use super::chunked::Chunked;
 use super::date::write_date;
-use super::fields::{ConnectionOptions, Passing, write_field};
+use super::fields::{ConnectionOptions, Passing, write_field, write_upgrade};
 use super::request::{decimal, find_end};
 use super::{Buffer, Malformed};
 use crate::filter::{Edits, HeaderEdit, ResponseHead};
@@ -77,6 +77,9 @@ pub fn with_answer<T>(
     let status = response.code.filter(|code| (100..600).contains(code));
     let status = status.ok_or(Malformed("the answer's status is out of range"))?;
     framing.check(is_http_10)?;
+    if status == 101 && is_http_10 {
+        return Err(Malformed("HTTP/1.0 has no other protocols"));
+    }
     let connection = framing.connection;
     let last = connection.close || is_http_10 && !connection.keep_alive;
     let reason = response.reason.unwrap_or_default();
@@ -115,7 +118,9 @@ impl AnswerHead<'_> {
         if style.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }
-        if let Some(connection) = style.connection {
+        if self.status == 101 {
+            write_upgrade(out, fields);
+        } else if let Some(connection) = style.connection {
             write_field(out, b"connection", connection.as_bytes());
         }
         if !self.framing.has_date && !edits.headers.iter().any(is_date) {

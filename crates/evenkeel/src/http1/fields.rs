@@ -160,6 +160,19 @@ fn replaces(edit: &HeaderEdit, name: &[u8]) -> bool {
     }
 }
 
+/// Writes which protocols are asked for, or which one follows, and that this is for the other end of the connection only.
+pub(super) fn write_upgrade(out: &mut Buffer, fields: &[httparse::Header<'_>]) {
+    for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case("upgrade")) {
+        write_field(out, b"upgrade", field.value);
+    }
+    write_field(out, b"connection", b"upgrade");
+}
+
+/// Whether one of the protocols of an `Upgrade` field is HTTP/2, which would be a way to speak to the backend past us.
+pub(super) fn names_http_2(value: &[u8]) -> bool {
+    options(value).any(|protocol| starts_with(protocol, b"h2"))
+}
+
 pub(super) fn write_field(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.push_all([name, b": ", value, b"\r\n"]);
 }

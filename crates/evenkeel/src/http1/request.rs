@@ -10,7 +10,7 @@ use evenkeel_core::route::RequestParts;
 use http::{HeaderValue, header};
 
 use super::Buffer;
-use super::fields::{ConnectionOptions, Passing, is_claim, starts_with};
+use super::fields::{ConnectionOptions, Passing, is_claim, names_http_2, write_upgrade};
 use crate::exchange::HeadFacts;
 use crate::filter::{
     AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of,
@@ -30,8 +30,6 @@ pub struct Head {
     pub persistent: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects: bool,
-    /// Whether the client asks for another protocol than HTTP; one to HTTP/2 does not count, and is ignored.
-    pub upgrade: bool,
 }
 
 /// A head, as it lies in the bytes that came.
@@ -127,6 +125,9 @@ impl<'a> ReadHead<'a> {
         Passing { head, fields, edits: &edits.headers, nominates, lengthless: false }.write(out);
         if self.head.facts.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
+        }
+        if self.head.facts.upgrade {
+            write_upgrade(out, fields);
         }
         out.push(b"\r\n");
     }
@@ -265,6 +266,8 @@ struct Framing<'a> {
     claims: bool,
     connection: ConnectionOptions,
     upgrade: bool,
+    /// Whether one of the protocols is HTTP/2.
+    http_2: bool,
     expects: bool,
     accept: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
@@ -283,7 +286,10 @@ impl<'a> Framing<'a> {
             }
             6 if name.eq_ignore_ascii_case(b"expect") => self.expects = true,
             6 if name.eq_ignore_ascii_case(b"accept") => _ = self.accept.get_or_insert(field.value),
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade |= !starts_with(field.value, b"h2"),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade = true;
+                self.http_2 |= names_http_2(field.value);
+            }
             12 if name.eq_ignore_ascii_case(b"content-type") => self.content_type = Some(field.value),
             10 if name.eq_ignore_ascii_case(b"connection") => self.connection.read(field.value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
@@ -314,6 +320,8 @@ impl<'a> Framing<'a> {
             content_length: self.content_length,
             chunked: self.chunked,
             claims: self.claims,
+            // A client of HTTP/1.0 cannot ask for one (RFC 9110, 7.8).
+            upgrade: self.upgrade && self.connection.upgrade && !self.http_2 && !is_http_10,
             head_only: method == "HEAD",
             format: AnswerFormat::of(self.accept, self.content_type),
             ..HeadFacts::default()
@@ -321,8 +329,7 @@ impl<'a> Framing<'a> {
         let persistent = !close && (!is_http_10 || self.connection.keep_alive);
         let expects =
             self.expects && !is_http_10 && (self.chunked || self.content_length.unwrap_or_default() > 0);
-        let upgrade = self.upgrade && self.connection.upgrade;
-        Head { length, facts, is_http_11: !is_http_10, persistent, expects, upgrade }
+        Head { length, facts, is_http_11: !is_http_10, persistent, expects }
     }
 
     fn finish(&self, is_http_10: bool, method: &str, target: &str) -> Result<(), Refusal> {

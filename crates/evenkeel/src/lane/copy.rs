@@ -16,7 +16,8 @@ const REST_TIME: Duration = Duration::from_secs(1);
 impl Pump<'_> {
     /// Sends a copy of the request to the backend that the algorithm wants to hear from, if there is one. Nobody waits for it.
     pub(super) fn send_copy(&mut self) {
-        if let Some(copy) = self.exchange.copy()
+        if !self.head.facts.upgrade
+            && let Some(copy) = self.exchange.copy()
             && let Some(request) = self.upload.all().and_then(last_of_its_connection)
         {
             tokio::spawn(follow(copy, request));

@@ -22,6 +22,8 @@ pub(super) struct Download {
     pub(super) keeps_client: bool,
     /// Whether the backend's can.
     pub(super) keeps_backend: bool,
+    /// Whether the connection leaves HTTP behind.
+    pub(super) upgraded: bool,
 }
 
 /// What an answer's head depends on besides itself.
@@ -100,8 +102,11 @@ impl Download {
             } else if answer.status() >= 200 {
                 self.begin(link, exchange, answer, circumstances);
             } else if answer.status() == 101 {
-                // Nobody asked for another protocol.
-                return None;
+                if !circumstances.head.facts.upgrade {
+                    // The client did not ask for another protocol.
+                    return None;
+                }
+                self.upgrade(link, exchange, answer);
             } else if circumstances.head.is_http_11 {
                 let edits = exchange.on_head(answer, false);
                 let style = AnswerStyle { chunked: false, connection: None };
@@ -122,6 +127,14 @@ impl Download {
             }
             Ok(Some(None)) | Err(_) => Err(Stop::Malformed),
         }
+    }
+
+    /// The connection leaves HTTP behind: what follows is not looked at.
+    fn upgrade(&mut self, link: &Link, exchange: &mut Exchange, answer: &AnswerHead<'_>) {
+        let edits = exchange.on_head(answer, true);
+        link.gather(|out| answer.write(&edits, AnswerStyle { chunked: false, connection: None }, out));
+        self.upgraded = true;
+        self.body = Some(Body::NONE);
     }
 
     fn begin(

@@ -1,8 +1,8 @@
-//! The lean lane: plain HTTP/1.1 in and out, over the same exchange as Pingora's lane.
+//! The lean lane: HTTP/1.1 in and out, and what it is upgraded to, over the same exchange as Pingora's lane.
 //!
-//! Heads stay the bytes that they came as, edits are applied while a head is written on, bodies pass through buffers that
-//! nobody holds while waiting. What this lane does not do (another protocol than HTTP/1.1, TLS to backends) it never
-//! begins: the listener hands that to `proxy/`. It never decides: every decision is the exchange's.
+//! Heads stay the bytes that they came as, edits are applied while a head is written on, bodies pass through buffers that are
+//! held only while they have bytes. What this lane does not do (TLS to backends) it never begins: the listener hands that to
+//! `proxy/`. It never decides: every decision is the exchange's.
 
 mod answer;
 mod backend;
@@ -12,6 +12,7 @@ mod hedge;
 mod pool;
 mod pump;
 mod request;
+mod tunnel;
 mod upload;
 
 use std::sync::Arc;

@@ -43,7 +43,7 @@ impl From<Refusal> for Stop {
 pub(super) struct Pump<'a> {
     lane: &'a Lane,
     pub(super) link: &'a Link,
-    head: Head,
+    pub(super) head: Head,
     pub(super) exchange: Box<Exchange>,
     pub(super) upload: Upload,
     download: Download,
@@ -64,6 +64,7 @@ impl Lane {
                 let download = Download::default();
                 let mut pump = Pump { lane: self, link, head, exchange, upload, download };
                 match pump.run().await {
+                    Ok((_, backend)) if pump.download.upgraded => Box::pin(pump.tunnel(backend)).await,
                     Ok((attempt, backend)) => Ok(pump.end(&attempt, backend)),
                     Err(stop) => pump.give_up(stop),
                 }
@@ -121,7 +122,9 @@ impl Pump<'_> {
         self.send_copy();
         self.download = Download::default();
         let mut progress = Progress { sent: false, half_closed: false, timer };
-        if let Some(delay) = self.exchange.hedge_delay() {
+        if !self.head.facts.upgrade
+            && let Some(delay) = self.exchange.hedge_delay()
+        {
             backend = Box::pin(self.race(backend, attempt, &mut progress, delay)).await?;
         }
         let passed = std::future::poll_fn(|cx| self.poll_pass(cx, &mut backend, &mut progress)).await;
@@ -231,7 +234,7 @@ impl Pump<'_> {
 
     /// Nothing more can be done for the request. If its answer has begun, it is broken off, and the client can tell: from the
     /// framing, or from a reset (see [`Link::begin_answer`]).
-    fn give_up(mut self, stop: Stop) -> Result<Left, Then> {
+    pub(super) fn give_up(mut self, stop: Stop) -> Result<Left, Then> {
         Err(match stop {
             Stop::Refused(refusal) if !self.download.has_head() => {
                 let answer = self.exchange.refusal_answer(&refusal);

@@ -157,12 +157,12 @@ impl Serving<'_> {
         Ok(arrived)
     }
 
-    /// Which lane takes a request. The lean one takes plain HTTP/1.1, and must be allowed to.
+    /// Which lane takes a request. The lean one takes HTTP/1.1, and must be allowed to.
     fn sort(&self, request: &mut ReadHead<'_>, started: u64) -> Arrived {
         let facts = &mut request.head.facts;
         facts.max_body = self.limits.max_body_size;
         facts.started = started;
-        if self.service.lanes == Lanes::Pingora || request.head.upgrade {
+        if self.service.lanes == Lanes::Pingora {
             return Arrived::Pingora(request.head);
         }
         match self.service.lane.begin(&self.link.connection, request) {

@@ -110,12 +110,10 @@ pub(super) fn edit_request(request: &mut RequestHeader, edits: &Edits) -> Result
 /// Forgets how a request's field names were spelled: Pingora would keep a second map for that, copy it for each attempt, and
 /// look each edit up in it. Names mean the same in any case (RFC 9110, 5.1); backends get them in lower case.
 ///
-/// An `Upgrade` that `Connection` does not name is for nobody (RFC 9110, 7.8), and goes as well.
-pub(super) fn forget_spelling(request: &mut RequestHeader) -> Result<()> {
+/// An `Upgrade` that asks for nothing (see [`HeadFacts::upgrade`](crate::exchange::HeadFacts::upgrade)) is removed as well.
+pub(super) fn forget_spelling(request: &mut RequestHeader, upgrade: bool) -> Result<()> {
     with_fields(request, |fields| {
-        let options = fields.get_all(header::CONNECTION).iter();
-        let mut options = options.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-        if !options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade")) {
+        if !upgrade {
             fields.remove(header::UPGRADE);
         }
     })

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use evenkeel_core::route::RequestParts;
 use http::header;
 use parking_lot::Mutex;
 use pingora_core::protocols::Digest;
@@ -164,9 +163,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        forget_spelling(session.req_header_mut())?;
         let decided = context.decided;
         let exchange = context.exchange()?;
+        forget_spelling(session.req_header_mut(), exchange.facts().upgrade)?;
         let decision = match decided {
             true => Decision::Proxy,
             false => exchange.decide(&PingoraRequest::new(session.req_header())),
@@ -365,7 +364,9 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> FailToProxy {
         let mut failed = FailToProxy { error_code: 0, can_reuse_downstream: false };
-        if session.response_written().is_some_and(|written| !written.status.is_informational()) {
+        // After a 101 the connection is not HTTP's any more.
+        let is_final = |status: http::StatusCode| !status.is_informational() || status == 101;
+        if session.response_written().is_some_and(|written| is_final(written.status)) {
             return failed;
         }
         let Some(refusal) = context.refusal_of(error) else { return failed };
@@ -421,15 +422,8 @@ fn is_handshake_timeout(error: &Error) -> bool {
     error.context.as_ref().is_some_and(|context| context.as_str().starts_with("connecting to server"))
 }
 
-/// The protocol that a request wants to change to, other than a WebSocket, which Pingora passes on by itself, and HTTP/2,
-/// which would be another way to speak to the backend past us.
+/// The protocol that a request wants to change to, other than a WebSocket, which Pingora passes on by itself.
 fn other_upgrade(request: &RequestHeader) -> Option<http::HeaderValue> {
     let protocol = request.headers.get(header::UPGRADE)?;
-    let name = protocol.as_bytes();
-    if name.eq_ignore_ascii_case(b"websocket") || name.to_ascii_lowercase().starts_with(b"h2") {
-        return None;
-    }
-    let asked = PingoraRequest::new(request);
-    let connection = asked.header("connection").unwrap_or_default().to_ascii_lowercase();
-    memchr::memmem::find(&connection, b"upgrade").map(|_| protocol.clone())
+    (!protocol.as_bytes().eq_ignore_ascii_case(b"websocket")).then(|| protocol.clone())
 }

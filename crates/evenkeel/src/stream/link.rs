@@ -4,7 +4,6 @@
 //! the two take turns within that task.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -269,9 +268,7 @@ impl Link {
 
     /// Says to the client that no more will come.
     pub fn finish(&self) {
-        let state = self.state.borrow();
-        // A client that is gone already needs no farewell.
-        let _ = state.socket.fd().map(|fd| SockRef::from(&fd).shutdown(Shutdown::Write));
+        self.state.borrow().socket.finish();
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -54,6 +54,12 @@ impl Socket {
             Self::Tcp(socket) => Ok(socket.as_fd()),
             Self::Unix(socket) => Ok(socket.as_fd()),
         }
+    }
+
+    /// Tells the other end that no more will come.
+    pub fn finish(&self) {
+        // An other end that is gone already need not know.
+        let _ = self.fd().map(|fd| shutdown(fd, Shutdown::Write));
     }
 
     /// Whether it is in the event queue: else nobody is told of what comes.
