@@ -40,3 +40,4 @@ mod support;
 mod timeouts;
 mod tls;
 mod upgrade;
+mod words;

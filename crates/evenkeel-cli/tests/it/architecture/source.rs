@@ -52,6 +52,22 @@ pub(crate) fn under(folder: &Path) -> Vec<Source> {
         .collect()
 }
 
+/// The comments and the string literals of a source, each with its first line. Tests are included.
+pub(crate) fn texts(text: &str) -> Vec<(usize, String)> {
+    let chars: Vec<char> = text.chars().collect();
+    let (mut texts, mut at, mut line) = (Vec::new(), 0, 1);
+    while at < chars.len() {
+        let end = token_end(&chars, at);
+        let token: String = chars[at..end].iter().collect();
+        let lines = token.matches('\n').count();
+        if token.starts_with("//") || token.starts_with("/*") || token.contains('"') {
+            texts.push((line, token));
+        }
+        (at, line) = (end, line + lines);
+    }
+    texts
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.map(|e| e.expect("a folder can be read").path()) {
