@@ -189,12 +189,72 @@ async fn a_stuck_request_is_cut_in_time() {
         let records = records(&program, "access.log");
         assert_eq!(records.len(), 1, "{records:#?}");
         assert_eq!(records[0]["target"], "/stuck");
-        assert_ne!(records[0]["end"], "ok", "{records:#?}");
+        assert_eq!(records[0]["end"], "refused=shutting_down", "{records:#?}");
         let said = program.said();
         assert!(said.iter().any(|line| line.contains("1 open connections")), "{said:#?}");
         lasted
     })
     .await;
+}
+
+/// Each way in which a request can be under way as `drain_timeout` ends.
+#[tokio::test]
+async fn what_is_cut_is_told_so_if_nothing_was_said_yet() {
+    let backend = Backend::start(|request| match request.target() {
+        "/begun" => Reply::bytes("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").hang(),
+        "/chat" => Reply::new()
+            .send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: foo\r\nConnection: Upgrade\r\n\r\n")
+            .echo(),
+        _ => Reply::silence(),
+    })
+    .await;
+    let yaml = format!(
+        "upstreams:\n  web: {{ backends: [\"{url}\"] }}\n  \
+           busy: {{ backends: [\"{url}\"], max_connections: 1, queue: {{ timeout: 1m }} }}\n\
+         routes:\n  - {{ name: busy, match: {{ path_prefix: /busy }}, upstream: busy }}\n  \
+           - {{ name: rest, upstream: web }}\n\
+         shutdown: {{ drain_timeout: 500ms }}",
+        url = backend.url(),
+    );
+    let mut program = Program::run(&yaml).await;
+    let requests = [
+        ("/silent", "GET /silent HTTP/1.1\r\nHost: test\r\n\r\n", 503),
+        ("/busy/1", "GET /busy/1 HTTP/1.1\r\nHost: test\r\n\r\n", 503),
+        ("/busy/queued", "GET /busy/queued HTTP/1.1\r\nHost: test\r\n\r\n", 503),
+        ("/upload", "POST /upload HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhalf", 503),
+        ("/begun", "GET /begun HTTP/1.1\r\nHost: test\r\n\r\n", 200),
+        ("/chat", "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n", 101),
+        ("", "GET /head HTTP/1.1\r\nHost: te", 503),
+    ];
+    let mut clients = Vec::new();
+    for (nth, (_, request, status)) in requests.iter().enumerate() {
+        let mut client = Client::connect(program.address()).await;
+        client.send(request).await;
+        if *status < 300 {
+            assert_eq!(client.head().await.expect("a head").status(), *status);
+        }
+        // The one that is queued comes after the one that it waits for.
+        backend.until_requests([1, 2, 2, 3, 4, 5, 5][nth]).await;
+        clients.push(client);
+    }
+    program.signal(Signal::TERM);
+    for (client, (target, _, status)) in clients.iter_mut().zip(requests) {
+        if status == 503 {
+            let response = client.response().await;
+            assert_eq!((response.status(), response.closes()), (503, true), "{target}");
+            assert_eq!(response.header("retry-after"), Some("1"), "{target}");
+        }
+        let rest = String::from_utf8(client.closed().await).expect("text");
+        assert!(rest.is_empty() || rest == "half", "{target}: {rest}");
+    }
+    program.ended_well().await;
+    let records = records(&program, "access.log");
+    assert_eq!(records.len(), requests.len(), "{records:#?}");
+    for (target, _, status) in requests {
+        let record = records.iter().find(|record| record["target"].as_str().unwrap_or_default() == target);
+        let record = record.unwrap_or_else(|| panic!("no record of {target:?}: {records:#?}"));
+        assert_eq!((&record["status"], &record["end"]), (&status.into(), &"refused=shutting_down".into()));
+    }
 }
 
 #[tokio::test]

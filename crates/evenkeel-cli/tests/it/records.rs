@@ -412,8 +412,8 @@ async fn requests_that_are_under_way_when_the_server_stops() {
         .collect();
     ends.sort();
     assert_eq!(ends.len(), 3, "{text}");
-    for (end, path) in ends.iter().zip(["/pause", "/silence", "/silence"]) {
-        assert!(end.starts_with(&format!("\"{path}\"")), "{ends:?}");
-    }
+    let expected = ["\"/pause\" 200", "\"/silence\" 503", "\"/silence\" 503"];
+    assert_eq!(ends, expected.map(|end| format!("{end} \"refused=shutting_down\"")));
+    assert_eq!(clients[0].response().await.status(), 503);
     eventually(PATIENCE, || backend.open() == 0).await;
 }

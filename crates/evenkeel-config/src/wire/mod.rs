@@ -93,8 +93,8 @@ pub(crate) struct Shutdown {
     /// How long new connections are still accepted, while `/readyz` already says no. Give it as long as whatever is in
     /// front needs to notice: in Kubernetes, about 5 s.
     pub(crate) pre_stop: Duration,
-    /// How long requests may take to end after that; what is left is cut. The process ends as soon as the last one has.
-    /// Keep it below the time after which the supervisor kills.
+    /// How long requests may take to end after that; what is left is cut: with a 503 if no response has begun. The process
+    /// ends as soon as the last request has. Keep it below the time after which the supervisor kills.
     pub(crate) drain_timeout: Duration,
 }
 

@@ -27,6 +27,8 @@ pub struct Connection {
     pub tls: bool,
     /// Whether new requests on it are to be its last.
     draining: AtomicBool,
+    /// Whether it is to end now, whatever is under way.
+    cut: AtomicBool,
     /// Whether an exchange has taken the request that the transport was handed: until then nothing may be written.
     begun: AtomicBool,
     /// Whether it can carry another request although the data path gave it up: a refusal was written whole.
@@ -109,6 +111,8 @@ pub enum Expired {
     UpgradedIdle,
     /// For the whole request.
     Total,
+    /// For what was under way as the balancer ended.
+    Drain,
 }
 
 /// How long a connection that is to end may be quiet, in microseconds.
@@ -126,6 +130,7 @@ impl Connection {
             peer_text: text,
             tls,
             draining: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             reusable: AtomicBool::new(false),
             verdict: AtomicU8::new(0),
@@ -202,6 +207,10 @@ impl Connection {
     /// When the wait that is on now will have lasted too long, and which it is. `u64::MAX` is never.
     pub fn expiry(&self) -> (u64, Expired) {
         let (timings, limits) = (&self.timings, &self.limits);
+        if self.cut.load(Relaxed) {
+            // At once: the clock is never earlier.
+            return (1, Expired::Drain);
+        }
         let since = timings.since.load(Relaxed);
         match timings.phase.load(Relaxed) {
             phase if phase == Phase::Idle as u8 => {
@@ -283,6 +292,12 @@ impl Connection {
     /// Asks that the request now on it, or the next, be its last.
     pub fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Asks that it end now: what it waits for has lasted too long.
+    pub fn cut(&self) {
+        self.drain();
+        self.cut.store(true, Relaxed);
     }
 
     /// Whether the request on it is to be its last.
@@ -446,6 +461,7 @@ impl Expired {
             Self::BackendIdle,
             Self::UpgradedIdle,
             Self::Total,
+            Self::Drain,
         ]
         .into_iter()
         .find(|expired| *expired as u8 == code)

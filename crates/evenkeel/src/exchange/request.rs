@@ -394,6 +394,7 @@ impl Exchange {
             Some(Expired::Body) => Some(Refusal::BodyTimeout),
             Some(Expired::FirstByte) => Some(Refusal::BackendTimeout(Waited::FirstByte)),
             Some(Expired::Total) => Some(Refusal::Timeout),
+            Some(Expired::Drain) => Some(Refusal::ShuttingDown),
             _ => None,
         };
         match (refusal, self.connection.expired()) {

@@ -41,6 +41,8 @@ pub enum Refusal {
     BackendTimeout(Waited),
     /// The time for the whole request was over. 504.
     Timeout,
+    /// The balancer ends, and waits no longer for what is under way. 503, with `Retry-After`.
+    ShuttingDown,
     /// A filter refused, with this status and text.
     Filter {
         /// The status, 400 to 599.
@@ -78,7 +80,7 @@ impl Refusal {
             Self::NotImplemented => 501,
             Self::VersionNotSupported => 505,
             Self::NoRoute => 404,
-            Self::NoBackend | Self::Overloaded => 503,
+            Self::NoBackend | Self::Overloaded | Self::ShuttingDown => 503,
             Self::Unreachable | Self::BadAnswer => 502,
             Self::BackendTimeout(_) | Self::Timeout => 504,
             Self::Filter { status, .. } => *status,
@@ -104,6 +106,7 @@ impl Refusal {
             Self::BadAnswer => "bad_answer",
             Self::BackendTimeout(_) => "backend_timeout",
             Self::Timeout => "timeout",
+            Self::ShuttingDown => "shutting_down",
             Self::Filter { .. } => "filter",
             Self::Internal => "internal",
         }
@@ -129,6 +132,7 @@ impl Refusal {
             Self::BackendTimeout(Waited::Tls) => "timeout=tls",
             Self::BackendTimeout(Waited::FirstByte) => "timeout=first_byte",
             Self::Timeout => "timeout=total",
+            Self::ShuttingDown => "refused=shutting_down",
             Self::Filter { .. } => "refused=filter",
             Self::Internal => "refused=internal",
         }
@@ -152,6 +156,7 @@ impl Refusal {
             Self::BadAnswer => "the backend gave no proper answer",
             Self::BackendTimeout(_) => "the backend took too long",
             Self::Timeout => "the request took too long",
+            Self::ShuttingDown => "the service is shutting down",
             Self::Filter { message, .. } => message,
             Self::Internal => "something went wrong",
         }
@@ -186,7 +191,7 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoBackend | Self::Overloaded => Some(1),
+            Self::NoBackend | Self::Overloaded | Self::ShuttingDown => Some(1),
             Self::Filter { retry_after, .. } => {
                 // Rounded up: a client that comes back a moment early is refused again.
                 retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
@@ -256,6 +261,7 @@ mod tests {
             Refusal::BadAnswer,
             Refusal::BackendTimeout(Waited::FirstByte),
             Refusal::Timeout,
+            Refusal::ShuttingDown,
             Refusal::Filter { status: 403, message: "no <b>".into(), retry_after: None },
             Refusal::Internal,
         ]

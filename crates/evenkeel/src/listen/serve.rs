@@ -125,9 +125,10 @@ impl Serving<'_> {
             let more = std::future::poll_fn(|cx| link.poll_read_ahead(cx));
             match self.watch.guard(link, more).await {
                 Ok(Ok(Read::Some)) => {}
-                Err(Expired::Header) if link.pending_input() > 0 => {
+                Err(expired @ (Expired::Header | Expired::Drain)) if link.pending_input() > 0 => {
                     partial.settled = true;
-                    return Err(Refusal::HeaderTimeout);
+                    let late = expired == Expired::Header;
+                    return Err(if late { Refusal::HeaderTimeout } else { Refusal::ShuttingDown });
                 }
                 Ok(Ok(Read::End) | Err(_)) | Err(_) => return Ok(None),
             }

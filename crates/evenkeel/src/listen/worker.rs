@@ -94,6 +94,8 @@ struct Local {
 
 /// How many connections may be on their way to another worker.
 const INBOX: usize = 256;
+/// How long connections that are cut have for their last response.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How often old connections to backends are closed, and memory is given back.
 const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// How long accepting pauses when there are no more files to be had.
@@ -159,7 +161,7 @@ impl Worker {
         self.stage.send_replace(Stage::Draining);
     }
 
-    /// The worker ends now, with all its connections.
+    /// The worker ends now, with all its connections. Requests that have no response yet get a 503.
     pub fn stop(&self) {
         self.stage.send_replace(Stage::Ended);
     }
@@ -222,7 +224,11 @@ impl Local {
                     self.clone().take(accepted);
                 }
             }
-            if stage == Stage::Ended || stage == Stage::Draining && self.is_empty() {
+            if stage == Stage::Ended {
+                acceptors.abort_all();
+                return self.cut_connections().await;
+            }
+            if stage == Stage::Draining && self.is_empty() {
                 return;
             }
             tokio::select! {
@@ -271,6 +277,20 @@ impl Local {
             connection.drain();
             waker.wake_by_ref();
         }
+    }
+
+    /// Ends what is under way, and waits for that, but not long.
+    async fn cut_connections(&self) {
+        for (_, (connection, waker)) in self.connections.lock().iter() {
+            connection.cut();
+            waker.wake_by_ref();
+        }
+        let ended = async {
+            while !self.is_empty() {
+                self.empty.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, ended).await;
     }
 
     async fn accept(self: Arc<Self>, socket: RawSocket, site: usize) {
@@ -350,8 +370,10 @@ impl Local {
     fn begin(self: Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, site: usize, place: Place) {
         let Some(site) = self.shared.sites.get(site).cloned() else { return };
         let connection = Arc::new(Connection::new(peer, false, &site.http));
-        if *self.stage.borrow() >= Stage::Leaving {
-            connection.drain();
+        match *self.stage.borrow() {
+            Stage::Serving => {}
+            Stage::Leaving | Stage::Draining => connection.drain(),
+            Stage::Ended => connection.cut(),
         }
         let link = Link::new(Socket::accepted(socket), connection.clone());
         let presence = Presence::new(self.clone(), site.clone(), place);

@@ -276,7 +276,7 @@ impl ListenerMetrics {
 
 impl Metrics {
     /// Why the balancer answers by itself, as the label `reason` says it.
-    pub const REFUSALS: [&'static str; 17] = [
+    pub const REFUSALS: [&'static str; 18] = [
         "bad_request",
         "header_timeout",
         "body_timeout",
@@ -292,6 +292,7 @@ impl Metrics {
         "bad_answer",
         "backend_timeout",
         "timeout",
+        "shutting_down",
         "filter",
         "internal",
     ];
