@@ -19,6 +19,7 @@
 mod builder;
 mod config;
 mod error;
+mod foreign;
 pub mod model;
 mod params;
 mod resolve;
@@ -35,11 +36,12 @@ pub use builder::{
 };
 pub use config::Config;
 pub use error::{ConfigError, Diagnostic, Place};
+pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, Health, HealthCheck,
     HealthCheckKind, Hedge, HedgeAfter, HttpCheck, HttpLimits, Lanes, ListenAddress, Listener, LogFormat,
-    LogTarget, Model, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, Upstream,
-    UpstreamLimits, UpstreamTls,
+    LogTarget, Model, PathForm, Paths, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky,
+    Timeouts, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use template::{Part, Template, TemplateError};

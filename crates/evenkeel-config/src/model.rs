@@ -13,8 +13,10 @@ use evenkeel_core::route::RouteMatch;
 
 use crate::{FilterSpec, Template};
 
+mod paths;
 mod resilience;
 
+pub use paths::{PathForm, Paths};
 pub use resilience::{
     Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
     UpstreamLimits,
@@ -92,6 +94,8 @@ pub struct HttpLimits {
     pub max_header_fields: usize,
     /// Largest request body, in bytes; then 413. `None` for no limit. Default 256 MiB.
     pub max_body_size: Option<u64>,
+    /// In which form paths are matched and forwarded.
+    pub paths: Paths,
 }
 
 /// A rule that matches requests and says where they go.
@@ -133,7 +137,8 @@ pub enum Action {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Redirect {
-    /// The new location; may hold `{scheme}`, `{host}`, `{path}`, `{query}` (with its `?`, empty without one).
+    /// The new location; may hold `{scheme}`, `{host}` (without port), `{authority}` (with it), `{path}` and `{query}` (with its
+    /// `?`, empty without one).
     pub to: Template,
     /// 301, 302, 303, 307 or 308. Default 302.
     pub status: u16,
@@ -357,7 +362,7 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
 ];
 
 /// The names that [`Redirect::to`] may use, each in braces.
-pub const REDIRECT_NAMES: &[&str] = &["scheme", "host", "path", "query"];
+pub const REDIRECT_NAMES: &[&str] = &["scheme", "host", "authority", "path", "query"];
 
 // === impl Listener ===
 
@@ -391,6 +396,7 @@ impl Default for HttpLimits {
             max_header_size: 32 << 10,
             max_header_fields: 100,
             max_body_size: Some(256 << 20),
+            paths: Paths::default(),
         }
     }
 }

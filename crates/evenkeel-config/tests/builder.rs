@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use evenkeel_config::{
-    BackendBuilder, Config, ConfigBuilder, HealthCheckBuilder, HedgeAfter, Lanes, ListenerBuilder,
+    BackendBuilder, Config, ConfigBuilder, HealthCheckBuilder, HedgeAfter, Lanes, ListenerBuilder, PathForm,
     RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
 use evenkeel_core::balance::{
@@ -100,7 +100,12 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         .pre_stop(Duration::from_secs(5))
         .drain_timeout(Duration::from_secs(90))
         .listener(listener())
-        .listener(ListenerBuilder::new("[::1]:0").max_body_size(None))
+        .listener(
+            ListenerBuilder::new("[::1]:0")
+                .max_body_size(None)
+                .path_matching(PathForm::Normal)
+                .forward_path(PathForm::Normal),
+        )
         .listen_address("unix:/run/evenkeel.sock")
         .route(api)
         .route(RouteBuilder::new("exact").path("/healthz").respond(204, ""))

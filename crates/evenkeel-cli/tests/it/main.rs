@@ -23,6 +23,7 @@ mod memory;
 mod metrics;
 mod outliers;
 mod overload;
+mod paths;
 mod pool;
 mod program;
 mod proxying;

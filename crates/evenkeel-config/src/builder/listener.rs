@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::PathForm;
 use crate::values::{self, Size, SizeLimit};
 use crate::wire;
 
@@ -71,6 +72,18 @@ impl ListenerBuilder {
     /// The largest request body, in bytes, or `None` for no limit; then 413. Default 256 MiB.
     pub fn max_body_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.wire.http.max_body_size = SizeLimit(bytes.into());
+        self
+    }
+
+    /// Which form of a request's path routes and filters see. Default [`PathForm::Normal`].
+    pub fn path_matching(mut self, form: PathForm) -> Self {
+        self.wire.http.path_matching = form.into();
+        self
+    }
+
+    /// Which form of a request's path backends get, unless a filter changes it. Default [`PathForm::AsSent`].
+    pub fn forward_path(mut self, form: PathForm) -> Self {
+        self.wire.http.forward_path = form.into();
         self
     }
 }

@@ -95,7 +95,7 @@ impl RouteBuilder {
         self
     }
 
-    /// Sends the client elsewhere; `to` may hold `{scheme}`, `{host}`, `{path}` and `{query}`. Status 301, 302, 303, 307 or
+    /// Sends the client elsewhere; `to` may hold `{scheme}`, `{host}`, `{authority}`, `{path}` and `{query}`. Status 301, 302, 303, 307 or
     /// 308.
     pub fn redirect(mut self, to: impl Into<String>, status: u16) -> Self {
         self.wire.redirect = Some(wire::Redirect { to: to.into(), status: status.into() });

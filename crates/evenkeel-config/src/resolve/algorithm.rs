@@ -138,13 +138,37 @@ fn key(text: &str, path: &Path, context: &mut Context<'_>) -> Option<HashKey> {
 
 /// What somebody meant who wrote `header:x-user`, `Cookie session` or `ip`.
 fn corrected_key(text: &str) -> Option<String> {
+    if let Some(variable) = text.strip_prefix('$') {
+        let family = |prefix, kind| Some(format!("{kind} {}", variable.strip_prefix(prefix)?));
+        let header = family("http_", "header").map(|key| key.replace('_', "-"));
+        return match variable {
+            "remote_addr" | "binary_remote_addr" => Some("client_ip".to_owned()),
+            "request_uri" | "uri" | "document_uri" => Some("path".to_owned()),
+            "http_host" | "host" => Some("header host".to_owned()),
+            _ => header.or(family("cookie_", "cookie")).or(family("arg_", "query")),
+        };
+    }
+    let calls = [
+        ("req.hdr(", "header"),
+        ("hdr(", "header"),
+        ("req.cook(", "cookie"),
+        ("cookie(", "cookie"),
+        ("url_param(", "query"),
+    ];
+    if let Some((rest, kind)) = calls.iter().find_map(|(call, kind)| Some((text.strip_prefix(call)?, kind))) {
+        return Some(format!("{kind} {}", rest.trim_end_matches(')')));
+    }
     match text.split_once([' ', ':', '=']) {
         Some((kind, name)) if !name.trim().is_empty() => {
             let kind = closest(kind, NAMED)?;
             Some(format!("{kind} {}", name.trim_start_matches([' ', ':', '=']).trim()))
         }
         Some(_) => None,
-        None if matches!(text, "ip" | "source_ip" | "address" | "client_address") => {
+        None if matches!(
+            text,
+            "ip" | "src" | "source" | "source_ip" | "address" | "client_address" | "remote_ip"
+        ) =>
+        {
             Some("client_ip".to_owned())
         }
         None => closest(text, ["client_ip", "path"]).map(str::to_owned),

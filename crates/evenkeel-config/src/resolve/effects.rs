@@ -1,12 +1,18 @@
 //! What is right by itself and would do nothing, because of what stands elsewhere.
 
+use evenkeel_core::route::{PathMatch, normal_path};
+
 use super::Context;
 use super::lean::{Lacking, retry_lacks, upstream_lacks};
 use crate::yaml::Path;
-use crate::{Action, Route, Upstream};
+use crate::{Action, Listener, PathForm, Route, Upstream};
 
 /// Notes what would do nothing. Everything that is given here is right.
-pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], context: &mut Context<'_>) {
+pub(super) fn effects(
+    has_zone: bool,
+    (listeners, routes, upstreams): (&[Listener], &[Route], &[Upstream]),
+    context: &mut Context<'_>,
+) {
     let root = Path::default();
     let mut backends = upstreams.iter().flat_map(|upstream| &upstream.backends);
     if has_zone && backends.all(|backend| backend.zone.is_none()) {
@@ -29,6 +35,11 @@ pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], 
         }
     }
     let paths = context.entries(&root.key("routes"), routes.len());
+    if listeners.iter().all(|listener| listener.http.paths.matching == PathForm::Normal) {
+        for (route, path) in routes.iter().zip(&paths) {
+            unmatchable(route, &path.key("match"), context);
+        }
+    }
     for ((route, targets), path) in routes.iter().zip(&targets).zip(paths) {
         let tls = targets.iter().all(|target| upstreams.get(*target).is_some_and(has_tls));
         if let Some(retry) = &route.retry
@@ -36,6 +47,26 @@ pub(super) fn effects(has_zone: bool, routes: &[Route], upstreams: &[Upstream], 
             && !targets.is_empty()
         {
             lacking(retry_lacks(retry, &path.key("retry")), context);
+        }
+    }
+}
+
+/// Notes a path that no request has, since routes see paths in their normal form.
+fn unmatchable(route: &Route, path: &Path, context: &mut Context<'_>) {
+    let (key, text) = match &route.matches.path {
+        Some(PathMatch::Exact(text)) => ("path", text),
+        Some(PathMatch::Prefix(text)) => ("path_prefix", text),
+        _ => return,
+    };
+    match normal_path(text) {
+        Ok(normal) if *normal == **text => {}
+        Ok(normal) => {
+            let message = "can never match: routes see paths in their normal form (path_matching: normal): expected that form";
+            context.wrong(&path.key(key), text, message).suggestion = Some(normal.into_owned());
+        }
+        Err(error) => {
+            let message = format!("can never match: {error}, and such requests are rejected with 400");
+            context.wrong(&path.key(key), text, message);
         }
     }
 }

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::{Context, address, listener};
+use crate::foreign::{Strictness, own_text};
 use crate::model::ACCESS_LOG_FIELDS;
 use crate::suggest::closest;
-use crate::template::Template;
+use crate::template::{Part, Template};
 use crate::values::{Percent, Secret};
 use crate::wire;
 use crate::yaml::{Path, any_of};
@@ -133,18 +134,37 @@ fn log_format(format: &str, path: &Path, context: &mut Context<'_>) -> Option<Lo
     match format {
         "json" => Some(LogFormat::Json),
         "combined" => Some(LogFormat::Combined),
-        text if text.contains(['{', '}']) => match Template::parse(text, ACCESS_LOG_FIELDS) {
-            Ok(template) => Some(LogFormat::Template(template)),
-            Err(error) => {
-                context.wrong(path, text, error.to_string()).suggestion = error.suggestion();
-                None
-            }
-        },
+        text if text.contains(['{', '}', '$', '%']) => log_template(text, path, context),
         other => {
             let message =
                 "is not a format: expected json, combined, or a template like \"{client} {status}\"";
             context.wrong(path, other, message).suggestion =
                 closest(other, ["json", "combined"]).map(str::to_owned);
+            None
+        }
+    }
+}
+
+fn log_template(text: &str, path: &Path, context: &mut Context<'_>) -> Option<LogFormat> {
+    let own = match own_text(text, ACCESS_LOG_FIELDS, Strictness::Every) {
+        Ok(own) => own,
+        Err(foreign) => {
+            context.wrong(path, text, foreign.to_string()).suggestion = foreign.suggestion();
+            return None;
+        }
+    };
+    match Template::parse(&own, ACCESS_LOG_FIELDS) {
+        Ok(template) if template.parts().iter().any(|part| matches!(part, Part::Name(_))) => {
+            Some(LogFormat::Template(template))
+        }
+        Ok(_) => {
+            let message = "has no field: expected json, combined, or a template with fields in braces, like \
+                           \"{client} {status}\"";
+            context.wrong(path, text, message);
+            None
+        }
+        Err(error) => {
+            context.wrong(path, text, error.to_string()).suggestion = error.suggestion();
             None
         }
     }

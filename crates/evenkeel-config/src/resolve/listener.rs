@@ -6,7 +6,7 @@ use super::{Context, address, given};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
-use crate::{HttpLimits, ListenAddress, Listener, values};
+use crate::{HttpLimits, ListenAddress, Listener, PathForm, Paths, values};
 
 /// Every listener that is right. Addresses that only the system can refuse are not tried here.
 pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Context<'_>) -> Vec<Listener> {
@@ -70,6 +70,13 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
         let text = http.max_header_fields.to_string();
         context.wrong(&path.key("max_header_fields"), &text, "is out of range: expected 1 to 250");
     }
+    let paths = Paths::new(http.path_matching.into(), http.forward_path.into());
+    if (paths.matching, paths.forward) == (PathForm::AsSent, PathForm::Normal) {
+        let message = "cannot stand beside path_matching: as_sent: backends would get another path than routes were \
+                       matched with, and a route that blocks a path could be bypassed; expected forward_path: as_sent, or \
+                       path_matching: normal";
+        context.wrong(&path.key("forward_path"), "normal", message);
+    }
     Some(HttpLimits {
         header_timeout: timeout(http.header_timeout, &path.key("header_timeout"), context)?,
         idle_timeout: timeout(http.idle_timeout, &path.key("idle_timeout"), context)?,
@@ -78,6 +85,7 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
         max_header_size: usize::try_from(header_size).ok()?,
         max_header_fields: http.max_header_fields,
         max_body_size: http.max_body_size.0,
+        paths,
     })
 }
 

@@ -11,6 +11,7 @@ mod health;
 mod lean;
 mod limits;
 mod listener;
+mod matching;
 mod retry;
 mod route;
 mod upstream;
@@ -59,7 +60,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     }
     // What depends on several parts is only judged when each is right.
     if context.is_clean() {
-        effects::effects(file.zone.is_some(), &routes, &upstreams, context);
+        effects::effects(file.zone.is_some(), (&listeners, &routes, &upstreams), context);
     }
     if !context.is_clean() {
         return None;

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use evenkeel_core::limit::RetryBudgetOptions;
-use evenkeel_core::route::{
-    FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, RouteMatch, RouteTable,
-};
+use evenkeel_core::route::RouteTable;
 
-use super::general::{is_field_value, is_of_the_connection, is_token, label, method, only_one};
-use super::{Context, given, listener, retry};
+use super::general::{is_field_value, is_of_the_connection, is_token, label, only_one};
+use super::{Context, given, listener, matching, retry};
+use crate::foreign::{Strictness, own_text};
 use crate::model::REDIRECT_NAMES;
 use crate::suggest::closest;
 use crate::template::Template;
@@ -60,7 +59,7 @@ fn reachable(routes: &[Route], paths: &[Path], context: &mut Context<'_>) {
 }
 
 fn one(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Context<'_>) -> Option<Route> {
-    let matches = matches(&route.matches, &path.key("match"), context);
+    let matches = matching::matches(&route.matches, &path.key("match"), context);
     let filters = filters(&route.filters, &path.key("filters"), context);
     let action = action(route, upstreams, path, context);
     let timeout = listener::given_timeout(route.timeout, &path.key("timeout"), context);
@@ -115,101 +114,6 @@ fn filters(steps: &[wire::Step], path: &Path, context: &mut Context<'_>) -> Opti
                 .wrong_key(&path, "is not a filter: expected a map of one key, like { strip_prefix: /v1 }");
         }
         resolved.push(spec);
-    }
-    resolved.into_iter().collect()
-}
-
-// === what it matches ===
-
-fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<RouteMatch> {
-    let mut matches = RouteMatch::default();
-    let mut right = true;
-    let hosts = path.key("hosts");
-    for (text, path) in wire.hosts.iter().zip(context.entries(&hosts, wire.hosts.len())) {
-        match text.parse::<HostPattern>() {
-            Ok(host) => matches.hosts.push(host),
-            Err(error) => {
-                context.wrong(&path, text, format!("is not a host to match: {error}"));
-                right = false;
-            }
-        }
-    }
-    let methods = path.key("methods");
-    for (text, path) in wire.methods.iter().zip(context.entries(&methods, wire.methods.len())) {
-        match method(text) {
-            Ok(()) => matches.methods.push(text.clone()),
-            Err(suggestion) => {
-                let message = "is not a method: expected one like GET or POST, in upper case";
-                context.wrong(&path, text, message).suggestion = suggestion;
-                right = false;
-            }
-        }
-    }
-    for (key, list) in [("hosts", wire.hosts.len()), ("methods", wire.methods.len())] {
-        let path = path.key(key);
-        if list == 0 && context.node(&path).is_some() && !context.is_damaged(&path) {
-            context.wrong_key(&path, "has no entries: leave it out to match every one");
-        }
-    }
-    let path_match = path_match(wire, path, context);
-    let headers = fields(&wire.headers, FieldMatch::header, &path.key("headers"), context);
-    let query = fields(&wire.query, FieldMatch::query, &path.key("query"), context);
-    matches.path = path_match?;
-    matches.headers = headers?;
-    matches.query = query?;
-    right.then_some(matches)
-}
-
-/// The condition on the path; the outer `None` if it is wrong.
-fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<Option<PathMatch>> {
-    type Parse = fn(&str) -> Result<PathMatch, evenkeel_core::route::PathMatchError>;
-    let given: [(&str, &Option<String>, Parse); 3] = [
-        ("path", &wire.path, PathMatch::exact),
-        ("path_prefix", &wire.path_prefix, PathMatch::prefix),
-        ("path_regex", &wire.path_regex, PathMatch::regex),
-    ];
-    let mut found: Option<(&str, PathMatch)> = None;
-    for (key, text, parse) in given {
-        let Some(text) = text else { continue };
-        let path = path.key(key);
-        if let Some((first, _)) = found {
-            context.wrong_key(&path, format!("cannot stand beside {first}: expected only one of the two"));
-            return None;
-        }
-        match parse(text) {
-            Ok(matched) => found = Some((key, matched)),
-            Err(error) => {
-                let suggestion =
-                    (key != "path_regex" && !text.starts_with('/') && parse(&format!("/{text}")).is_ok())
-                        .then(|| format!("/{text}"));
-                context.wrong(&path, text, format!("is not a path to match: {error}")).suggestion =
-                    suggestion;
-                return None;
-            }
-        }
-    }
-    Some(found.map(|(_, matched)| matched))
-}
-
-fn fields(
-    wire: &Named<String>,
-    parse: fn(&str, FieldValue) -> Result<FieldMatch, FieldMatchError>,
-    path: &Path,
-    context: &mut Context<'_>,
-) -> Option<Vec<FieldMatch>> {
-    let mut resolved = Vec::new();
-    for (name, value) in &wire.0 {
-        let condition = match value.as_str() {
-            "*" => FieldValue::Present,
-            exact => FieldValue::Exact(exact.into()),
-        };
-        match parse(name, condition) {
-            Ok(field) => resolved.push(Some(field)),
-            Err(error) => {
-                context.wrong_key(&path.key(name), format!("is not a name to match: {error}"));
-                resolved.push(None);
-            }
-        }
     }
     resolved.into_iter().collect()
 }
@@ -295,7 +199,25 @@ fn redirect(wire: &wire::Redirect, path: &Path, context: &mut Context<'_>) -> Op
         context.wrong(&path, &wire.to, message);
         return None;
     }
-    match Template::parse(&wire.to, REDIRECT_NAMES) {
+    let begins_well = wire.to.starts_with(['/', '?', '#'])
+        || ["{path}", "{query}", "{scheme}://"].iter().any(|begin| wire.to.starts_with(begin))
+        || wire.to.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme));
+    let to = match own_text(&wire.to, REDIRECT_NAMES, Strictness::Every) {
+        Ok(to) => to,
+        Err(foreign) => {
+            context.wrong(&path, &wire.to, foreign.to_string()).suggestion = foreign.suggestion();
+            return None;
+        }
+    };
+    match Template::parse(&to, REDIRECT_NAMES) {
+        Ok(_) if !begins_well => {
+            let message = "is not a location: expected one that begins with a scheme, with / or with {path}, like \
+                           https://{host}{path}{query}";
+            let meant = format!("https://{}", wire.to);
+            let is_host = wire.to.starts_with("{host}") || wire.to.starts_with("{authority}");
+            context.wrong(&path, &wire.to, message).suggestion = is_host.then_some(meant);
+            None
+        }
         Ok(to) => Some(Redirect { to, status: status? }),
         Err(error) => {
             context.wrong(&path, &wire.to, error.to_string()).suggestion = error.suggestion();
@@ -304,12 +226,25 @@ fn redirect(wire: &wire::Redirect, path: &Path, context: &mut Context<'_>) -> Op
     }
 }
 
+/// Whether a text is the scheme of a URL (RFC 3986, 3.1).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
 fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Option<Respond> {
     let status = u16::try_from(wire.status).ok().filter(|status| (200..=599).contains(status));
     if status.is_none() {
         let message = "is out of range: expected 200 to 599";
         context.wrong(&path.key("status"), &wire.status.to_string(), message);
     }
+    let body = match own_text(&wire.body, &[], Strictness::Known) {
+        Ok(body) => body.into_owned(),
+        Err(foreign) => {
+            context.wrong_key(&path.key("body"), foreign.to_string());
+            String::new()
+        }
+    };
     let bodiless = matches!(wire.status, 204 | 205 | 304);
     if bodiless && !wire.body.is_empty() {
         context.wrong_key(
@@ -329,10 +264,13 @@ fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Opti
         } else if !is_field_value(value) {
             context.wrong(&path, value, "is not the value of a header field: expected no control characters");
         }
-        headers.push((lower, value.clone()));
+        match own_text(value, &[], Strictness::Known) {
+            Ok(value) => headers.push((lower, value.into_owned())),
+            Err(foreign) => _ = context.wrong(&path, value, foreign.to_string()),
+        }
     }
     if !bodiless && !headers.iter().any(|(name, _)| name == "content-type") {
         headers.push(("content-type".to_owned(), "text/plain; charset=utf-8".to_owned()));
     }
-    Some(Respond { status: status?, body: wire.body.clone(), headers })
+    Some(Respond { status: status?, body, headers })
 }

@@ -53,6 +53,26 @@ pub(crate) struct Http {
     /// The largest request body, or `off` for no limit; then the answer is 413. Bodies are streamed: the size costs time,
     /// not memory.
     pub(crate) max_body_size: SizeLimit,
+    /// Which form of a request's path routes and filters see. `normal`: one spelling stands for all that servers take for the
+    /// same path: `%61` is `a`, `/x/../admin` and `//admin` are `/admin`. `%2F` stays encoded: it is not a slash. A path with
+    /// a `%` that two hexadecimal digits do not follow, or with a `..` behind an empty segment, is rejected with 400, since
+    /// servers do not agree about its meaning. `as_sent`: the path byte for byte, for backends whose paths are no paths, such as
+    /// signed URLs; a route that blocks a path is then bypassed by another spelling of it. `%00` is rejected with 400 in
+    /// any case. A path that is normal already costs one look at each of its bytes.
+    pub(crate) path_matching: PathForm,
+    /// Which form of a request's path backends get, unless a filter of the route changes the path: what a filter makes is
+    /// made of the path that it sees. `as_sent`: as the client sent it, which signatures over the URL need. `normal`: as routes see
+    /// it, for backends that read a path in another way than this balancer does; needs `path_matching: normal`.
+    pub(crate) forward_path: PathForm,
+}
+
+/// A form of a path.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "path form")]
+pub(crate) enum PathForm {
+    Normal,
+    AsSent,
 }
 
 // === impl Listener ===
@@ -90,6 +110,28 @@ impl Default for Http {
             max_header_size: Size(default.max_header_size as u64),
             max_header_fields: default.max_header_fields,
             max_body_size: SizeLimit(default.max_body_size),
+            path_matching: default.paths.matching.into(),
+            forward_path: default.paths.forward.into(),
+        }
+    }
+}
+
+// === impl PathForm ===
+
+impl From<model::PathForm> for PathForm {
+    fn from(form: model::PathForm) -> Self {
+        match form {
+            model::PathForm::Normal => Self::Normal,
+            model::PathForm::AsSent => Self::AsSent,
+        }
+    }
+}
+
+impl From<PathForm> for model::PathForm {
+    fn from(form: PathForm) -> Self {
+        match form {
+            PathForm::Normal => Self::Normal,
+            PathForm::AsSent => Self::AsSent,
         }
     }
 }

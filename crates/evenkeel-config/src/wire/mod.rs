@@ -32,7 +32,8 @@ use crate::values::{Duration, Secret};
 use crate::yaml::Hints;
 
 /// The whole file. Every value may hold environment variables: `${NAME}`, or `${NAME:-default}`; `$${` stands for `${`
-/// itself. Unknown keys and keys given twice are refused.
+/// itself. Unknown keys and keys given twice are refused. Variables of other products (`$host`, `%[src]`) are refused in
+/// values that are sent or logged; `$$host` stands for the text `$host`, and every other `$` for itself.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "file")]

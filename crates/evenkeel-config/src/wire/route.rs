@@ -50,7 +50,8 @@ pub(crate) struct Match {
     /// Hosts: `api.example.com`, `*.example.com` (every host below, but not `example.com` itself), or `*`. Without a port:
     /// a route takes a host on every port.
     pub(crate) hosts: Vec<String>,
-    /// The path, exactly. At most one of `path`, `path_prefix` and `path_regex`.
+    /// The path, exactly. At most one of `path`, `path_prefix` and `path_regex`. They are compared with the path in its normal
+    /// form, however the client spelled it, unless the listener says `path_matching: as_sent`.
     pub(crate) path: Option<String>,
     /// What the path begins with, by whole segments: `/v1` takes `/v1` and `/v1/users`, but not `/v10`.
     pub(crate) path_prefix: Option<String>,
@@ -75,8 +76,11 @@ pub(crate) struct Step(pub(crate) serde_json::Value);
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "redirect")]
 pub(crate) struct Redirect {
-    /// The new location. May hold `{scheme}`, `{host}`, `{path}` and `{query}` (with its `?`; empty without a query):
-    /// `https://{host}{path}{query}`.
+    /// The new location, a URL or a path. May hold `{scheme}`, `{host}` (without port), `{authority}` (with the port that the client
+    /// named, if it did), `{path}` and `{query}` (with its `?`; empty without a query): `https://{host}{path}{query}`. `{path}` is the
+    /// path that routes see, or what the route's filters make of it. A location that begins with `/` or `{path}` never
+    /// leads to another host: slashes and backslashes at its start become one slash. Where `{host}` or `{authority}` is
+    /// needed and the request has none, the response is 400. `{{` and `}}` stand for the braces themselves.
     pub(crate) to: String,
     /// The status: 301, 302, 303, 307 or 308. 301 and 308 are kept by browsers for good; 307 and 308 keep the method.
     #[serde(default = "redirect_status")]
@@ -92,7 +96,8 @@ pub(crate) struct Respond {
     /// The status, 200 to 599.
     #[schemars(range(min = 200, max = 599))]
     pub(crate) status: u32,
-    /// The body, as text.
+    /// The body, as text. Names in braces such as `{host}` are refused, since they will have a meaning; `{{host}}` stands for
+    /// the text `{host}`.
     pub(crate) body: String,
     /// The header fields. `content-type` is `text/plain; charset=utf-8` unless given; `204`, `205` and `304` have none.
     pub(crate) headers: Named<String>,

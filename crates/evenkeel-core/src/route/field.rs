@@ -137,7 +137,7 @@ fn decodes_to(encoded: &str, expected: &str) -> bool {
     query_decoded(encoded).eq(expected.bytes())
 }
 
-fn hex(digit: u8) -> Option<u8> {
+pub(super) fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

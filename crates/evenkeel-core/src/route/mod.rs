@@ -7,12 +7,14 @@
 mod field;
 mod host;
 mod mismatch;
+mod normal;
 mod path;
 mod table;
 
 pub use field::{FieldMatch, FieldMatchError, FieldValue, query_decoded, query_parameter};
 pub use host::{HostPattern, HostPatternError};
 pub use mismatch::Mismatch;
+pub use normal::{InvalidPath, normal_path};
 pub use path::{PathMatch, PathMatchError, PathRegex};
 pub use table::{RouteTable, Shadowed};
 
@@ -22,7 +24,8 @@ pub trait RequestParts {
     fn method(&self) -> &str;
     /// The host of the request, without port, as sent (letter case not folded); empty when there is none.
     fn host(&self) -> &str;
-    /// The path of the request target, as sent, without the query; starts with `/` (or is `*`).
+    /// The path of the request target, without the query; starts with `/` (or is `*`). As sent, unless what gives it has
+    /// put it into its normal form: see [`normal_path`].
     fn path(&self) -> &str;
     /// The query of the request target, without the `?`.
     fn query(&self) -> Option<&str>;

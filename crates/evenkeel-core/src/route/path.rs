@@ -1,7 +1,7 @@
 //! Paths: what a route asks of one.
 //!
-//! Never decodes, never joins `..`: a path is compared byte for byte as the client sent it. What rewrites paths must
-//! run before or after, not in here.
+//! Never decodes and never removes `..`: a path is compared byte for byte as it is given. What brings paths into their normal
+//! form runs before: see [`normal_path`](super::normal_path).
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const REGEX_CACHE: usize = 128 << 10;
 
 /// The paths that a route takes.
 ///
-/// The path is compared as sent: letter case counts, and nothing is decoded (`/a%2Fb` is not `/a/b`, `%2f` is not `%2F`).
+/// The path is compared as it is given: letter case counts, and nothing is decoded (`/a%2Fb` is not `/a/b`).
 /// The constructors refuse what could match nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use evenkeel_config::{Action, ConfigError, Model, Respond};
+use evenkeel_config::{Action, ConfigError, ListenAddress, Model, Respond};
 use evenkeel_core::route::RouteTable;
 use http::{HeaderName, HeaderValue};
 
@@ -122,8 +122,16 @@ impl Plan {
             upstreams: upstreams.clone(),
             trusted_proxies: model.trusted_proxies.clone(),
             forwarding: model.forwarding.clone(),
+            paths: model.listeners.iter().map(|one| (port(&one.address), one.http.paths)).collect(),
         };
         Ok(Self { table, keepers })
+    }
+}
+
+fn port(address: &ListenAddress) -> Option<u16> {
+    match address {
+        ListenAddress::Tcp(address) => Some(address.port()),
+        _ => None,
     }
 }
 

@@ -3,18 +3,28 @@
 use evenkeel_config::{Part, Redirect};
 use http::{HeaderValue, header};
 
-use crate::filter::{Answer, AnswerFormat, Refusal, RequestHead};
+use crate::filter::{Answer, Refusal, Request};
 
-/// Sends the client to another location, made of the request's own parts.
-pub fn redirect(redirect: &Redirect, head: &dyn RequestHead, tls: bool) -> Answer {
+/// Sends the client to another location, made of the request's own parts: of the path that the route's filters made, if they
+/// made one.
+///
+/// # Errors
+/// The refusal of a request that has not got what the location is made of.
+pub fn redirect(redirect: &Redirect, request: &Request<'_>, tls: bool) -> Result<Answer, Refusal> {
+    let head = request.head;
     let mut location = String::new();
     for part in redirect.to.parts() {
         match part {
             Part::Text(text) => location.push_str(text),
             Part::Name(name) => match &**name {
                 "scheme" => location.push_str(if tls { "https" } else { "http" }),
-                "host" => location.push_str(head.authority()),
-                "path" => location.push_str(head.path()),
+                "host" => location.push_str(given(head.host())?),
+                "authority" => location.push_str(given(head.authority())?),
+                "path" => location.push_str(match request.path() {
+                    path if path.starts_with('/') => path,
+                    // The target `*` is the whole server.
+                    _ => "/",
+                }),
                 "query" => {
                     if let Some(query) = head.query() {
                         location.push('?');
@@ -25,9 +35,27 @@ pub fn redirect(redirect: &Redirect, head: &dyn RequestHead, tls: bool) -> Answe
             },
         }
     }
-    let answer = Answer::new(redirect.status);
+    if !redirect.to.as_str().starts_with("//") {
+        keep_within_this_host(&mut location);
+    }
     match HeaderValue::from_str(&location) {
-        Ok(location) => answer.header(header::LOCATION, location),
-        Err(_) => Refusal::BadRequest("the request cannot be redirected").answer(AnswerFormat::Text),
+        Ok(location) => Ok(Answer::new(redirect.status).header(header::LOCATION, location)),
+        Err(_) => Err(Refusal::BadRequest("the request cannot be redirected")),
+    }
+}
+
+fn given(host: &str) -> Result<&str, Refusal> {
+    match host {
+        "" => Err(Refusal::BadRequest("there is no Host, and the redirect needs one")),
+        host => Ok(host),
+    }
+}
+
+/// Keeps a location that is only a path on this host: two slashes at its start would begin the name of another one, and
+/// browsers take a backslash for a slash.
+fn keep_within_this_host(location: &mut String) {
+    if location.starts_with('/') {
+        let slashes = location.bytes().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+        location.replace_range(..slashes, "/");
     }
 }

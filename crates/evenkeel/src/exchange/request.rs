@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use evenkeel_config::{PathForm, Paths};
 use evenkeel_core::backend::Outcome;
 use http::header;
 
 use super::attempts::{Attempts, Plan};
-use super::client::client_address;
+use super::client::{ClientAddress, client_address};
 use super::connection::{Connection, Expired};
 use super::forwarding::{self, Hop};
+use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table, Upstream};
@@ -58,6 +60,8 @@ pub struct HeadFacts {
     /// Whether the client asks for another protocol than HTTP. HTTP/2 does not count: a request that names it, alone or among
     /// others, asks for no upgrade at all, since a backend could choose it.
     pub upgrade: bool,
+    /// In which form its path is matched and forwarded.
+    pub paths: Paths,
     /// Whether the answer has no body, for the request is a HEAD.
     pub head_only: bool,
     /// In which form the client wants to read a refusal.
@@ -169,6 +173,20 @@ impl Exchange {
         if head.method() == "CONNECT" {
             return self.refuse(&Refusal::MethodNotAllowed);
         }
+        match respelled(head, self.facts.paths) {
+            Ok(None) => self.route(head, client, rng),
+            Ok(Some(path)) => {
+                if self.facts.paths.forward == PathForm::Normal {
+                    self.edits.path = Some(path.clone());
+                }
+                self.route(&Respelled::new(head, &path), client, rng)
+            }
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// The route and its filters, for a head whose path is in the form that they see.
+    fn route(&mut self, head: &dyn RequestHead, client: ClientAddress, rng: fastrand::Rng) -> Decision {
         let table = self.table.clone();
         let found = table.routes.find(head).and_then(|index| Some((index, table.rules.get(index)?)));
         let Some((index, rule)) = found else { return self.refuse(&Refusal::NoRoute) };
@@ -200,8 +218,11 @@ impl Exchange {
                 }
             }
             RuleAction::Redirect(to) => {
-                let answer = redirect(to, head, self.connection.tls);
-                return Decision::Answer(self.answered(answer));
+                let request = Request::new(head, self.record.client, &mut self.edits);
+                return match redirect(to, &request, self.connection.tls) {
+                    Ok(answer) => Decision::Answer(self.answered(answer)),
+                    Err(refusal) => self.refuse(&refusal),
+                };
             }
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{Forwarding, Pool, Redirect, Retry, Timeouts};
+use evenkeel_config::{Forwarding, Paths, Pool, Redirect, Retry, Timeouts};
 use evenkeel_core::backend::{Backend, Lease, Outcome, Snapshot};
 use evenkeel_core::balance::Balancer;
 use evenkeel_core::route::RouteTable;
@@ -33,6 +33,9 @@ pub struct Table {
     pub trusted_proxies: Vec<IpNet>,
     /// What is told to backends about the client.
     pub forwarding: Forwarding,
+    /// In which form each listener has paths, with its port; behind a Unix socket, without one. The exchange has its
+    /// listener's from the connection: this is for explaining requests that did not come on any.
+    pub paths: Vec<(Option<u16>, Paths)>,
 }
 
 /// What a route says.
@@ -163,6 +166,12 @@ impl Table {
     /// Whether forwarding fields of this peer are believed.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
         peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)))
+    }
+
+    /// In which form the listener on this port has paths; the first listener, if none is on it.
+    pub fn paths_at(&self, port: Option<u16>) -> Paths {
+        let there = self.paths.iter().find(|(known, _)| known.is_some() && *known == port);
+        there.or(self.paths.first()).map(|(_, paths)| *paths).unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use evenkeel_config::{Foreign, Strictness, own_text};
 use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -40,6 +41,12 @@ impl HeaderParams {
             for (name, value) in fields {
                 let path = format!("{section}.{name}");
                 let field = field_name(&name, &path)?;
+                let value = own_text(&value, &[], Strictness::Known).map_err(|foreign| {
+                    let Foreign { found, .. } = &foreign;
+                    let expected =
+                        format!("a value without {found}, which is not replaced: {}", foreign.remedy());
+                    FilterError::new(path.as_str(), expected)
+                })?;
                 let value = HeaderValue::from_str(&value).map_err(|_| {
                     FilterError::new(path, "a field value: no line ends or control characters")
                 })?;

@@ -162,6 +162,7 @@ impl Serving<'_> {
     fn sort(&self, request: &mut ReadHead<'_>, started: u64) -> Arrived {
         let facts = &mut request.head.facts;
         facts.max_body = self.limits.max_body_size;
+        facts.paths = self.limits.paths;
         facts.started = started;
         if self.service.lanes == Lanes::Pingora {
             return Arrived::Pingora(request.head);

@@ -10,6 +10,9 @@ use evenkeel::control::{
 /// The whole text.
 pub(super) fn text(said: &Explanation) -> String {
     let mut out = format!("{} {}\n{}\n", said.method, said.url, client(said));
+    if let Some(path) = &said.path {
+        let _ = writeln!(out, "routes and filters see the path {path}");
+    }
     section(&mut out, "routes", &routes(said));
     section(&mut out, "filters", &said.filters.iter().map(filter).collect::<Vec<_>>());
     for upstream in &said.upstreams {

@@ -106,6 +106,16 @@ impl Described {
         Ok(self)
     }
 
+    /// The port that the URL asks for.
+    pub(super) fn port(&self) -> Option<u16> {
+        let (_, rest) = self.url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        match authority.rsplit_once(':') {
+            Some((_, port)) if !port.ends_with(']') => port.parse().ok(),
+            _ => Some(if self.tls { 443 } else { 80 }),
+        }
+    }
+
     /// What [`to_query`](Described::to_query) wrote, or somebody by hand: `method` (GET unless given), `url`, `from`, and any
     /// number of `header`.
     ///

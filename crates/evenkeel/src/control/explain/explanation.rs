@@ -16,6 +16,9 @@ pub struct Explanation {
     pub live: bool,
     /// Who asks.
     pub client: ClientExplanation,
+    /// The path that routes and filters see, where it is not the one that the client sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The routes before the one that takes it, in order; all of them if none does.
     pub passed_over: Vec<PassedOver>,
     /// The route that takes it.

@@ -12,6 +12,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use evenkeel_config::PathForm;
 use evenkeel_core::route::RequestParts;
 
 pub use described::{Described, DescribedError};
@@ -22,7 +23,9 @@ pub use explanation::{
 
 use super::board::Board;
 use super::plan::Plan;
-use crate::exchange::{ClientAddress, Rule, RuleAction, Table, Upstream, client_address, redirect};
+use crate::exchange::{
+    ClientAddress, Respelled, Rule, RuleAction, Table, Upstream, client_address, redirect, respelled,
+};
 use crate::filter::{Edits, HeaderEdit, Refusal, Request, RequestHead, ResponseHead, Verdict};
 
 impl Plan {
@@ -44,6 +47,7 @@ pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Exp
         url: request.url.clone(),
         live: false,
         client: ClientExplanation { ip: client.ip, peer: request.peer, peer_trusted: client.peer_trusted },
+        path: None,
         passed_over: Vec::new(),
         route: None,
         filters: Vec::new(),
@@ -55,26 +59,43 @@ pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Exp
         said.outcome = refused(&Refusal::MethodNotAllowed);
         return said;
     }
+    let paths = table.paths_at(request.port());
+    let mut edits = Edits::default();
+    match respelled(request, paths) {
+        Ok(None) => route(&mut said, Scene { table, boards, request, client, tls: request.tls }, &mut edits),
+        Ok(Some(path)) => {
+            edits.path = (paths.forward == PathForm::Normal).then(|| path.clone());
+            let head = &Respelled::new(request, &path);
+            route(&mut said, Scene { table, boards, request: head, client, tls: request.tls }, &mut edits);
+            said.path = Some(path);
+        }
+        Err(refusal) => said.outcome = refused(&refusal),
+    }
+    said
+}
+
+/// Goes on with a request whose path is in the form that routes and filters see.
+fn route(said: &mut Explanation, scene: Scene<'_>, edits: &mut Edits) {
+    let Scene { table, request, client, .. } = scene;
     let found = table.routes.find(request).and_then(|index| Some((index, table.rules.get(index)?)));
     said.passed_over = passed_over(table, found.map(|(index, _)| index), request);
     let Some((_, rule)) = found else {
         said.outcome = refused(&Refusal::NoRoute);
-        return said;
+        return;
     };
     said.route = Some(rule.name.to_string());
-    let mut edits = Edits::default();
-    let (filters, end) = run_filters(rule, request, client, &mut edits);
+    let (filters, end) = run_filters(rule, request, client, edits);
     said.filters = filters;
     if let Some(end) = end {
         said.outcome = end;
-        return said;
+        return;
     }
-    act(&mut said, Scene { table, boards, request, client }, rule);
+    act(said, scene, rule, edits);
     if said.outcome == Outcome::Upstream {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        said.target = Some(edits.path.map_or_else(|| request.target().to_owned(), |path| path + &query));
+        let target = edits.path.take().map_or_else(|| request.target().to_owned(), |path| path + &query);
+        said.target = Some(target);
     }
-    said
 }
 
 /// What everything is explained of.
@@ -82,11 +103,12 @@ pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Exp
 struct Scene<'a> {
     table: &'a Table,
     boards: &'a [Arc<Board>],
-    request: &'a Described,
+    request: &'a dyn RequestHead,
     client: ClientAddress,
+    tls: bool,
 }
 
-fn passed_over(table: &Table, found: Option<usize>, request: &Described) -> Vec<PassedOver> {
+fn passed_over(table: &Table, found: Option<usize>, request: &dyn RequestHead) -> Vec<PassedOver> {
     let before = table.routes.routes().iter().zip(&table.rules).take(found.unwrap_or(usize::MAX));
     let reason = |(route, rule): (&evenkeel_core::route::RouteMatch, &Rule)| {
         let reason = route.mismatch(request)?.to_string();
@@ -98,7 +120,7 @@ fn passed_over(table: &Table, found: Option<usize>, request: &Described) -> Vec<
 /// Runs the filters as an exchange does. Gives what each said, and the end if one of them made it.
 fn run_filters(
     rule: &Rule,
-    request: &Described,
+    request: &dyn RequestHead,
     client: ClientAddress,
     edits: &mut Edits,
 ) -> (Vec<FilterExplanation>, Option<Outcome>) {
@@ -127,7 +149,7 @@ fn run_filters(
     (said, None)
 }
 
-fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule) {
+fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule, edits: &mut Edits) {
     match &rule.action {
         RuleAction::Upstream(upstream) => said.upstreams.extend(explain_upstream(scene, upstream, None)),
         RuleAction::Split { shares, total } => {
@@ -144,8 +166,11 @@ fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule) {
             }
         }
         RuleAction::Redirect(to) => {
-            let answer = redirect(to, scene.request, scene.request.tls);
-            said.outcome = Outcome::Answer { status: answer.status, location: location(&answer) };
+            let request = Request::new(scene.request, scene.client.ip, edits);
+            said.outcome = match redirect(to, &request, scene.tls) {
+                Ok(answer) => Outcome::Answer { status: answer.status, location: location(&answer) },
+                Err(refusal) => refused(&refusal),
+            };
         }
         RuleAction::Respond(answer) => {
             said.outcome = Outcome::Answer { status: answer.status, location: location(answer) };

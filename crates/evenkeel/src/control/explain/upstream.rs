@@ -10,17 +10,17 @@ use evenkeel_core::health::State;
 use super::super::board::{Board, Content, Seat, mode_name, state_name};
 use super::super::status::rounded;
 use super::{
-    BackendExplanation, Basis, ChoiceExplanation, CookieExplanation, Described, HashExplanation, Refused,
+    BackendExplanation, Basis, ChoiceExplanation, CookieExplanation, HashExplanation, Refused,
     UpstreamExplanation,
 };
 use crate::exchange::{Endpoint, Members, Upstream, WouldChoose, moment_of, would_choose};
-use crate::filter::Refusal;
+use crate::filter::{Refusal, RequestHead};
 
 /// What this upstream would do with a request of this client now.
 pub(super) fn explain(
     upstream: &Upstream,
     board: &Board,
-    (request, client): (&Described, Option<IpAddr>),
+    (request, client): (&dyn RequestHead, Option<IpAddr>),
     share: Option<f64>,
 ) -> UpstreamExplanation {
     let (members, now) = (upstream.members.load_full(), moment_of(Instant::now()));

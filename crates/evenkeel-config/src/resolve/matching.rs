@@ -1,0 +1,202 @@
+//! What a route asks of a request, and the ways of other products to ask it.
+
+use evenkeel_core::route::{FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, RouteMatch};
+
+use super::Context;
+use super::general::method;
+use crate::foreign::{Strictness, own_text};
+use crate::wire::{self, Named};
+use crate::yaml::Path;
+
+/// What a route asks of a request; `None` if something of it is wrong.
+pub(super) fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<RouteMatch> {
+    let mut matches = RouteMatch::default();
+    let mut right = true;
+    let hosts = path.key("hosts");
+    for (text, path) in wire.hosts.iter().zip(context.entries(&hosts, wire.hosts.len())) {
+        match text.parse::<HostPattern>() {
+            Ok(host) => matches.hosts.push(host),
+            Err(error) => {
+                let message = match host_syntax(text) {
+                    Some(message) => message.to_owned(),
+                    None => format!("is not a host to match: {error}"),
+                };
+                context.wrong(&path, text, message).suggestion = corrected_host(text);
+                right = false;
+            }
+        }
+    }
+    let methods = path.key("methods");
+    for (text, path) in wire.methods.iter().zip(context.entries(&methods, wire.methods.len())) {
+        match method(text) {
+            Ok(()) => matches.methods.push(text.clone()),
+            Err(suggestion) => {
+                let message = "is not a method: expected one like GET or POST, in upper case";
+                context.wrong(&path, text, message).suggestion = suggestion;
+                right = false;
+            }
+        }
+    }
+    for (key, list) in [("hosts", wire.hosts.len()), ("methods", wire.methods.len())] {
+        let path = path.key(key);
+        if list == 0 && context.node(&path).is_some() && !context.is_damaged(&path) {
+            context.wrong_key(&path, "has no entries: leave it out to match every one");
+        }
+    }
+    let path_match = path_match(wire, path, context);
+    let headers = fields(&wire.headers, FieldMatch::header, &path.key("headers"), context);
+    let query = fields(&wire.query, FieldMatch::query, &path.key("query"), context);
+    matches.path = path_match?;
+    matches.headers = headers?;
+    matches.query = query?;
+    right.then_some(matches)
+}
+
+/// The condition on the path; the outer `None` if it is wrong.
+fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<Option<PathMatch>> {
+    type Parse = fn(&str) -> Result<PathMatch, evenkeel_core::route::PathMatchError>;
+    let given: [(&str, &Option<String>, Parse); 3] = [
+        ("path", &wire.path, PathMatch::exact),
+        ("path_prefix", &wire.path_prefix, PathMatch::prefix),
+        ("path_regex", &wire.path_regex, PathMatch::regex),
+    ];
+    let mut found: Option<(&str, PathMatch)> = None;
+    for (key, text, parse) in given {
+        let Some(text) = text else { continue };
+        let path = path.key(key);
+        if let Some((first, _)) = found {
+            context.wrong_key(&path, format!("cannot stand beside {first}: expected only one of the two"));
+            return None;
+        }
+        if let Some((message, suggestion)) = path_syntax(key, text) {
+            context.wrong(&path, text, message).suggestion = suggestion;
+            return None;
+        }
+        match parse(text) {
+            Ok(matched) => found = Some((key, matched)),
+            Err(error) => {
+                let suggestion =
+                    (key != "path_regex" && !text.starts_with('/') && parse(&format!("/{text}")).is_ok())
+                        .then(|| format!("/{text}"));
+                context.wrong(&path, text, format!("is not a path to match: {error}")).suggestion =
+                    suggestion;
+                return None;
+            }
+        }
+    }
+    Some(found.map(|(_, matched)| matched))
+}
+
+fn fields(
+    wire: &Named<String>,
+    parse: fn(&str, FieldValue) -> Result<FieldMatch, FieldMatchError>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Vec<FieldMatch>> {
+    let mut resolved = Vec::new();
+    for (name, value) in &wire.0 {
+        if let Some(message) = value_syntax(value) {
+            context.wrong(&path.key(name), value, message);
+            resolved.push(None);
+            continue;
+        }
+        let condition = match value.as_str() {
+            "*" => FieldValue::Present,
+            exact => FieldValue::Exact(exact.into()),
+        };
+        match parse(name, condition) {
+            Ok(field) => resolved.push(Some(field)),
+            Err(error) => {
+                context.wrong_key(&path.key(name), format!("is not a name to match: {error}"));
+                resolved.push(None);
+            }
+        }
+    }
+    resolved.into_iter().collect()
+}
+
+// === the syntax of other products ===
+
+/// What is said of a host that is written as other products have it.
+fn host_syntax(text: &str) -> Option<&'static str> {
+    if text.starts_with('~') || text.starts_with('^') || text.ends_with('$') {
+        return Some(
+            "is a regular expression, which this version does not have for hosts yet: expected the hosts themselves, or \
+             *.example.com for all below one",
+        );
+    }
+    if text.contains('`') || text.contains('(') {
+        return Some("is a rule of another product: expected a host alone, like api.example.com");
+    }
+    if text.contains('$') {
+        return Some("has a variable, and hosts have none: expected a host, like api.example.com");
+    }
+    None
+}
+
+/// The host in a URL, in a host with a port, or in a path after it.
+fn corrected_host(text: &str) -> Option<String> {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let host = text.split('/').next()?;
+    let host = match host.rsplit_once(':') {
+        Some((before, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => before,
+        _ => host,
+    };
+    let bare = host.parse::<std::net::Ipv6Addr>().map(|address| format!("[{address}]"));
+    let host = bare.unwrap_or_else(|_| host.to_owned());
+    (host.parse::<HostPattern>().is_ok()).then_some(host)
+}
+
+/// What is said of a path that is written as other products have it, and what was probably meant.
+fn path_syntax(key: &str, text: &str) -> Option<(String, Option<String>)> {
+    let nginx = ["~* ", "~*", "~ ", "^~ ", "= "];
+    if let Some(rest) = nginx.iter().find_map(|modifier| text.strip_prefix(modifier)) {
+        let rest = rest.trim_start();
+        let message = match text.strip_prefix("~*") {
+            Some(_) => format!("begins with a modifier of nginx: expected path_regex: '(?i){rest}'"),
+            None if text.starts_with('~') => {
+                format!("begins with a modifier of nginx: expected path_regex: '{rest}'")
+            }
+            None if text.starts_with('=') => {
+                format!("begins with a modifier of nginx: expected path: {rest}")
+            }
+            None => format!("begins with a modifier of nginx: expected path_prefix: {rest}"),
+        };
+        return Some((message, None));
+    }
+    if key == "path_regex" {
+        return None;
+    }
+    if let Some(at) = text.find('*') {
+        let (before, after) = text.split_at(at);
+        let below = after == "*" || after == "**" || after == "*/";
+        if below && before.ends_with('/') {
+            let message = format!("has a *, which stands for itself here: expected path_prefix: {before}");
+            return Some((message, (key == "path_prefix").then(|| before.to_owned())));
+        }
+        let message = "has a *, which stands for itself here: expected path_prefix with whole segments, like /v1/, or \
+                       path_regex, like '^/v1/.*\\.png$' (for the character itself: '^/a\\*$')";
+        return Some((message.to_owned(), None));
+    }
+    if text.contains(['{', '}']) {
+        let message = "has a pattern in braces, which stands for itself here: expected path_prefix with whole segments, or \
+                       path_regex, like '^/users/[^/]+$'";
+        return Some((message.to_owned(), None));
+    }
+    value_syntax(text).map(|message| (message, None))
+}
+
+/// What is said of a value to compare with that is written as other products have it.
+fn value_syntax(text: &str) -> Option<String> {
+    if text.starts_with("~*") || text.starts_with("~ ") {
+        let message = "is a regular expression of nginx, which this version does not have in this place yet: expected the \
+                       value itself, or \"*\" for any";
+        return Some(message.to_owned());
+    }
+    let foreign =
+        own_text(text, &[], Strictness::Known).err().filter(|foreign| !foreign.found.starts_with('{'))?;
+    Some(format!(
+        "has {}, a variable of another product, which is compared as it stands: expected the value itself",
+        foreign.found
+    ))
+}
