@@ -1,5 +1,6 @@
 //! The configuration as users hold it: a model, or what was wrong with it.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,13 +70,12 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let bytes = std::fs::read(path)
+        let bytes = read(path)
             .map_err(|error| Diagnostic::new("", format!("{name}: cannot be read: {}", reason(&error))))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let at = error.utf8_error().valid_up_to();
-            let line = 1 + error.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count();
-            Diagnostic::new("", format!("{name}: is not UTF-8: the first wrong byte is in line {line}"))
-        })?;
+        if bytes.len() > yaml::MAX_TEXT {
+            return Err(yaml::too_large(&name).into());
+        }
+        let text = String::from_utf8(bytes).map_err(|error| not_utf8(&name, &error))?;
         Self::from_yaml(&text, &name, env)
     }
 
@@ -96,6 +96,27 @@ pub(crate) fn in_order(mut problems: Vec<Diagnostic>) -> ConfigError {
             .push(Diagnostic::new("", format!("{more} more mistakes; these are the first {}", yaml::MOST)));
     }
     ConfigError::new(problems)
+}
+
+/// What a file says, up to a little more than the most that it may: a device has no end.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(yaml::MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
+    let (before, rest) =
+        error.as_bytes().split_at_checked(error.utf8_error().valid_up_to()).unwrap_or_default();
+    let line = before.rsplit(|byte| *byte == b'\n').next().map(String::from_utf8_lossy).unwrap_or_default();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let row = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let place = Place::new(name, number(row), number(line.chars().count() + 1));
+    let byte = rest.first().copied().unwrap_or_default();
+    let message = format!(
+        "has the byte 0x{byte:02X}, which is not UTF-8: save the file as UTF-8, not as Latin-1 or UTF-16"
+    );
+    Diagnostic::new("", message).at(Some(place))
 }
 
 fn reason(error: &std::io::Error) -> String {

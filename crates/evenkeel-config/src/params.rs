@@ -89,7 +89,7 @@ impl FilterSpec {
     /// The step that is written at a node; `None` unless it is a map of one key.
     pub(crate) fn from_node(node: &Node, path: Path) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else { return None };
-        let [entry] = entries.as_slice() else { return None };
+        let [entry] = &entries[..] else { return None };
         Some(Self {
             kind: entry.key.clone(),
             place: entry.place.clone(),

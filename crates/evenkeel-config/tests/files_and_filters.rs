@@ -28,7 +28,10 @@ fn files_that_cannot_be_read_are_said_so_in_one_line() {
     assert_eq!(message(&folder), format!("error: {}: cannot be read: it is a directory", folder.display()));
     assert_eq!(
         message(&bad),
-        format!("error: {}: is not UTF-8: the first wrong byte is in line 2", bad.display())
+        format!(
+            "error: {}:2:5: has the byte 0xFF, which is not UTF-8: save the file as UTF-8, not as Latin-1 or UTF-16",
+            bad.display()
+        )
     );
     assert!(Config::from_file(&good, &none).unwrap().model().is_ok());
     fs::remove_dir_all(&folder).unwrap();

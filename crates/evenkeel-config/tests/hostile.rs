@@ -184,3 +184,42 @@ fn ten_thousand_routes_load_in_a_second() {
     assert_eq!(config.model().unwrap().routes.len(), 10_000);
     assert!(took < BUDGET, "{took:?}");
 }
+
+/// What it takes to load `count` of each thing that a file may have many of.
+fn load_many(count: usize) -> Duration {
+    let listed = |entry: &dyn Fn(usize) -> String| (0..count).map(entry).collect::<String>();
+    let text = format!(
+        "listeners:\n{}upstreams:\n{}routes:\n{}",
+        listed(&|index| format!("  - {{ address: 10.{}.{}.1:80 }}\n", index >> 8, index & 255)),
+        listed(&|index| format!(
+            "  u{index}: {{ backends: ['http://10.0.0.1:80'], deadline_header: x-left }}\n"
+        )),
+        listed(&|index| format!(
+            "  - {{ name: r{index}, match: {{ path: /{index} }}, upstream: u{index}, timeout: 1s }}\n"
+        )),
+    );
+    // The best of several, which is the one that other work on the machine disturbed least.
+    let once = |_| {
+        let begin = Instant::now();
+        assert!(Config::from_yaml(&text, "many", &|_| None).is_ok());
+        begin.elapsed()
+    };
+    (0..3).map(once).min().unwrap()
+}
+
+#[test]
+fn four_times_as_much_takes_about_four_times_as_long() {
+    let (few, many) = (load_many(2_000), load_many(8_000));
+    let growth = many.as_secs_f64() / few.as_secs_f64();
+    // Sixteen if anything were searched from its start for each entry.
+    assert!(growth < 9.0, "{growth:.1} times as long: {few:?}, {many:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let begin = Instant::now();
+    let error = Config::from_file("/dev/zero", &|_| None).unwrap_err().to_string();
+    assert_eq!(error, "error: /dev/zero: is larger than 8 MiB, the most that a configuration may have");
+    assert!(begin.elapsed() < BUDGET);
+}

@@ -19,14 +19,19 @@ pub(super) fn effects(
         context.wrong_key(&root.key("zone"), "has no effect: no backend has a zone");
     }
     let targets: Vec<Vec<usize>> = routes.iter().map(targets).collect();
-    for (index, upstream) in upstreams.iter().enumerate() {
+    // Of each upstream, how many routes lead there, and how many of them have a timeout.
+    let mut leading = vec![(0, 0); upstreams.len()];
+    for (route, targets) in routes.iter().zip(&targets) {
+        for target in targets {
+            if let Some((all, timed)) = leading.get_mut(*target) {
+                *all += 1;
+                *timed += usize::from(route.timeout.is_some());
+            }
+        }
+    }
+    for (upstream, leading) in upstreams.iter().zip(leading) {
         let path = root.key("upstreams").key(&upstream.name);
-        let leads_here = |(route, targets): (_, &Vec<usize>)| targets.contains(&index).then_some(route);
-        let mut leading = routes.iter().zip(&targets).filter_map(leads_here).peekable();
-        if upstream.limits.deadline_header.is_some()
-            && leading.peek().is_some()
-            && leading.all(|route: &Route| route.timeout.is_none())
-        {
+        if upstream.limits.deadline_header.is_some() && matches!(leading, (1.., 0)) {
             let message = "has no effect: no route that leads here has a timeout";
             context.wrong_key(&path.key("deadline_header"), message);
         }

@@ -1,5 +1,6 @@
 //! Listeners.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Context, address, given};
@@ -15,13 +16,13 @@ pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Conte
             .absent(path, "is missing: expected at least one listener, like [{ address: 127.0.0.1:8080 }]");
     }
     let paths = context.entries(path, listeners.len());
-    let mut seen: Vec<(ListenAddress, Path)> = Vec::new();
+    let mut seen: HashMap<ListenAddress, Path> = HashMap::new();
     let mut resolved = Vec::new();
     for (listener, path) in listeners.iter().zip(paths) {
         let Some(listener) = one(listener, &path, context) else { continue };
         let path = path.key("address");
-        match seen.iter().find(|(address, _)| *address == listener.address) {
-            Some((_, first)) => {
+        match seen.get(&listener.address) {
+            Some(first) => {
                 let line = context.line(first);
                 context.wrong(
                     &path,
@@ -30,7 +31,7 @@ pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Conte
                 );
             }
             None if matches!(&listener.address, ListenAddress::Tcp(address) if address.port() == 0) => {}
-            None => seen.push((listener.address.clone(), path)),
+            None => _ = seen.insert(listener.address.clone(), path),
         }
         resolved.push(listener);
     }

@@ -45,7 +45,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
             context.absent(&root.key("routes"), message);
             Vec::new()
         }
-        (false, _) => route::all(&file.routes, &names, &root.key("routes"), context),
+        (false, _) => route::all(&file.routes, &route::Names::new(&names), &root.key("routes"), context),
     };
     let trusted_proxies =
         general::trusted_proxies(&file.trusted_proxies, &root.key("trusted_proxies"), context);

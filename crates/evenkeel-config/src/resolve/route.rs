@@ -16,10 +16,23 @@ use crate::wire::{self, Named};
 use crate::yaml::{Node, Path, any_of};
 use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route};
 
-/// Every route that is right. `upstreams` are the names of the upstreams, by index.
+/// The names of the upstreams, in their order, and found by name.
+pub(super) struct Names<'a> {
+    list: &'a [&'a str],
+    index: HashMap<&'a str, usize>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(list: &'a [&'a str]) -> Self {
+        // Of a name that is there twice, which is refused, the first counts.
+        Self { list, index: list.iter().enumerate().rev().map(|(index, name)| (*name, index)).collect() }
+    }
+}
+
+/// Every route that is right.
 pub(super) fn all(
     routes: &[wire::Route],
-    upstreams: &[&str],
+    upstreams: &Names<'_>,
     path: &Path,
     context: &mut Context<'_>,
 ) -> Vec<Route> {
@@ -58,7 +71,7 @@ fn reachable(routes: &[Route], paths: &[Path], context: &mut Context<'_>) {
     }
 }
 
-fn one(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Context<'_>) -> Option<Route> {
+fn one(route: &wire::Route, upstreams: &Names<'_>, path: &Path, context: &mut Context<'_>) -> Option<Route> {
     let matches = matching::matches(&route.matches, &path.key("match"), context);
     let filters = filters(&route.filters, &path.key("filters"), context);
     let action = action(route, upstreams, path, context);
@@ -120,7 +133,12 @@ fn filters(steps: &[wire::Step], path: &Path, context: &mut Context<'_>) -> Opti
 
 // === where it leads ===
 
-fn action(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Context<'_>) -> Option<Action> {
+fn action(
+    route: &wire::Route,
+    upstreams: &Names<'_>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Action> {
     const KEYS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
     let given =
         [route.upstream.is_some(), route.split.is_some(), route.redirect.is_some(), route.respond.is_some()];
@@ -142,21 +160,21 @@ fn action(route: &wire::Route, upstreams: &[&str], path: &Path, context: &mut Co
 /// The index of an upstream. In a split its name is the key, elsewhere the value.
 fn upstream(
     name: &str,
-    known: &[&str],
+    known: &Names<'_>,
     path: &Path,
     is_value: bool,
     context: &mut Context<'_>,
 ) -> Option<usize> {
-    let index = known.iter().position(|known| *known == name);
+    let index = known.index.get(name).copied();
     // It may be missing because it was refused.
     if index.is_none() && !context.was_removed(&Path::default().key("upstreams").key(name)) {
-        let message = match known {
+        let message = match known.list {
             [] => "is not an upstream: there are none; name it under upstreams".to_owned(),
             known => format!("is not an upstream: expected {}", first_few(known)),
         };
         let noted =
             if is_value { context.wrong(path, name, message) } else { context.wrong_key(path, message) };
-        noted.suggestion = closest(name, known.iter().copied()).map(str::to_owned);
+        noted.suggestion = closest(name, known.list.iter().copied()).map(str::to_owned);
     }
     index
 }
@@ -171,7 +189,7 @@ fn first_few(names: &[&str]) -> String {
 
 fn split(
     weights: &Named<Weight>,
-    upstreams: &[&str],
+    upstreams: &Names<'_>,
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Vec<(usize, u32)>> {

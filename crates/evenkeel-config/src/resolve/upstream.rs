@@ -1,6 +1,6 @@
 //! Upstreams and their backends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::general::label;
@@ -17,10 +17,11 @@ pub(super) fn all(
     context: &mut Context<'_>,
 ) -> Vec<Upstream> {
     let mut resolved = Vec::new();
+    let mut names = HashSet::new();
     for (name, upstream) in &upstreams.0 {
         let path = path.key(name);
         label(name, &path, context);
-        if resolved.iter().any(|known: &Upstream| known.name == *name) {
+        if !names.insert(name.as_str()) {
             context.wrong_key(&path, "is given twice");
         }
         resolved.extend(one(name, upstream, &path, context));

@@ -212,7 +212,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Kind::Scalar { text, .. } if !self.node.is_empty() => {
                 visitor.visit_enum(Variant { name: text, content: None })
             }
-            Kind::Map(entries) => match entries.as_slice() {
+            Kind::Map(entries) => match &entries[..] {
                 [entry] => visitor
                     .visit_enum(Variant { name: &entry.key, content: Some(&entry.value) })
                     .map_err(|problem| problem.under_if_placed(&entry.key)),

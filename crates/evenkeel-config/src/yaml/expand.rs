@@ -21,7 +21,7 @@ fn walk(
 ) {
     match &mut node.kind {
         Kind::Map(entries) => {
-            for entry in entries {
+            for entry in entries.iter_mut() {
                 walk(&mut entry.value, &path.key(&entry.key), env, problems);
             }
         }

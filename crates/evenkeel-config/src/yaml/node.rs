@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Entries;
 use crate::Place;
 
 /// A value and its place.
@@ -26,7 +27,7 @@ pub(crate) enum Kind {
     /// A list.
     List(Vec<Node>),
     /// A map, in the order of the file, no key twice.
-    Map(Vec<Entry>),
+    Map(Entries),
     /// A mistake stood here. It was reported, and whoever reads on must skip it.
     Removed,
 }
@@ -66,7 +67,7 @@ impl Node {
     /// The node at the end of a path.
     pub(crate) fn find(&self, path: &Path) -> Option<&Node> {
         path.0.iter().try_fold(self, |node, segment| match (&node.kind, segment) {
-            (Kind::Map(entries), Segment::Key(key)) => Some(&entries.iter().find(|e| e.key == *key)?.value),
+            (Kind::Map(entries), Segment::Key(key)) => Some(&entries.find(key)?.value),
             (Kind::List(items), Segment::Index(index)) => items.get(*index),
             _ => None,
         })
@@ -75,9 +76,7 @@ impl Node {
     /// The same, to change it.
     pub(crate) fn find_mut(&mut self, path: &Path) -> Option<&mut Node> {
         path.0.iter().try_fold(self, |node, segment| match (&mut node.kind, segment) {
-            (Kind::Map(entries), Segment::Key(key)) => {
-                Some(&mut entries.iter_mut().find(|e| e.key == *key)?.value)
-            }
+            (Kind::Map(entries), Segment::Key(key)) => Some(&mut entries.find_mut(key)?.value),
             (Kind::List(items), Segment::Index(index)) => items.get_mut(*index),
             _ => None,
         })
@@ -98,8 +97,7 @@ impl Node {
         let parent = Path(parent.to_vec());
         match (self.find(&parent).map(|node| &node.kind), last) {
             (Some(Kind::Map(entries)), Segment::Key(key)) => {
-                let entry = entries.iter().find(|entry| entry.key == *key);
-                entry.and_then(|entry| entry.place.as_ref())
+                entries.find(key).and_then(|entry| entry.place.as_ref())
             }
             _ => self.find(path).and_then(|node| node.place.as_ref()),
         }

@@ -12,7 +12,7 @@ use super::{Entry, Kind, Node, Path};
 use crate::{Diagnostic, Place};
 
 /// Longest text, in bytes: about 50,000 routes.
-const MAX_TEXT: usize = 8 << 20;
+pub(crate) const MAX_TEXT: usize = 8 << 20;
 /// Most bytes that a tree may hold, aliases expanded.
 const MAX_TREE: usize = 64 << 20;
 /// Deepest nesting; a configuration needs about ten.
@@ -27,7 +27,7 @@ const NODE: usize = size_of::<Entry>();
 /// The first thing that makes the text unreadable.
 pub(crate) fn parse(text: &str, file: &Arc<str>) -> Result<Option<(Node, Vec<Diagnostic>)>, Diagnostic> {
     if text.len() > MAX_TEXT {
-        return Err(Diagnostic::new("", format!("{file}: is larger than {} MiB", MAX_TEXT >> 20)));
+        return Err(too_large(file));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
@@ -39,6 +39,12 @@ pub(crate) fn parse(text: &str, file: &Arc<str>) -> Result<Option<(Node, Vec<Dia
     };
     let node = reader.document()?;
     Ok(node.map(|node| (node, reader.duplicates)))
+}
+
+/// What is said of a text that is longer than that.
+pub(crate) fn too_large(file: &str) -> Diagnostic {
+    let most = MAX_TEXT >> 20;
+    Diagnostic::new("", format!("{file}: is larger than {most} MiB, the most that a configuration may have"))
 }
 
 struct Reader<'text, 'file> {
@@ -97,7 +103,7 @@ impl<'text> Reader<'text, '_> {
                 (Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
             }
             Event::SequenceStart(anchor, None) => (Kind::List(self.list(path)?), anchor),
-            Event::MappingStart(anchor, None) => (Kind::Map(self.map(path)?), anchor),
+            Event::MappingStart(anchor, None) => (Kind::Map(self.map(path)?.into()), anchor),
             _ => return Err(self.wrong(marker, "is not valid YAML: expected a value")),
         };
         let node = Node { place: Some(self.place(marker)), kind };
