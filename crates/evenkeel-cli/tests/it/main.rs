@@ -40,5 +40,6 @@ mod streams;
 mod support;
 mod timeouts;
 mod tls;
+mod unreachable;
 mod upgrade;
 mod words;

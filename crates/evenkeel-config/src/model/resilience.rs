@@ -80,7 +80,7 @@ pub struct HttpCheck {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Retry {
-    /// Attempts in all, 1 to 16. Default 3.
+    /// How many times a request is sent in all, 1 to 16. Default 3. A backend that could not be reached does not count.
     pub attempts: NonZeroUsize,
     /// What is tried again. Default connect failures and resets.
     pub on: RetryOn,

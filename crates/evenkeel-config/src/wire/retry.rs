@@ -19,10 +19,12 @@ use crate::yaml::refuse;
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "retry")]
 pub(crate) struct Retry {
-    /// How many attempts one request may take in all, 1 to 16; 1 never tries again.
+    /// How many times one request may be sent in all, 1 to 16; 1 sends none twice. A backend that could not be reached does not count:
+    /// the request moves on for as long as there is a backend that it has not tried.
     #[schemars(range(min = 1, max = Retry::MOST_ATTEMPTS))]
     pub(crate) attempts: usize,
-    /// What is tried again, instead of the default. `connect_failure`: there was no connection. `reset`: it broke before the
+    /// What is tried again, instead of the default. `connect_failure`: there was no connection; without it the request does not
+    /// move on. `reset`: it broke before the
     /// head of an answer. `timeout`: no head of an answer came within `per_try_timeout` or `first_byte`. A status: the answer
     /// had it.
     pub(crate) on: Vec<Condition>,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use super::reported::LastReport;
-use super::{Latency, Outcome, Reported, Total};
+use super::{Latency, Outcome, Reach, Reported, Total};
 
 /// What a backend is doing now and has done so far. All reads and writes are relaxed: each number is right, and two
 /// numbers read together may be a moment apart.
@@ -18,6 +18,7 @@ pub struct Counters {
     attempts: AtomicU64,
     failures: AtomicU64,
     failures_in_a_row: AtomicU32,
+    reach: Reach,
     latency: Latency,
     total: OnceLock<Arc<Total>>,
     report: LastReport,
@@ -45,6 +46,12 @@ impl Counters {
     #[inline]
     pub fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row.load(Relaxed)
+    }
+
+    /// Whether it can be reached.
+    #[inline]
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// What its answers take, as far as the algorithm in use keeps it.

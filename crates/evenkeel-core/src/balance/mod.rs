@@ -132,12 +132,13 @@ pub struct Pick<'a> {
     pub hear: Option<usize>,
 }
 
-/// The indices that a request has tried, in a snapshot. Holds the first few without allocating, which is all that a
-/// bounded number of attempts needs; more are forgotten, oldest first.
+/// The indices that a request has tried, in a snapshot. The first few are held without allocating.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
     indices: [u32; Self::CAPACITY],
     count: usize,
+    /// A bit for each of those beyond the first few.
+    more: Vec<u64>,
 }
 
 // === impl Pick ===
@@ -204,9 +205,9 @@ impl Tried {
         if self.contains(index) {
             return;
         }
-        let at = self.count % Self::CAPACITY;
-        if let Some(slot) = self.indices.get_mut(at) {
-            *slot = u32::try_from(index).unwrap_or(u32::MAX);
+        match self.indices.get_mut(self.count) {
+            Some(slot) => *slot = u32::try_from(index).unwrap_or(u32::MAX),
+            None => self.insert_beyond(index),
         }
         self.count += 1;
     }
@@ -214,16 +215,29 @@ impl Tried {
     /// Whether `index` was tried.
     #[inline]
     pub fn contains(&self, index: usize) -> bool {
-        self.indices.iter().take(self.count).any(|&tried| tried as usize == index)
+        let first = self.indices.iter().take(self.count);
+        first.into_iter().any(|&tried| tried as usize == index)
+            || !self.more.is_empty()
+                && self.more.get(index / 64).is_some_and(|bits| bits >> (index % 64) & 1 == 1)
     }
 
-    /// How many were tried, as far as they are remembered.
+    #[cold]
+    fn insert_beyond(&mut self, index: usize) {
+        if self.more.len() <= index / 64 {
+            self.more.resize(index / 64 + 1, 0);
+        }
+        if let Some(bits) = self.more.get_mut(index / 64) {
+            *bits |= 1 << (index % 64);
+        }
+    }
+
+    /// How many were tried.
     #[inline]
     pub fn len(&self) -> usize {
-        self.count.min(Self::CAPACITY)
+        self.count
     }
 
-    /// Whether one more would be remembered in place of another.
+    /// Whether remembering one more allocates.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.count >= Self::CAPACITY

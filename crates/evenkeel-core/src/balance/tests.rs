@@ -121,6 +121,8 @@ fn tried_remembers_each_index_once_and_the_last_eight() {
     }
     assert!((0..8).all(|index| tried.contains(index)) && !tried.contains(8));
     tried.insert(8);
-    assert!(!tried.contains(0), "the oldest is forgotten first");
-    assert!((1..9).all(|index| tried.contains(index)));
+    assert!((0..9).all(|index| tried.contains(index)) && !tried.contains(9), "none is forgotten");
+    tried.insert(1000);
+    assert!(tried.contains(1000) && !tried.contains(999) && !tried.contains(100_000));
+    assert_eq!(tried.len(), 10);
 }

@@ -7,6 +7,9 @@
 //! * In a panic, and when all are down and the upstream fails open, all are chosen among as if all were up: of one level,
 //!   in every zone, with their full weights. In a panic it is the level that would be used, when all are down the lowest.
 //!   Only a backend that waits for its first success ([`Start::Down`](super::Start::Down)) gets nothing even then.
+//! * A request that could reach none of the chosen ones tries the others before it fails: see [`Choice::others`].
+
+use std::collections::HashSet;
 
 use super::{Policy, WhenAllDown};
 use crate::Moment;
@@ -18,6 +21,9 @@ pub struct Choice {
     /// them starts slowly all weights are scaled by the same factor, at most a thousand; otherwise they are as configured.
     /// Empty if and only if the mode is [`Mode::Refuse`].
     pub members: Vec<(usize, u32)>,
+    /// What is left to be tried by a request that could reach no member, the first of these first: usable backends of other
+    /// levels and zones, then, unless the upstream refuses requests without a usable one, those that are not usable.
+    pub others: Vec<usize>,
     /// How that came about.
     pub mode: Mode,
     /// When it changes without an event: an ejection ends, a weight grows.
@@ -73,6 +79,20 @@ pub(super) fn choose(candidates: &[Candidate], policy: &Policy) -> (Mode, Vec<(u
     let chosen = candidates.iter().filter(|c| c.priority == level && (c.local || !stay));
     let chosen: Vec<_> = chosen.filter_map(|c| c.share().map(|share| (c.index, c.weight, share))).collect();
     (Mode::Normal, scaled(&chosen))
+}
+
+/// The candidates that are not members, in the order in which they are worth trying.
+pub(super) fn others(candidates: &[Candidate], members: &[(usize, u32)], policy: &Policy) -> Vec<usize> {
+    if members.len() == candidates.len() || members.is_empty() {
+        return Vec::new();
+    }
+    let chosen: HashSet<usize> = members.iter().map(|&(index, _)| index).collect();
+    let open = policy.when_all_down == WhenAllDown::FailOpen;
+    let left = candidates.iter().filter(|c| !chosen.contains(&c.index));
+    let mut left: Vec<&Candidate> =
+        left.filter(|c| c.is_usable() || open && c.standing == Standing::Unusable).collect();
+    left.sort_by_key(|c| (!c.is_usable(), c.priority, c.index));
+    left.into_iter().map(|c| c.index).collect()
 }
 
 fn without_usable(candidates: &[Candidate], when_all_down: WhenAllDown) -> (Mode, Vec<(usize, u32)>) {

@@ -195,7 +195,8 @@ impl Health {
             self.events.push(Event::ModeChanged { from, to: mode });
         }
         let next = self.backends.iter().filter_map(|backend| backend.next(&self.policy, now)).min();
-        Choice { members, mode, next }
+        let others = choice::others(&candidates, &members, &self.policy);
+        Choice { members, others, mode, next }
     }
 
     /// What a backend counts as at this moment; [`State::Out`] if it does not exist.

@@ -161,7 +161,7 @@ impl Keeper {
     fn publish(&mut self) {
         let now = moment_of(Instant::now());
         let choice = self.health.choice(now);
-        if choice.members != self.choice.members {
+        if (&choice.members, &choice.others) != (&self.choice.members, &self.choice.others) {
             let current = self.upstream.members.load();
             let members = members(&self.upstream.all, &choice, current.balancer.clone());
             self.upstream.members.store(Arc::new(members));
@@ -222,7 +222,8 @@ pub(super) fn members(all: &[Arc<Endpoint>], choice: &Choice, balancer: Arc<dyn 
     let (members, endpoints): (Vec<_>, Vec<_>) = chosen.unzip();
     let snapshot = Snapshot::new(members);
     let balancer = balancer.rebuild(&snapshot).unwrap_or(balancer);
-    Members { snapshot, endpoints, balancer }
+    let others = choice.others.iter().filter_map(|index| all.get(*index).cloned()).collect();
+    Members { snapshot, endpoints, others, balancer }
 }
 
 fn mode_message(from: Mode, to: Mode) -> &'static str {

@@ -14,6 +14,9 @@ pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
             let mut shown = backend(endpoint);
             shown.insert("state".to_owned(), state_name(seat.state).into());
             shown.insert("gray".to_owned(), seat.gray.into());
+            if endpoint.backend.counters().reach().is_in_doubt() {
+                shown.insert("unreachable".to_owned(), true.into());
+            }
             match seat.state {
                 State::Ejected { until } => {
                     let left = until.since(moment_of(std::time::Instant::now()));

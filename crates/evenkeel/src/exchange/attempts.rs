@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::{Retry, RetryOn};
+use evenkeel_config::Retry;
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::{Sample, Tried};
@@ -12,8 +12,9 @@ use evenkeel_core::limit::{Entered, backoff};
 use super::choosing::{Found, Wish, choose};
 use super::copy::RequestCopy;
 use super::explain::{Explained, Grounds};
+use super::failure::{Failure, is_failure};
 use super::table::{Endpoint, Members, Upstream};
-use crate::filter::{Refusal, Waited};
+use crate::filter::Refusal;
 
 /// A backend to try.
 #[derive(Clone, Debug)]
@@ -22,28 +23,6 @@ pub struct Attempt {
     pub endpoint: Arc<Endpoint>,
     /// Whether a kept connection may be used; not after one of them turned out to be dead.
     pub reuse: bool,
-}
-
-/// How an attempt failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Failure {
-    /// No connection: refused, unreachable, reset.
-    Connect,
-    /// No connection in time.
-    ConnectTimeout,
-    /// No TLS session in time.
-    TlsTimeout,
-    /// A kept connection was dead, and the request may be sent again.
-    Stale,
-    /// The connection broke before the head of an answer, and the request may have had its effect.
-    Broken,
-    /// The answer's head made no sense.
-    Malformed,
-    /// No head of an answer in the time of one attempt.
-    Slow,
-    /// An answer with a status that is to be tried again.
-    Status(u16),
 }
 
 /// What is known of a request before its first attempt.
@@ -88,14 +67,24 @@ pub(super) struct Attempts {
     pub(super) count: usize,
     pub(super) current: Option<Current>,
     beside: Beside,
-    /// The place of the backend that was tried last, also after its attempt has ended.
-    last: Option<usize>,
-    last_failure: Option<Failure>,
+    past: Past,
     /// How long to wait before the next attempt.
     pause: Option<Duration>,
     rng: fastrand::Rng,
     /// Counted by the circuit breaker as a request, and as a retry.
     entered: (Option<Entered>, Option<Entered>),
+}
+
+/// What became of earlier attempts.
+#[derive(Debug, Default)]
+struct Past {
+    /// The place of the backend that was tried last, also after its attempt has ended.
+    last: Option<usize>,
+    failure: Option<Failure>,
+    /// How many attempts failed at a backend that takes requests.
+    reached: usize,
+    /// Whether a kept connection turned out to be dead.
+    stale: bool,
 }
 
 /// What goes on beside the attempt that is on.
@@ -128,40 +117,8 @@ pub(super) enum Choice {
     Full,
 }
 
-// === impl Failure ===
-
-impl Failure {
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Connect => Refusal::Unreachable,
-            Self::ConnectTimeout => Refusal::BackendTimeout(Waited::Connect),
-            Self::TlsTimeout => Refusal::BackendTimeout(Waited::Tls),
-            Self::Slow => Refusal::BackendTimeout(Waited::FirstByte),
-            Self::Stale | Self::Broken | Self::Malformed | Self::Status(_) => Refusal::BadAnswer,
-        }
-    }
-
-    /// Whether the request certainly had no effect: then repeating it is safe, whatever its method.
-    fn never_reached(self) -> bool {
-        matches!(self, Self::Connect | Self::ConnectTimeout | Self::TlsTimeout | Self::Stale)
-    }
-
-    fn is_asked_for(self, on: &RetryOn) -> bool {
-        match self {
-            Self::Stale => true,
-            Self::Connect | Self::ConnectTimeout | Self::TlsTimeout => on.connect_failure,
-            Self::Broken => on.reset,
-            Self::Malformed => false,
-            Self::Slow => on.timeout,
-            Self::Status(status) => on.statuses.contains(&status),
-        }
-    }
-}
-
-/// Whether an answer with this status says that the backend, or what stands behind it, cannot answer at all.
-pub(super) fn is_failure(status: u16) -> bool {
-    matches!(status, 502..=504)
-}
+/// How much longer a request that may not be sent twice leaves the test of a backend in doubt to others.
+const GRACE: Duration = Duration::from_secs(5);
 
 // === impl At ===
 
@@ -172,6 +129,11 @@ impl At {
         let (connected, sent) = self.sending;
         let sending = if started <= connected { sent.saturating_sub(connected) } else { 0 };
         Duration::from_micros(self.now.saturating_sub(started).saturating_sub(sending))
+    }
+
+    /// How long ago the backend of the attempt that is on was connected.
+    fn connected(&self) -> Duration {
+        Duration::from_micros(self.now.saturating_sub(self.sending.0))
     }
 
     /// Whether the backend of the attempt that is on has the whole request.
@@ -195,8 +157,7 @@ impl Attempts {
             count: 0,
             current: None,
             beside: Beside::default(),
-            last: None,
-            last_failure: None,
+            past: Past::default(),
             pause: None,
             rng,
             entered: (None, None),
@@ -221,7 +182,7 @@ impl Attempts {
 
     /// The backend that was tried last, also after its attempt has ended.
     pub(super) fn last(&self) -> Option<&Endpoint> {
-        self.members.endpoints.get(self.last?).map(Arc::as_ref)
+        self.members.endpoint(self.past.last?).map(Arc::as_ref)
     }
 
     /// How long to wait before the next attempt.
@@ -231,17 +192,18 @@ impl Attempts {
 
     /// Chooses a backend that was not tried yet, and begins an attempt.
     pub(super) fn next(&mut self, at: At) -> Result<Choice, Refusal> {
-        let stale = self.last_failure == Some(Failure::Stale);
-        match self.choose(at) {
+        // After a failure that may be the request's own, those that are out of use are left alone.
+        let others = self.past.failure.is_none_or(Failure::is_of_reach);
+        match self.choose(at, others) {
             Found::One(current) => {
                 if self.count > 0 {
                     current.endpoint.metrics.retried(at.worker);
                 }
                 self.count += 1;
-                self.last = Some(current.index);
+                self.past.last = Some(current.index);
                 let endpoint = current.endpoint.clone();
                 self.current = Some(current);
-                Ok(Choice::Chosen(Attempt { endpoint, reuse: !stale }))
+                Ok(Choice::Chosen(Attempt { endpoint, reuse: !self.past.stale }))
             }
             Found::Full => Ok(Choice::Full),
             Found::Nothing => {
@@ -250,7 +212,7 @@ impl Attempts {
                 {
                     explained.note(&self.upstream, &self.members, Grounds::default());
                 }
-                Err(self.last_failure.map_or(Refusal::NoBackend, Failure::refusal))
+                Err(self.past.failure.map_or(Refusal::NoBackend, Failure::refusal))
             }
         }
     }
@@ -258,18 +220,32 @@ impl Attempts {
     /// Ends the attempt that is on. `Ok` when another one may follow; `replayable` is whether the whole request can be sent
     /// again.
     pub(super) fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), Refusal> {
+        let failure = failure.after(at.connected());
         self.note_failure(failure, at);
         if let Some(second) = self.beside.second.take() {
             self.release(second, Outcome::Abandoned);
         }
-        self.last_failure = Some(failure);
-        let safe = failure.never_reached() || self.plan.idempotent && replayable;
-        let again =
-            safe && failure.is_asked_for(&self.retry().on) && self.count < self.retry().attempts.get();
-        if again && (failure == Failure::Stale || self.permit(at.moment)) {
+        if self.goes_on(failure, self.plan.idempotent && replayable, at) {
             Ok(())
         } else {
             Err(failure.refusal())
+        }
+    }
+
+    /// Whether another attempt may follow this failure. What no backend has worked on adds no load to any: it goes on for as
+    /// long as there is a backend that was not tried. Everything else is bounded by attempts and by the budget.
+    fn goes_on(&mut self, failure: Failure, repeatable: bool, at: At) -> bool {
+        if !failure.is_asked_for(&self.retry().on) {
+            return false;
+        }
+        match failure {
+            Failure::Stale => true,
+            _ if failure.never_reached() => true,
+            Failure::Closed if repeatable => {
+                self.set_pause();
+                true
+            }
+            _ => repeatable && self.past.reached < self.retry().attempts.get() && self.permit(at.moment),
         }
     }
 
@@ -281,7 +257,7 @@ impl Attempts {
     /// Whether an answer with a status that is to be tried again is thrown away for another attempt, which then follows.
     pub(super) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
         let retry = self.retry();
-        if !replayable || !self.plan.idempotent || self.count >= retry.attempts.get() {
+        if !replayable || !self.plan.idempotent || self.past.reached + 1 >= retry.attempts.get() {
             return false;
         }
         if self.members.endpoints.len() <= self.tried.len() + 1 {
@@ -291,7 +267,6 @@ impl Attempts {
             return false;
         }
         self.note_failure(Failure::Status(status), at);
-        self.last_failure = Some(Failure::Status(status));
         true
     }
 
@@ -302,6 +277,7 @@ impl Attempts {
         current.endpoint.metrics.answered(at.worker, status, waited, current.failed);
         let sample = Sample::new(waited, !current.failed, at.moment);
         self.members.balancer.observe(&current.endpoint.backend, sample);
+        current.endpoint.backend.counters().reach().succeeded();
         if let Some(hedging) = &self.upstream.hedging {
             hedging.answered(waited);
         }
@@ -358,7 +334,7 @@ impl Attempts {
         }
         let first = self.current.as_ref()?.index;
         self.tried.insert(first);
-        let Found::One(hedge) = self.choose(at) else { return None };
+        let Found::One(hedge) = self.choose(at, false) else { return None };
         hedge.endpoint.metrics.hedged(at.worker);
         let endpoint = hedge.endpoint.clone();
         self.beside.second = Some(hedge);
@@ -389,10 +365,16 @@ impl Attempts {
         if !second {
             return self.give_up(hedge, at);
         }
-        self.last = Some(hedge.index);
+        self.past.last = Some(hedge.index);
         if let Some(first) = self.current.replace(hedge) {
             self.give_up(first, at);
         }
+    }
+
+    /// How many backends are left that were not tried.
+    pub(super) fn untried(&self) -> usize {
+        let all = self.members.endpoints.len() + self.members.others.len();
+        all.saturating_sub(self.tried.len() + 1)
     }
 
     fn retry(&self) -> &Retry {
@@ -427,42 +409,64 @@ impl Attempts {
         if !gate.budget.take(moment, self.upstream.requests()) {
             return false;
         }
-        let retry = u32::try_from(self.count).unwrap_or(u32::MAX);
-        let pause = self.retry().backoff;
-        self.pause = pause.map(|base| backoff(base, retry, &mut self.rng));
+        self.set_pause();
         true
     }
 
+    fn set_pause(&mut self) {
+        let retry = u32::try_from(self.count).unwrap_or(u32::MAX);
+        let pause = self.retry().backoff;
+        self.pause = pause.map(|base| backoff(base, retry, &mut self.rng));
+    }
+
     fn note_failure(&mut self, failure: Failure, at: At) {
+        self.past.failure = Some(failure);
         let Some(current) = self.current.take() else { return };
         let metrics = &current.endpoint.metrics;
         match failure {
-            Failure::Connect => metrics.connect_failed(at.worker),
+            Failure::Connect | Failure::Tls | Failure::Unsent => metrics.connect_failed(at.worker),
             Failure::ConnectTimeout | Failure::TlsTimeout => {
                 metrics.connect_failed(at.worker);
                 metrics.timed_out(at.worker);
             }
             Failure::Slow => metrics.timed_out(at.worker),
-            Failure::Broken | Failure::Malformed => metrics.broke(at.worker),
-            Failure::Stale | Failure::Status(_) => {}
+            Failure::Closed | Failure::Broken | Failure::Malformed => metrics.broke(at.worker),
+            Failure::Stale | Failure::Shortage | Failure::Status(_) => {}
         }
         let waited = at.waited(current.started);
         match failure {
             // A connection that the backend closed while it was idle says nothing against the backend.
-            Failure::Stale => return self.release(current, Outcome::Abandoned),
+            Failure::Stale => {
+                self.past.stale = true;
+                return self.release(current, Outcome::Abandoned);
+            }
+            Failure::Shortage => return self.release(current, Outcome::Abandoned),
             Failure::Status(status) => metrics.answered(at.worker, status, waited, true),
             _ => {}
         }
         self.tried.insert(current.index);
         self.members.balancer.observe(&current.endpoint.backend, Sample::new(waited, false, at.moment));
+        self.past.reached += usize::from(!failure.is_of_reach());
+        let counters = current.endpoint.backend.counters();
+        if failure.puts_in_doubt(counters.failures_in_a_row()) {
+            counters.reach().failed(at.moment, waited);
+        }
         self.release(current, Outcome::Failed);
     }
 
-    /// A backend that was not tried and has room, and a lease of it.
-    fn choose(&mut self, at: At) -> Found<Current> {
+    /// A backend that was not tried and has room, and a lease of it; `others` is whether to look beyond those that may be chosen.
+    fn choose(&mut self, at: At, others: bool) -> Found<Current> {
         let Self { upstream, members, plan, tried, beside, rng, .. } = self;
         let copied = plan.copied && tried.is_empty();
-        let wish = Wish { key: plan.key, named: plan.named, moment: at.moment, copied };
+        let wish = Wish {
+            key: plan.key,
+            named: plan.named,
+            moment: at.moment,
+            copied,
+            others,
+            test: Some(upstream.timeouts.connect),
+            grace: if plan.idempotent { Duration::ZERO } else { GRACE },
+        };
         choose(members, wish, tried, rng, |index, pick| {
             if let Some(explained) = &mut plan.explained {
                 // Before the lease: the score that the choice went by.
@@ -470,11 +474,11 @@ impl Attempts {
                     score: members.balancer.score(&members.snapshot, index, pick),
                     named: wish.named == Some(index),
                     tried: tried.len(),
-                    full: pick.tried.len().saturating_sub(tried.len()),
+                    passed: pick.tried.len().saturating_sub(tried.len()),
                 };
                 explained.note(upstream, members, grounds);
             }
-            let endpoint = members.endpoints.get(index)?;
+            let endpoint = members.endpoint(index)?;
             let lease = upstream.lease(endpoint)?;
             beside.hear = pick.hear.filter(|hear| *hear != index);
             let (endpoint, started) = (endpoint.clone(), at.now);

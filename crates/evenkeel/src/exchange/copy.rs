@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::Sample;
 
-use super::attempts::is_failure;
 use super::clock::moment_of;
+use super::failure::is_failure;
 use super::table::{Endpoint, Members, Upstream};
 
 /// A copy of a request, on its way to a backend that the algorithm wants to hear from.
@@ -37,9 +37,17 @@ impl RequestCopy {
         (self.upstream.timeouts.connect, self.upstream.timeouts.first_byte)
     }
 
+    /// It was not sent, for a reason that says nothing about the backend.
+    pub fn not_sent(self) {
+        self.upstream.release(&self.endpoint, self.lease, Outcome::Abandoned);
+    }
+
     /// The answer came with this status, or none did, so long after the backend was connected.
     pub fn ended(self, status: Option<u16>, waited: Duration) {
         let success = status.is_some_and(|status| !is_failure(status));
+        if status.is_some() {
+            self.endpoint.backend.counters().reach().succeeded();
+        }
         let sample = Sample::new(waited, success, moment_of(Instant::now()));
         self.members.balancer.observe(&self.endpoint.backend, sample);
         let outcome = if success { Outcome::Answered } else { Outcome::Failed };

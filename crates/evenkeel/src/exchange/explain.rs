@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_core::Moment;
 use evenkeel_core::balance::Tried;
@@ -27,8 +28,8 @@ pub(super) struct Grounds {
     pub(super) named: bool,
     /// How many backends had been tried before.
     pub(super) tried: usize,
-    /// How many were passed over because they had no room.
-    pub(super) full: usize,
+    /// How many were passed over because they had no room, or could not be reached a moment ago.
+    pub(super) passed: usize,
 }
 
 /// What choosing would come to.
@@ -48,14 +49,14 @@ pub enum WouldChoose {
 impl Explained {
     /// Takes note of a choice, in place of the one before.
     pub(super) fn note(&mut self, upstream: &Upstream, members: &Members, grounds: Grounds) {
-        let Grounds { score, named, tried, full } = grounds;
+        let Grounds { score, named, tried, passed } = grounds;
         let (out, text) = (left_out(upstream, members), &mut self.text);
         text.clear();
         let _ = write!(text, "{}: {} of {}", upstream.algorithm, members.endpoints.len(), upstream.all.len());
         if named {
             text.push_str(", by cookie");
         }
-        for (count, what) in [(tried, "tried"), (full, "full")] {
+        for (count, what) in [(tried, "tried"), (passed, "passed over")] {
             if count > 0 {
                 let _ = write!(text, ", {count} {what}");
             }
@@ -94,7 +95,8 @@ pub fn would_choose(
     now: Moment,
 ) -> WouldChoose {
     let most = upstream.gate.limits.max_connections.map_or(u32::MAX, |most| most.get());
-    let wish = Wish { key, named, moment: now, copied: true };
+    let (test, grace) = (None, Duration::ZERO);
+    let wish = Wish { key, named, moment: now, copied: true, others: false, test, grace };
     let found = choose(members, wish, &Tried::default(), &mut fastrand::Rng::new(), |index, _| {
         let endpoint = members.endpoints.get(index)?;
         (endpoint.backend.counters().in_flight() < most).then_some(index)

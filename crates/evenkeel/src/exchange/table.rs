@@ -128,6 +128,8 @@ pub struct Members {
     pub snapshot: Snapshot,
     /// What is connected to: same order, same length.
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// What is tried once none of these could be reached, in this order.
+    pub others: Vec<Arc<Endpoint>>,
     /// What chooses.
     pub balancer: Arc<dyn Balancer>,
 }
@@ -172,6 +174,17 @@ impl Table {
     pub fn paths_at(&self, port: Option<u16>) -> Paths {
         let there = self.paths.iter().find(|(known, _)| known.is_some() && *known == port);
         there.or(self.paths.first()).map(|(_, paths)| *paths).unwrap_or_default()
+    }
+}
+
+// === impl Members ===
+
+impl Members {
+    /// The backend at this place: the others come after those that may be chosen.
+    #[inline]
+    pub fn endpoint(&self, place: usize) -> Option<&Arc<Endpoint>> {
+        let chosen = self.endpoints.len();
+        self.endpoints.get(place).or_else(|| self.others.get(place.checked_sub(chosen)?))
     }
 }
 

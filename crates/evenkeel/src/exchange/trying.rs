@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use super::attempts::{At, Attempt, Attempts, Choice, Failure};
+use super::attempts::{At, Attempt, Attempts, Choice};
 use super::copy::RequestCopy;
+use super::failure::Failure;
 use super::request::Exchange;
 use crate::filter::Refusal;
+
+/// Of the route's time that is left, an attempt to connect takes at least one part in this many.
+const MOST_SHARES: usize = 4;
 
 impl Exchange {
     /// The next backend to try, or why there is none. Waits where the request must: for a backend that has room, and
@@ -136,11 +140,16 @@ impl Exchange {
         self.attempts.as_mut()?.copy(at)
     }
 
-    /// How long connecting to the backend may take: the upstream's limit, or what is left of the route's.
+    /// How long connecting to the backend may take: the upstream's limit, or a share of what is left of the route's time, so
+    /// that a backend which does not respond leaves enough for those that were not tried.
     pub fn connect_timeout(&self) -> Duration {
         let limit = self.upstream().map_or(Duration::ZERO, |upstream| upstream.timeouts.connect);
         let limit = self.time_for_one().map_or(limit, |time| limit.min(time));
-        self.connection.time_left().map_or(limit, |left| limit.min(left))
+        let share = |left: Duration| {
+            let untried = self.attempts.as_ref().map_or(0, Attempts::untried).min(MOST_SHARES - 1);
+            left / u32::try_from(untried + 1).unwrap_or(1)
+        };
+        self.connection.time_left().map_or(limit, |left| limit.min(share(left)))
     }
 
     /// The field that tells a backend how many milliseconds are left of the route's time, now; always as long. `None` where

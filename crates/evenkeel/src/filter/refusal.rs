@@ -33,6 +33,8 @@ pub enum Refusal {
     NoBackend,
     /// The upstream takes no more requests now. 503, with `Retry-After`.
     Overloaded,
+    /// The balancer has no file descriptor, port or memory left to connect with. 503, with `Retry-After`.
+    OutOfResources,
     /// No backend could be reached. 502.
     Unreachable,
     /// The backend broke off before it answered, or its answer made no sense. 502.
@@ -80,7 +82,7 @@ impl Refusal {
             Self::NotImplemented => 501,
             Self::VersionNotSupported => 505,
             Self::NoRoute => 404,
-            Self::NoBackend | Self::Overloaded | Self::ShuttingDown => 503,
+            Self::NoBackend | Self::Overloaded | Self::OutOfResources | Self::ShuttingDown => 503,
             Self::Unreachable | Self::BadAnswer => 502,
             Self::BackendTimeout(_) | Self::Timeout => 504,
             Self::Filter { status, .. } => *status,
@@ -102,6 +104,7 @@ impl Refusal {
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
             Self::Overloaded => "overloaded",
+            Self::OutOfResources => "out_of_resources",
             Self::Unreachable => "unreachable",
             Self::BadAnswer => "bad_answer",
             Self::BackendTimeout(_) => "backend_timeout",
@@ -126,6 +129,7 @@ impl Refusal {
             Self::NoRoute => "refused=no_route",
             Self::NoBackend => "refused=no_backend",
             Self::Overloaded => "refused=overloaded",
+            Self::OutOfResources => "refused=out_of_resources",
             Self::Unreachable => "refused=unreachable",
             Self::BadAnswer => "refused=bad_answer",
             Self::BackendTimeout(Waited::Connect) => "timeout=connect",
@@ -152,6 +156,7 @@ impl Refusal {
             Self::NoRoute => "nothing is served here",
             Self::NoBackend => "no backend is available",
             Self::Overloaded => "the service takes no more requests now",
+            Self::OutOfResources => "the balancer has no resources left for this request",
             Self::Unreachable => "no backend could be reached",
             Self::BadAnswer => "the backend gave no proper answer",
             Self::BackendTimeout(_) => "the backend took too long",
@@ -191,7 +196,7 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoBackend | Self::Overloaded | Self::ShuttingDown => Some(1),
+            Self::NoBackend | Self::Overloaded | Self::OutOfResources | Self::ShuttingDown => Some(1),
             Self::Filter { retry_after, .. } => {
                 // Rounded up: a client that comes back a moment early is refused again.
                 retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
@@ -257,6 +262,7 @@ mod tests {
             Refusal::NoRoute,
             Refusal::NoBackend,
             Refusal::Overloaded,
+            Refusal::OutOfResources,
             Refusal::Unreachable,
             Refusal::BadAnswer,
             Refusal::BackendTimeout(Waited::FirstByte),

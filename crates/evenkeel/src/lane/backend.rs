@@ -33,9 +33,24 @@ impl Backend {
     /// A new one, within this time.
     pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Failure> {
         match tokio::time::timeout(limit, connect(endpoint.backend.address())).await {
-            Ok(Ok(socket)) => Ok(Self { socket, input: Buffer::default(), reused: false }),
+            Ok(Ok(socket)) => Self::new(socket),
             Ok(Err(_)) => Err(Failure::Connect),
             Err(_) => Err(Failure::ConnectTimeout),
+        }
+    }
+
+    /// One that was just made, unless the backend has closed it already.
+    fn new(socket: Socket) -> Result<Self, Failure> {
+        let mut byte = [0];
+        let mut backend = Self { socket, input: Buffer::default(), reused: false };
+        // No system call unless the event queue has told of something, and then most often of the end.
+        match backend.socket.try_read(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(backend),
+            Ok(1..) => {
+                backend.input.push(&byte);
+                Ok(backend)
+            }
+            _ => Err(Failure::Unsent),
         }
     }
 

@@ -212,8 +212,15 @@ impl Pump<'_> {
     /// What it means that a backend broke off before its answer.
     fn failure(&self, backend: &Backend) -> Failure {
         let silent = backend.input.is_empty();
-        let unread = !self.upload.has_begun() || self.exchange.is_idempotent() && self.upload.whole;
-        if backend.reused && silent && unread { Failure::Stale } else { Failure::Broken }
+        let unsent = !self.upload.has_begun();
+        let unread = unsent || self.exchange.is_idempotent() && self.upload.whole;
+        match backend.reused {
+            _ if !silent => Failure::Broken,
+            true if unread => Failure::Stale,
+            true => Failure::Broken,
+            false if unsent => Failure::Unsent,
+            false => Failure::Closed,
+        }
     }
 
     /// The answer is passed on whole.

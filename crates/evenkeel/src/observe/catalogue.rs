@@ -276,7 +276,7 @@ impl ListenerMetrics {
 
 impl Metrics {
     /// Why the balancer answers by itself, as the label `reason` says it.
-    pub const REFUSALS: [&'static str; 18] = [
+    pub const REFUSALS: [&'static str; 19] = [
         "bad_request",
         "header_timeout",
         "body_timeout",
@@ -288,6 +288,7 @@ impl Metrics {
         "no_route",
         "no_backend",
         "overloaded",
+        "out_of_resources",
         "unreachable",
         "bad_answer",
         "backend_timeout",

@@ -321,6 +321,7 @@ impl ProxyHttp for Proxy {
             ErrorType::ConnectTimedout if is_handshake_timeout(&error) => Failure::TlsTimeout,
             ErrorType::ConnectTimedout => Failure::ConnectTimeout,
             ErrorType::TLSHandshakeTimedout => Failure::TlsTimeout,
+            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::Tls,
             _ => Failure::Connect,
         };
         // Nothing of the body was read yet.
@@ -351,6 +352,7 @@ impl ProxyHttp for Proxy {
         let failure = match error.etype() {
             ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Failure::Malformed,
             _ if reused && repeatable => Failure::Stale,
+            _ if !reused && !has_begun_to_answer(&error) => Failure::Closed,
             _ => Failure::Broken,
         };
         context.fail(failure, replayable, &mut error);
@@ -408,6 +410,12 @@ impl ProxyHttp for Proxy {
 /// Whether the whole request can be sent again.
 fn is_replayable(session: &Session) -> bool {
     !session.as_ref().retry_buffer_truncated()
+}
+
+/// Whether some bytes of an answer came before its head was broken off. Pingora tells only in its texts.
+fn has_begun_to_answer(error: &Error) -> bool {
+    let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
+    context.split_once("bytes already read: ").is_some_and(|(_, read)| !read.starts_with('0'))
 }
 
 /// Whether the listener found that what came is no chunked body.

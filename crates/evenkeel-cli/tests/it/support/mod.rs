@@ -16,7 +16,7 @@ pub(crate) use backend::{Backend, Options, Reply, Seen};
 pub(crate) use balancer::Balancer;
 pub(crate) use client::{Client, get, send};
 pub(crate) use lane::{Lane, lane};
-pub(crate) use refusing::{BlackHole, ClosedPort};
+pub(crate) use refusing::{BlackHole, ClosedPort, Closer};
 pub(crate) use secure::Secure;
 pub(crate) use wire::Message;
 

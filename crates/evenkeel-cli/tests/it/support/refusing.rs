@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::AbortHandle;
 
 /// A port that refuses connections for as long as this lives: it is taken, so that nobody else can listen on it.
 pub(crate) struct ClosedPort {
@@ -16,6 +17,35 @@ pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
     _listener: TcpListener,
     _queue: Vec<TcpStream>,
+}
+
+/// A port that takes connections and closes each at once.
+pub(crate) struct Closer {
+    pub(crate) address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Closer {
+    pub(crate) async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let task = tokio::spawn(async move {
+            loop {
+                drop(listener.accept().await);
+            }
+        });
+        Self { address, task: task.abort_handle() }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl ClosedPort {

@@ -72,7 +72,7 @@ async fn what_probes_and_traffic_found_is_told() {
     let until = moment_of(Instant::now()).after(Duration::from_millis(9_950));
     let states = [State::Down, State::Ejected { until }, State::Starting { share: 0.25 }, State::Out];
     let publish = |chosen: &[(usize, u32)], mode| {
-        let choice = Choice { members: chosen.to_vec(), mode, next: None };
+        let choice = Choice { members: chosen.to_vec(), others: Vec::new(), mode, next: None };
         let current = upstream.members.load();
         upstream.members.store(Arc::new(members(&upstream.all, &choice, current.balancer.clone())));
         board.stands(mode, states.into_iter().zip([false, true, false, false]));
