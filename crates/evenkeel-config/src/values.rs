@@ -323,7 +323,7 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A span of time: a number with a unit (us, ms, s, m, h, d), or several: 1h30m.",
+            "description": "A duration: a number with a unit (us, ms, s, m, h, d), or several: 1h30m.",
             "type": "string",
             "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*(us|ms|s|m|h|d)\s*)+$|\$\{",
             "examples": ["500ms", "60s", "1h30m"],
@@ -338,7 +338,7 @@ impl JsonSchema for Size {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A number of bytes: a number with a unit (B, kB, MB, GB, KiB, MiB, GiB), or bare.",
+            "description": "A number of bytes: a number with a unit (B, kB, MB, GB, KiB, MiB, GiB), or without a unit.",
             "type": ["integer", "string"],
             "minimum": 0,
             "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?\s*$|\$\{",

@@ -1,4 +1,4 @@
-//! `algorithm`: how a backend is chosen, and what can be said of it besides its name.
+//! `algorithm`: how a backend is picked, and the parameters of each algorithm.
 
 use std::borrow::Cow;
 
@@ -11,29 +11,29 @@ use crate::suggest::closest;
 use crate::values::{Duration, Percent};
 use crate::yaml::any_of;
 
-/// An algorithm with parameters: a map of its name alone. Those that are not here have none: `round_robin`, `random`,
-/// `least_connections`, `power_of_two_choices`, `source_ip_hash`.
+/// An algorithm with parameters: a map with the algorithm's name as its only key. These algorithms have no parameters:
+/// `round_robin`, `random`, `least_connections`, `power_of_two_choices`, `source_ip_hash`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of one algorithm's name to its parameters")]
 #[schemars(rename = "algorithm")]
 pub(crate) struct Algorithm {
-    /// What a name alone says, and what the builder gives; the rest is empty then.
+    /// Set if only a name was given, and by the builder. The other fields are empty then.
     #[serde(skip)]
     pub(crate) whole: Option<LoadBalancingAlgorithm>,
-    /// The backend that is expected to answer soonest, by how long its answers took lately and how many are awaited. For
-    /// backends of uneven speed, and those that turn slow.
+    /// Picks the backend with the lowest expected response time, from its recent response times and its requests in
+    /// flight. Use it for backends of uneven speed and for backends that become slow.
     pub(crate) peak_ewma: Option<PeakEwma>,
-    /// Requests of one key go to one backend, by a ring of hashes. When a backend comes or goes, hardly any keys move but
-    /// its own. For caches.
+    /// All requests with the same key go to the same backend, by a ring of hashes. When a backend is added or removed,
+    /// almost only its own keys move. Use it for caches.
     pub(crate) consistent_hash: Option<ConsistentHash>,
-    /// Requests of one key go to one backend, by a table that shares most evenly and is the fastest to look up. A few more
-    /// keys move when a backend comes or goes than with `consistent_hash`.
+    /// All requests with the same key go to the same backend, by a table. It has the most even shares and the fastest
+    /// lookup. When a backend is added or removed, a few more keys move than with `consistent_hash`.
     pub(crate) maglev: Option<KeyOnly>,
-    /// Requests of one key go to one backend, by the highest of hashes. No keys move but those of the backend that comes or
-    /// goes. It looks at every backend for each request: for few of them.
+    /// All requests with the same key go to the same backend, by the highest of all hashes. When a backend is added or
+    /// removed, only its own keys move. It reads every backend for each request: use it for few backends.
     pub(crate) rendezvous: Option<KeyOnly>,
-    /// The backend with the lowest latency of those that are not hot, by probes that run ahead of requests. For backends
-    /// whose load others make as well.
+    /// Picks the backend with the lowest latency among those that are not hot, from probes that run ahead of requests.
+    /// Use it if other clients also send requests to these backends.
     pub(crate) prequal: Option<Prequal>,
 }
 
@@ -42,12 +42,13 @@ pub(crate) struct Algorithm {
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "peak_ewma")]
 pub(crate) struct PeakEwma {
-    /// How fast an estimate forgets: what is this old counts a third. Shorter follows a backend that becomes faster sooner,
-    /// and believes a single answer more.
+    /// How fast old measurements lose weight: a measurement of this age counts one third. A shorter time notices sooner
+    /// that a backend became faster, and gives a single response more weight.
     pub(crate) decay: Duration,
-    /// How long a backend that looks slow may go without a request before it is given one, to see whether it still is.
-    /// Shorter finds out sooner that it is fast again, and costs more slow answers while it is not. Health checks that find
-    /// it slow beside its peers make it eight times as long, and end the wait as soon as they do not.
+    /// How long a backend that looks slow receives no request before evenkeel tests it with one. A shorter time notices
+    /// sooner that the backend is fast again, and costs more slow responses while it is slow. While health checks of
+    /// the backend take longer than those of the others, this time is eight times as long. It ends when they no longer
+    /// do.
     pub(crate) retest: Duration,
 }
 
@@ -56,11 +57,11 @@ pub(crate) struct PeakEwma {
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "consistent_hash")]
 pub(crate) struct ConsistentHash {
-    /// What makes requests belong together.
+    /// Which requests belong together.
     pub(crate) key: Key,
-    /// How many times the mean of requests in flight a backend may have, more than 1, before its keys go on to the next.
-    /// Give it, about 1.25, where a few keys bring much of the load; closer to 1 is more even, and tears more keys from
-    /// their backend. No bound unless given.
+    /// The most requests in flight for one backend, as a multiple of the mean; more than 1. Above it, its keys go to
+    /// the next backend. Use about 1.25 if a few keys cause much of the load. A value closer to 1 is more even, and
+    /// moves more keys away from their backend. Default: no bound.
     pub(crate) bounded_load: Option<f64>,
 }
 
@@ -69,11 +70,11 @@ pub(crate) struct ConsistentHash {
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "hash_key")]
 pub(crate) struct KeyOnly {
-    /// What makes requests belong together.
+    /// Which requests belong together.
     pub(crate) key: Key,
 }
 
-/// What makes requests belong together.
+/// Which requests belong together.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Key(pub(crate) String);
@@ -83,29 +84,30 @@ pub(crate) struct Key(pub(crate) String);
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "prequal")]
 pub(crate) struct Prequal {
-    /// The path that answers with a backend's load, in ORCA's text form or as JSON. Without one, backends are judged by the
-    /// balancer's own measurements, which know nothing of what others send them.
+    /// The path that returns a backend's load, in ORCA's text format or as JSON. Without it, evenkeel uses its own
+    /// measurements, which do not include requests from other clients.
     pub(crate) probe_path: Option<String>,
-    /// Probes for each request, on average, more than 0 and at most 8. More know better, and cost backends more requests.
+    /// Probes for each request, on average; more than 0 and at most 8. More probes give a better picture and cost
+    /// backends more requests.
     pub(crate) probes_per_request: f64,
-    /// How many probes are remembered, 1 to 32. More know more backends, and older news of them.
+    /// The number of probe results to keep, 1 to 32. More results cover more backends but are older.
     #[schemars(range(min = 1, max = 32))]
     pub(crate) pool_size: usize,
-    /// For how long a probe is believed.
+    /// How long a probe result is used.
     pub(crate) max_age: Duration,
-    /// The quantile of requests in flight above which a backend is hot, and is only chosen when all are. Lower evens out
-    /// requests in flight, higher goes for low latency.
+    /// The quantile of requests in flight above which a backend is hot. A hot backend is picked only if all backends
+    /// are hot. A lower value makes the requests in flight more even. A higher value prefers low latency.
     pub(crate) hot_quantile: Percent,
 }
 
 // === impl Algorithm ===
 
 impl Algorithm {
-    /// The names of those with parameters.
+    /// The names of algorithms with parameters.
     pub(crate) const WITH_PARAMETERS: [&str; 5] =
         ["peak_ewma", "consistent_hash", "maglev", "rendezvous", "prequal"];
 
-    /// An algorithm as it is.
+    /// An algorithm, complete.
     pub(crate) fn whole(algorithm: LoadBalancingAlgorithm) -> Self {
         Self { whole: Some(algorithm), ..Self::default() }
     }
@@ -127,7 +129,7 @@ impl Short for Algorithm {
     }
 }
 
-/// The schema shows defaults alone, which have no parameters.
+/// The schema shows only defaults, which have no parameters.
 impl Serialize for Algorithm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.whole.clone().unwrap_or_default().name())
@@ -158,9 +160,9 @@ impl JsonSchema for Key {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "What makes requests belong together: client_ip (the client's address; an IPv6 client is its /64 \
-                            network), path (without the query), header NAME, cookie NAME or query NAME. A request without \
-                            such a header, cookie or query parameter goes by the client's address.",
+            "description": "Which requests belong together: client_ip (the client's address; for IPv6, its /64 network), \
+                            path (without the query), header NAME, cookie NAME or query NAME. A request without this header, \
+                            cookie or query parameter uses the client's address.",
             "type": "string",
             "pattern": r"^(client_ip|path|(header|cookie|query) .+)$|\$\{",
             "examples": ["client_ip", "header x-user", "cookie session"],

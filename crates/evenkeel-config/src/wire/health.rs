@@ -1,4 +1,4 @@
-//! `health_check` and `outlier_detection`: which backends may be chosen.
+//! `health_check` and `outlier_detection`: which backends receive requests.
 
 use std::borrow::Cow;
 
@@ -11,44 +11,48 @@ use crate::model;
 use crate::suggest::closest;
 use crate::values::{Duration, Percent};
 
-/// How backends are probed: exactly one of `tcp`, `tls`, `http`, `grpc` and `custom`, and how often. Each backend is probed
-/// by itself: a dead one delays no other's checks.
+/// How backends are probed: exactly one of `tcp`, `tls`, `http`, `grpc` and `custom`, and how often. Each backend is
+/// probed separately: a dead backend does not delay the checks of others.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "health_check")]
 pub(crate) struct HealthCheck {
-    /// Asks whether TCP connects: `{}`. It tells a dead process from a live one, and no more.
+    /// Checks that a TCP connection succeeds: `{}`. It detects only whether a process accepts connections.
     pub(crate) tcp: Option<Nothing>,
-    /// Asks whether a TLS handshake succeeds, with the authorities and the name of the upstream's `tls`: `{}`.
+    /// Checks that a TLS handshake succeeds, with the certificate authorities and the server name of the upstream's
+    /// `tls`: `{}`.
     pub(crate) tls: Option<Nothing>,
-    /// Asks by HTTP/1.1, over TLS for backends that are `https`, and looks at the answer.
+    /// Sends an HTTP/1.1 request, over TLS for `https` backends, and checks the response.
     pub(crate) http: Option<HttpCheck>,
-    /// Asks by the gRPC health protocol (`grpc.health.v1`), over TLS for backends that are `https`; well is `SERVING`.
+    /// Uses the gRPC health protocol (`grpc.health.v1`), over TLS for `https` backends. `SERVING` is healthy.
     pub(crate) grpc: Option<GrpcCheck>,
-    /// Asks the check that the program registered under this name.
+    /// Runs the check that the program registered under this name.
     pub(crate) custom: Option<String>,
-    /// From one probe of a backend to the next, give or take a tenth, so that balancers do not probe in step. Shorter finds
-    /// out sooner, and costs backends more requests. The time until a dead backend is out is up to `fall` times this.
+    /// The time between two probes of a backend, plus or minus a tenth, so that several balancers do not probe at the
+    /// same moment. A shorter interval detects failures sooner and costs backends more requests. A dead backend is
+    /// marked as down after up to `fall` times this interval.
     pub(crate) interval: Duration,
-    /// For how long an answer is waited for, connecting included; not longer than the interval. The interval if that is
-    /// shorter than the default.
+    /// How long to wait for the result of a probe, including the connect. It cannot be longer than the interval. If the
+    /// interval is shorter than the default, the interval applies.
     #[schemars(extend("default" = HealthCheck::default_timeout()))]
     pub(crate) timeout: Option<Duration>,
-    /// Successes in a row that bring a backend back.
+    /// Successes in a row that mark a backend as up.
     #[schemars(range(min = 1))]
     pub(crate) rise: u32,
-    /// Failures in a row that take a backend out. Lower is sooner, and takes a chance failure for a dead backend.
+    /// Failures in a row that mark a backend as down. A lower value reacts sooner, but a single failure by chance is
+    /// more likely to take a backend out.
     #[schemars(range(min = 1))]
     pub(crate) fall: u32,
-    /// What a backend counts as before its first probe. `up`: it gets requests at once. `down`: it gets none before its
-    /// first success, which is enough. Give `down` where backends are not ready when the balancer is.
+    /// The state of a backend before its first probe. `up`: it receives requests at once. `down`: it receives none
+    /// before its first successful probe; one success is enough. Use `down` if backends start more slowly than the
+    /// balancer.
     pub(crate) start: Start,
-    /// The port to probe, where it is not that of requests; not for backends on Unix sockets.
+    /// The port to probe, if it differs from the port for requests. Not for backends on Unix sockets.
     #[schemars(range(min = 1))]
     pub(crate) port: Option<u16>,
 }
 
-/// What a backend counts as before its first probe.
+/// The state of a backend before its first probe.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline, rename = "start")]
@@ -57,80 +61,80 @@ pub(crate) enum Start {
     Down,
 }
 
-/// What takes no parameters.
+/// A check without parameters.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an empty map: {}")]
 #[schemars(inline)]
 pub(crate) struct Nothing {}
 
-/// A health check by HTTP/1.1: a request, and what is expected of its answer.
+/// A health check over HTTP/1.1: a request, and the expected response.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "http_check")]
 pub(crate) struct HttpCheck {
-    /// The path, with a query if there is one. Best one that answers only when the backend can serve.
+    /// The path, with the query if there is one. Use a path that succeeds only if the backend can serve requests.
     pub(crate) path: String,
-    /// The method, in upper case. With `HEAD` there is no body to look at.
+    /// The method, in upper case. With `HEAD` there is no body to check.
     pub(crate) method: String,
-    /// The host that is asked for; the backend URL's unless given.
+    /// The `Host` of the request. Default: the host of the backend's URL.
     pub(crate) host: Option<String>,
     /// More header fields for the request.
     pub(crate) headers: Named<String>,
-    /// The statuses that are well: single ones, and ranges. Redirects are not followed.
+    /// The statuses that are healthy: single statuses and ranges. Redirects are not followed.
     pub(crate) expect_status: Vec<Statuses>,
-    /// A text that the answer's body must hold, letter by letter, in its first 64 KiB. Any body unless given. It costs
-    /// reading the body.
+    /// A text that the response body must contain within its first 64 KiB; the case must match. Default: any body. It
+    /// costs reading the body.
     pub(crate) expect_body: Option<String>,
 }
 
-/// A status, or a range of them.
+/// A status, or a range of statuses.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Statuses(pub(crate) String);
 
-/// A health check by the gRPC health protocol.
+/// A health check with the gRPC health protocol.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "grpc_check")]
 pub(crate) struct GrpcCheck {
-    /// The service that is asked for, as in `package.Service`; empty asks for the server as a whole.
+    /// The service to check, as in `package.Service`. Empty checks the server as a whole.
     pub(crate) service: String,
 }
 
-/// Judging backends by the traffic that they serve. One that fails too much, or is much slower than its peers, is ejected: it
-/// gets no requests for a while.
+/// Judges backends by the requests that they serve. A backend that fails too often, or is much slower than the others,
+/// is ejected: it receives no requests for a while.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values, or off")]
 #[schemars(rename = "outlier_detection")]
 pub(crate) struct OutlierDetection {
     #[serde(skip)]
     pub(crate) off: bool,
-    /// Failures in a row that eject a backend; 0 does not look at it. Lower is sooner, and takes a streak of bad luck for a
-    /// bad backend.
+    /// Failures in a row that eject a backend; 0 turns this check off. A lower value reacts sooner, but a few failures
+    /// by chance are more likely to eject a good backend.
     pub(crate) consecutive_failures: u32,
-    /// The share of failures in an interval, less than 100%, above which a backend is ejected. Not looked at unless given.
-    /// Give it for backends that fail now and then but never in a row.
+    /// The share of failures in an interval, less than 100%, above which a backend is ejected. Default: off. Use it for
+    /// backends that fail from time to time but never in a row.
     pub(crate) failure_rate: Option<Percent>,
-    /// How many times the median of its peers' mean latency a backend's may be in an interval, more than 1; then it is
-    /// ejected. Not looked at unless given. Give it, 3 or more, where all backends do the same work.
+    /// A backend is ejected if its mean latency in an interval is more than this many times the median of the other
+    /// backends; more than 1. Default: off. Use 3 or more, if all backends do the same work.
     pub(crate) latency_factor: Option<f64>,
-    /// The fewest answers in an interval from which a rate or a latency is judged. Lower it for backends with little
-    /// traffic; too few say nothing.
+    /// The fewest responses in an interval for a judgement of rate or latency. Lower it for backends with little
+    /// traffic. With too few responses the values are unreliable.
     #[schemars(range(min = 1))]
     pub(crate) min_requests: u32,
-    /// How often rate and latency are looked at.
+    /// How often rate and latency are checked.
     pub(crate) interval: Duration,
-    /// For how long a backend is ejected the first time; the n-th time in a row n times as long.
+    /// How long the first ejection of a backend lasts. The n-th ejection in a row lasts n times as long.
     pub(crate) ejection_time: Duration,
-    /// The longest ejection; `ejection_time` if that is longer than the default.
+    /// The longest ejection. If `ejection_time` is longer than the default, `ejection_time` applies.
     #[schemars(extend("default" = OutlierDetection::default_max_ejection_time()))]
     pub(crate) max_ejection_time: Option<Duration>,
-    /// The share of backends that may be ejected at a time, more than 0%. What is left must be able to carry all of the
-    /// traffic.
+    /// The largest share of backends that can be ejected at the same time, more than 0%. The other backends must be
+    /// able to carry all traffic.
     pub(crate) max_ejected: Percent,
 }
 
-/// What is done when no backend may be chosen.
+/// What to do if no backend is usable.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline, rename = "when_all_down")]
@@ -145,7 +149,7 @@ impl HealthCheck {
     /// The kinds of checks.
     pub(crate) const KINDS: [&str; 5] = ["tcp", "tls", "http", "grpc", "custom"];
 
-    /// The default of `timeout`, as long as the interval is not shorter.
+    /// The default of `timeout`, if the interval is not shorter.
     pub(crate) fn default_timeout() -> Duration {
         Duration(model::HealthCheck::new(model::HealthCheckKind::Tcp).timeout)
     }
@@ -193,7 +197,7 @@ impl Short for HealthCheck {
     }
 }
 
-/// The checks that may be written by name alone.
+/// The checks that can be written as a name only.
 const SHORT_CHECKS: [&str; 4] = ["tcp", "tls", "http", "grpc"];
 
 // === impl Start ===
@@ -250,12 +254,12 @@ impl JsonSchema for Statuses {
 // === impl OutlierDetection ===
 
 impl OutlierDetection {
-    /// Judges nobody.
+    /// Judges no backend.
     pub(crate) fn off() -> Self {
         Self { off: true, ..Self::default() }
     }
 
-    /// The default of `max_ejection_time`, as long as `ejection_time` is not longer.
+    /// The default of `max_ejection_time`, if `ejection_time` is not longer.
     pub(crate) fn default_max_ejection_time() -> Duration {
         Duration(OutlierOptions::default().max_ejection_time)
     }

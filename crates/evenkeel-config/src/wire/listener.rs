@@ -1,4 +1,4 @@
-//! `listeners`: where connections are accepted, and what a client may take.
+//! `listeners`: where connections are accepted, and the limits for clients.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,47 +11,47 @@ use crate::values::{Duration, Size, SizeLimit};
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "listener")]
 pub(crate) struct Listener {
-    /// Where to listen: `ip:port`, `[ipv6]:port`, or `unix:/path`. `0.0.0.0` is every IPv4 address of the machine, `[::]`
-    /// every address. Port 0 takes a free one, and the log says which.
+    /// The address to listen on: `ip:port`, `[ipv6]:port`, or `unix:/path`. `0.0.0.0` is every IPv4 address of the
+    /// machine, `[::]` every address. Port 0 uses a free port; the log shows which.
     pub(crate) address: String,
-    /// Connections open at once on this listener; more are closed as they arrive. Each costs memory and a
-    /// file descriptor.
+    /// The most open connections on this listener. Further connections are closed on arrival. Each connection costs
+    /// memory and a file descriptor.
     #[serde(default = "max_connections")]
     #[schemars(range(min = 1))]
     pub(crate) max_connections: usize,
-    /// Connections open at once from one client address (an IPv6 client is its /64 network). Trusted proxies are exempt.
-    /// Raise it where many clients share an address.
+    /// The most open connections from one client address (for IPv6: from one /64 network). Trusted proxies are exempt.
+    /// Raise it if many clients share an address.
     #[serde(default = "max_connections_per_client")]
     #[schemars(range(min = 1))]
     pub(crate) max_connections_per_client: usize,
-    /// The limits of HTTP on this listener.
+    /// The HTTP limits of this listener.
     #[serde(default)]
     pub(crate) http: Http,
 }
 
-/// The limits of HTTP on a listener: what a client may take of time and memory.
+/// The HTTP limits of a listener: how much time and memory a client can use.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "http")]
 pub(crate) struct Http {
-    /// From a request's first byte (on a new connection: from the accept) to the end of its head; then the answer is 408.
-    /// This is what stops clients that send a byte now and then.
+    /// The time from a request's first byte (on a new connection: from the accept) to the end of its head; then the
+    /// client receives 408. It stops clients that send very slowly.
     pub(crate) header_timeout: Duration,
-    /// How long a connection may wait for its next request before it is closed. Longer saves clients a handshake, and
-    /// costs the memory of idle connections.
+    /// How long a connection waits for its next request before it is closed. A longer time saves clients a handshake
+    /// and costs the memory of idle connections.
     pub(crate) idle_timeout: Duration,
-    /// The longest silence within a request's body; then the answer is 408.
+    /// The longest pause within a request body; then the client receives 408.
     pub(crate) body_timeout: Duration,
-    /// The longest time in which a client takes no byte of its answer; then the connection is cut.
+    /// The longest time in which a client reads no byte of its response; then the connection is closed.
     pub(crate) send_timeout: Duration,
-    /// The largest request head, 1KiB to 512KiB; then the answer is 431. A connection holds up to this much while it reads
-    /// a head.
+    /// The largest request head, 1KiB to 512KiB; above it the client receives 431. A connection uses up to this much
+    /// memory while it reads a head.
     pub(crate) max_header_size: Size,
-    /// The most header fields in a request, 1 to 250; then the answer is 431.
+    /// The most header fields in a request, 1 to 250; above it the client receives 431.
     #[schemars(range(min = 1, max = 250))]
     pub(crate) max_header_fields: usize,
-    /// The largest request body, or `off` for no limit; then the answer is 413. Bodies are streamed: the size costs time,
-    /// not memory.
+    /// The largest request body, or `off` for no limit; above it the client receives 413. Bodies are streamed: a large
+    /// body costs time, not memory.
     pub(crate) max_body_size: SizeLimit,
     /// Which form of a request's path routes and filters see. `normal`: one spelling stands for all that servers take for the
     /// same path: `%61` is `a`, `/x/../admin` and `//admin` are `/admin`. `%2F` stays encoded: it is not a slash. A path with

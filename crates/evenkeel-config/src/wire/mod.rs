@@ -1,5 +1,5 @@
-//! The file, key by key, as serde reads it. The doc comments here are the reference that users read: what a key means, its
-//! unit, when to change it, what it costs. Defaults are the model's.
+//! The file, key by key, as serde reads it. The doc comments here are the reference for users: the meaning of a key,
+//! its unit, when to change it, what it costs. Defaults come from the model.
 //!
 //! This room never knows what a value implies elsewhere: names are resolved and rules are checked in `resolve`.
 
@@ -31,71 +31,71 @@ use crate::suggest::closest;
 use crate::values::{Duration, Secret};
 use crate::yaml::Hints;
 
-/// The whole file. Every value may hold environment variables: `${NAME}`, or `${NAME:-default}`; `$${` stands for `${`
-/// itself. Unknown keys and keys given twice are refused. Variables of other products (`$host`, `%[src]`) are refused in
-/// values that are sent or logged; `$$host` stands for the text `$host`, and every other `$` for itself.
+/// The whole file. Every value can contain environment variables: `${NAME}`, or `${NAME:-default}`. Write `$${` for a
+/// literal `${`. Unknown keys and duplicate keys are rejected. Variables of other products (`$host`, `%[src]`) are
+/// rejected in values that are sent or logged. Write `$$host` for the text `$host`. Every other `$` is literal.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "file")]
 pub(crate) struct File {
-    /// Where connections are accepted; at least one. No address twice, but for port 0.
+    /// Where connections are accepted; at least one listener. Each address can be used once, except for port 0.
     pub(crate) listeners: Vec<Listener>,
-    /// Where requests go: the first route that matches wins, and a route that can never match is refused. May be left out
-    /// when there is one upstream, which then takes everything, by a route named `default`.
+    /// Where requests go. The first matching route applies. A route that can never match is rejected. With exactly one
+    /// upstream, routes can be omitted: a route named `default` then sends all requests to it.
     pub(crate) routes: Vec<Route>,
-    /// The groups of backends, by name. The name is what routes, logs and metrics use.
+    /// The groups of backends, by name. Routes, logs and metrics use this name.
     pub(crate) upstreams: Named<Upstream>,
-    /// Whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are believed: addresses, or
-    /// networks such as `10.0.0.0/8`. Name the proxies in front of this one, and nobody else: whoever is named here can
-    /// claim any client address. With nobody named, the client is whoever connects.
+    /// The clients whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are trusted:
+    /// addresses, or networks such as `10.0.0.0/8`. List only the proxies in front of this balancer: a trusted proxy
+    /// can claim any client address. Default: none; the client address is then the address of the connection.
     pub(crate) trusted_proxies: Vec<String>,
-    /// What is told to backends about the client, beside `X-Forwarded-For`, `-Proto`, `-Host` and `X-Request-Id`, which
-    /// they always get.
+    /// What evenkeel sends to backends about the client, in addition to `X-Forwarded-For`, `-Proto`, `-Host` and
+    /// `X-Request-Id`, which it always sends.
     pub(crate) forwarding: Forwarding,
-    /// How the balancer ends, on SIGTERM.
+    /// How the balancer stops on SIGTERM.
     pub(crate) shutdown: Shutdown,
-    /// The address that shows what is going on (`/metrics`, `/status`, `/livez`, `/readyz`). Off unless named.
+    /// The address for `/metrics`, `/status`, `/livez` and `/readyz`. Default: off.
     pub(crate) admin: Option<Admin>,
-    /// One record for every request. Off unless given; `off` says so. A record costs a microsecond or two and half a
-    /// kilobyte; none is ever waited for.
+    /// One record for every request. Default: off; `off` means the same. A record costs one or two microseconds and
+    /// half a kilobyte. No request waits for its record to be written.
     pub(crate) access_log: Option<OrText<AccessLog>>,
-    /// How many threads serve connections, 1 to 1024. One for each core unless given. Give fewer to leave cores to others
-    /// on the machine.
+    /// The number of threads that serve connections, 1 to 1024. Default: one per core. Use fewer to leave cores to
+    /// other programs on the machine.
     #[schemars(range(min = 1, max = 1024))]
     pub(crate) workers: Option<usize>,
-    /// Which data paths may serve HTTP/1.1. `auto`: the lean lane serves it, and hands over to Pingora's proxy what it
-    /// does not do itself: requests for backends behind `https`. `pingora`: Pingora's proxy serves everything, for
-    /// comparison and as a way back: when a response looks wrong, see whether it does so here too. It costs more CPU time for
-    /// each request, and more memory for each connection.
+    /// Which data paths serve HTTP/1.1. `auto`: the lean lane serves it, and Pingora's proxy serves what the lean lane
+    /// cannot: requests for `https` backends. `pingora`: Pingora's proxy serves everything. Use it for comparison and
+    /// as a fallback: when a response looks wrong, check whether it looks wrong with `pingora` too. It costs more CPU
+    /// time per request and more memory per connection.
     pub(crate) lanes: Lanes,
-    /// Where this balancer is, in the words of its backends' `zone`. Backends of the same zone are preferred, which is nearer
-    /// and often cheaper; the others serve when those are out. Nowhere unless given.
+    /// The zone of this balancer. Backends with the same `zone` are preferred, because they are nearer and often
+    /// cheaper. Other backends receive requests when those are unusable. Default: no zone.
     pub(crate) zone: Option<String>,
 }
 
-/// What is told to backends about the client. How the names of fields are spelled may change on the way: they mean the same
-/// in any case (RFC 9110, 5.1).
+/// What evenkeel sends to backends about the client. The spelling of field names can change on the way; they are
+/// case-insensitive (RFC 9110, 5.1).
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "forwarding")]
 pub(crate) struct Forwarding {
-    /// Whether to send `Forwarded` (RFC 7239) as well. Turn it on for backends that read it instead of `X-Forwarded-*`.
+    /// Whether to send `Forwarded` (RFC 7239) too. Turn it on for backends that read it instead of `X-Forwarded-*`.
     pub(crate) forwarded: bool,
-    /// The pseudonym for this proxy in `Via` (RFC 9110, 7.6.3), added to requests and answers. No `Via` unless given. Give
-    /// it where proxies could form a loop.
+    /// The pseudonym of this proxy in `Via` (RFC 9110, 7.6.3), added to requests and responses. Default: no `Via`. Use
+    /// it if proxies could form a loop.
     pub(crate) via: Option<String>,
 }
 
-/// How the balancer ends, on SIGTERM.
+/// How the balancer stops on SIGTERM.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "shutdown")]
 pub(crate) struct Shutdown {
-    /// How long new connections are still accepted, while `/readyz` already says no. Give it as long as whatever is in
-    /// front needs to notice: in Kubernetes, about 5 s.
+    /// How long new connections are still accepted, while `/readyz` already fails. Use the time that the load balancer
+    /// in front needs to notice: in Kubernetes, about 5 s.
     pub(crate) pre_stop: Duration,
-    /// How long requests may take to end after that; what is left is cut: with a 503 if no response has begun. The process
-    /// ends as soon as the last request has. Keep it below the time after which the supervisor kills.
+    /// How long requests can take to finish after that. Then they are cut, with a 503 if no response has begun. The process
+    /// ends when the last request has finished. Keep it below the time after which the supervisor kills the process.
     pub(crate) drain_timeout: Duration,
 }
 
@@ -104,10 +104,10 @@ pub(crate) struct Shutdown {
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "admin")]
 pub(crate) struct Admin {
-    /// Where it listens: `ip:port`. Port 0 takes a free one.
+    /// The address to listen on: `ip:port`. Port 0 uses a free port.
     pub(crate) address: String,
-    /// The bearer token that it asks for, at least 16 characters. Required when the address is not a loopback one, since
-    /// whoever reaches it can read everything and give orders. Best given as `${NAME}`.
+    /// The bearer token that clients must send, at least 16 characters. Required if the address is not a loopback
+    /// address, because anyone who can reach it can read everything and send commands. Preferably given as `${NAME}`.
     #[schemars(with = "Option<String>")]
     pub(crate) token: Option<Secret>,
 }
@@ -119,14 +119,15 @@ pub(crate) struct Admin {
 pub(crate) struct AccessLog {
     #[serde(skip)]
     pub(crate) off: bool,
-    /// Where records go: `stdout`, `stderr`, or the path of a file, which is appended to, and opened again on SIGUSR1.
+    /// Where records are written: `stdout`, `stderr`, or the path of a file. Records are appended to the file. SIGUSR1
+    /// reopens it.
     pub(crate) to: String,
-    /// What a record looks like: `json`, `combined` (the format of Apache and nginx), or a template with fields in braces,
-    /// such as `{client} {method} {target} {status}`.
+    /// The format of a record: `json`, `combined` (the format of Apache and nginx), or a template with fields in
+    /// braces, such as `{client} {method} {target} {status}`.
     pub(crate) format: String,
 }
 
-/// Which data paths may serve plain HTTP/1.1.
+/// Which data paths serve plain HTTP/1.1.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline, rename = "lanes")]
@@ -135,7 +136,7 @@ pub(crate) enum Lanes {
     Pingora,
 }
 
-/// What else messages say about keys.
+/// Additional hints in messages about keys.
 pub(crate) const HINTS: Hints = Hints {
     later: &["acme", "discovery", "h2c", "protocol", "proxy_protocol", "tls", "tracing"],
     instead: &[
@@ -155,7 +156,7 @@ pub(crate) const HINTS: Hints = Hints {
     ],
 };
 
-/// What is said of an algorithm without parameters that is given some.
+/// The message for an algorithm without parameters that was given some.
 const NAME_ALONE: &str = "takes no parameters: expected the name alone, like algorithm: round_robin";
 
 // === impl Forwarding ===
@@ -196,7 +197,7 @@ impl Short for AccessLog {
     }
 }
 
-/// Reads `off`, where nothing else stands for a map.
+/// Reads `off`, where a map is the only other form.
 fn off_or_map(text: &str) -> Result<(), (String, Option<String>)> {
     match text {
         "off" => Ok(()),

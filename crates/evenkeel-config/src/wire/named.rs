@@ -1,4 +1,4 @@
-//! Shapes that serde has no type for: a map in the order of the file, and a value with a short form.
+//! Shapes for which serde has no type: a map in the order of the file, and a value with a short form.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,17 +16,17 @@ use crate::yaml::refuse;
 #[derive(Clone, Debug)]
 pub(crate) struct Named<V>(pub(crate) Vec<(String, V)>);
 
-/// A map that may be written shorter, as text.
+/// A map that can be written in a short form, as text.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub(crate) struct OrText<T>(pub(crate) T);
 
-/// What has a short form.
+/// A value with a short form.
 pub(crate) trait Short: Sized {
-    /// What was expected, when neither form was found.
+    /// What was expected, if neither form was found.
     const EXPECTING: &'static str;
 
-    /// Reads the short form; the error is a message, and what was probably meant.
+    /// Reads the short form. The error is a message, and what was probably meant.
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)>;
 
     /// The schema of the short form.

@@ -13,73 +13,76 @@ use crate::model;
 use crate::values::{self, Duration, Percent, Size};
 use crate::yaml::refuse;
 
-/// When a request is tried again: always on a backend not tried yet, within the route's `timeout`, and only where it is safe. A request that never reached a backend is safe whatever its method; one that did only with a method
-/// that is idempotent (GET, HEAD, OPTIONS, TRACE, PUT, DELETE), and while its body is still at hand.
+/// When a request is retried: always on a backend that was not tried yet, within the route's `timeout`, and only if it
+/// is safe. A request that never reached a backend is safe, whatever its method. A request that may have reached one is
+/// safe only if its method is idempotent (GET, HEAD, OPTIONS, TRACE, PUT, DELETE) and its body is still in memory.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "retry")]
 pub(crate) struct Retry {
-    /// How many times one request may be sent in all, 1 to 16; 1 sends none twice. A backend that could not be reached does not count:
-    /// the request moves on for as long as there is a backend that it has not tried.
+    /// The most times that one request is sent, 1 to 16. With 1 no request is sent twice. A backend that could not be reached
+    /// does not count: the request moves on for as long as there is a backend that it has not tried.
     #[schemars(range(min = 1, max = Retry::MOST_ATTEMPTS))]
     pub(crate) attempts: usize,
-    /// What is tried again, instead of the default. `connect_failure`: there was no connection; without it the request does not
-    /// move on. `reset`: it broke before the
-    /// head of an answer. `timeout`: no head of an answer came within `per_try_timeout` or `first_byte`. A status: the answer
-    /// had it.
+    /// What is retried; replaces the default list. `connect_failure`: the connection failed; without it such a request does
+    /// not move on. `reset`: it broke before the response head. `timeout`: no response head within `per_try_timeout` or
+    /// `first_byte`. A status: the response had this status.
     pub(crate) on: Vec<Condition>,
-    /// How long one attempt may take to the head of its answer; shorter than `first_byte`. Unless given, that alone counts.
-    /// Give it together with `timeout` under `on`, to leave a slow backend for another; too short a one doubles the work.
+    /// How long one attempt can take until its response head; shorter than `first_byte`. Default: only `first_byte`
+    /// applies. Use it together with `timeout` in `on`, to leave a slow backend for another. A value that is too short
+    /// doubles the work.
     pub(crate) per_try_timeout: Option<Duration>,
-    /// The pause before the first retry; each further one is twice as long, and each is drawn between its half and its
-    /// whole. None unless given, since another backend is another backend. Give it where backends fail together.
+    /// The pause before the first retry. Each further pause is twice as long. The actual pause is random, between half
+    /// of the value and the full value. Default: no pause, because a retry goes to another backend. Use it if backends
+    /// fail together.
     pub(crate) backoff: Option<Duration>,
-    /// How many retries there may be over all requests, so that a failing upstream is not overrun: a percentage, or a map.
+    /// How many retries all requests together can make, so that retries do not overload a failing upstream: a
+    /// percentage, or a map.
     pub(crate) budget: OrText<Budget>,
-    /// The largest body that is kept to be sent again, up to 16MiB; a request with a larger one is only tried again if it
-    /// never reached a backend. Each request under way may hold this much memory; 0 keeps none.
+    /// The largest request body that is kept for retries, up to 16MiB. A request with a larger body is retried only if
+    /// it never reached a backend. Each request in progress can use this much memory. 0 keeps no body.
     pub(crate) max_body: Size,
 }
 
-/// What a request is tried again on.
+/// A reason to retry a request.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Condition(pub(crate) String);
 
-/// How many retries there may be over all requests.
+/// How many retries all requests together can make.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a percentage like 20%, or a map of keys and values")]
 #[schemars(rename = "retry_budget")]
 pub(crate) struct Budget {
     /// Retries for each request, on average over the last seconds.
     pub(crate) ratio: Percent,
-    /// Retries in a second that are allowed in any case, for upstreams with little traffic.
+    /// Retries per second that are always allowed, for upstreams with little traffic.
     pub(crate) min_per_second: u32,
 }
 
-/// A second attempt beside a slow first one, on another backend; whichever answers first counts, and the other is cancelled.
-/// Only for requests that are idempotent and have no body. It cuts the tail that a few slow answers make. Against a backend that
-/// is slow throughout choose `peak_ewma` or `prequal`; what they test it with is then a copy of a request with a safe method
-/// instead of the request itself, so that nobody waits for it.
+/// A second attempt on another backend if the first is slow. The first response counts, and the other attempt is
+/// cancelled. Only for idempotent requests without a body. It shortens the tail latency that a few slow responses
+/// cause. For a backend that is slow throughout, use `peak_ewma` or `prequal`; they then test it with a copy of a
+/// request with a safe method instead of the request itself, so that no client waits for it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "hedge")]
 pub(crate) struct Hedge {
-    /// When the second attempt begins: later than this share of the upstream's answers began lately (`p95`), or after a
-    /// time (`50ms`). Sooner cuts more of the tail, and costs backends more requests.
+    /// When the second attempt starts: later than this share of the upstream's recent responses began (`p95`), or after
+    /// a fixed time (`50ms`). An earlier start shortens more of the tail and costs backends more requests.
     pub(crate) after: After,
     /// Second attempts and copies for each request, more than 0%.
     pub(crate) budget: Percent,
 }
 
-/// When a second attempt begins.
+/// When a second attempt starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct After(pub(crate) model::HedgeAfter);
 
 // === impl Retry ===
 
 impl Retry {
-    /// The most attempts that can be asked for.
+    /// The largest number of attempts that can be configured.
     pub(crate) const MOST_ATTEMPTS: usize = 16;
     /// The conditions that have names.
     pub(crate) const CONDITIONS: [&str; 3] = ["connect_failure", "reset", "timeout"];
@@ -111,7 +114,7 @@ impl JsonSchema for Condition {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "What a request is tried again on: connect_failure, reset, timeout, or a status from 400 to 599.",
+            "description": "A reason to retry a request: connect_failure, reset, timeout, or a status from 400 to 599.",
             "type": ["integer", "string"],
             "minimum": 400,
             "maximum": 599,
@@ -173,7 +176,7 @@ impl After {
         }
     }
 
-    /// What somebody meant who wrote `95`, `95%` or `P95`.
+    /// What was probably meant by `95`, `95%` or `P95`.
     fn corrected(text: &str) -> Option<String> {
         let number = text.trim_start_matches(['p', 'P']).trim_end_matches('%').trim();
         let quantile = values::hundredths(number)?;

@@ -1,4 +1,4 @@
-//! `upstreams`: the groups of backends, how to choose among them, how to reach them.
+//! `upstreams`: the groups of backends, how a backend is picked, how backends are reached.
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
 use schemars::{JsonSchema, Schema, json_schema};
@@ -11,63 +11,64 @@ use super::{
 use crate::model;
 use crate::values::{Duration, Percent, Weight};
 
-/// A named group of backends, and how to choose among them.
+/// A named group of backends, and how one is picked.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "upstream")]
 pub(crate) struct Upstream {
-    /// How a backend is chosen for each request: by name, or as a map of the name to parameters. All go by weight.
-    /// `round_robin`: each in turn, evenly interleaved. `random`: any. `least_connections`: the one with the fewest requests
-    /// in flight; for requests of uneven length. `power_of_two_choices`: the less busy of two drawn at random; nearly as
-    /// even, and cheaper with many backends. `source_ip_hash`: requests of one client address go to one backend. The others
-    /// stand where their parameters do.
+    /// How a backend is picked for each request: a name, or a map with the name and its parameters. All algorithms use
+    /// the weights. `round_robin`: each in turn, evenly interleaved. `random`: any. `least_connections`: the backend
+    /// with the fewest requests in flight; for requests of uneven length. `power_of_two_choices`: the less busy of two
+    /// random backends; nearly as even, and cheaper with many backends. `source_ip_hash`: all requests of one client
+    /// address go to one backend. The other algorithms are described with their parameters.
     #[serde(default = "default_algorithm")]
     pub(crate) algorithm: OrText<Algorithm>,
-    /// The backends; at least one, none twice, at least one weight not 0.
+    /// The backends: at least one, no duplicates, at least one weight above 0.
     pub(crate) backends: Vec<OrText<Backend>>,
-    /// When a request is tried again; a route may say otherwise.
+    /// When a request is retried. A route can override this.
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// Second attempts beside slow first ones. None unless given; `{}` takes the defaults.
+    /// A second attempt if the first is slow. Default: off. `{}` uses the defaults.
     pub(crate) hedge: Option<Hedge>,
-    /// How backends are probed: `tcp`, `tls`, `http`, `grpc`, or a map. Not unless given. Without it, a dead backend is found
-    /// by the requests that fail there.
+    /// How backends are probed: `tcp`, `tls`, `http`, `grpc`, or a map. Default: off. Without it, only failed requests
+    /// reveal a dead backend.
     pub(crate) health_check: Option<OrText<HealthCheck>>,
-    /// How backends are judged by the traffic that they serve; `off` does not judge them.
+    /// How backends are judged by the requests that they serve. `off` turns it off.
     #[serde(default)]
     pub(crate) outlier_detection: OrText<OutlierDetection>,
-    /// For how long the share of a backend that came back grows, from little to its weight. It gets its share at once unless
-    /// given. Give it to backends that must warm up.
+    /// How long the share of a backend that comes back takes to grow, from nearly 0 to its weight. Default: it has its
+    /// full share at once. Use it for backends that need to warm up.
     pub(crate) slow_start: Option<Duration>,
-    /// Whether requests of one client stay with one backend, by a cookie. Not unless given; `{}` takes the defaults. It makes
-    /// the load less even: prefer backends that share their sessions.
+    /// Whether all requests of one client stay on one backend, by a cookie. Default: off. `{}` uses the defaults. It
+    /// makes the load less even: prefer backends that share their sessions.
     pub(crate) sticky: Option<Sticky>,
-    /// The most requests in flight to one backend, 1 at least; more go to others, and wait once all are full. No limit unless
-    /// given. Give it what a backend can do at a time.
+    /// The most requests in flight to one backend, at least 1. Further requests go to other backends, and wait if all
+    /// are full. Default: no limit. Set it to what a backend can process at the same time.
     #[schemars(range(min = 1))]
     pub(crate) max_connections: Option<u32>,
-    /// Those who wait; only with `max_connections`.
+    /// How requests wait for a free backend; only with `max_connections`.
     pub(crate) queue: Option<Queue>,
-    /// When the upstream as a whole takes no more. Never unless given.
+    /// When the upstream as a whole accepts no more requests. Default: never.
     pub(crate) circuit_breaker: Option<CircuitBreaker>,
-    /// What is done when no backend may be chosen. `fail_open`: all are chosen among, since whoever judged them may be wrong.
-    /// `refuse`: the answer is 503 at once. Give `refuse` where a request to a sick backend does harm.
+    /// What to do if no backend is usable. `fail_open`: send requests to all backends, because the health checks may be
+    /// wrong. `refuse`: return 503 at once. Use `refuse` if a request harms an unhealthy backend.
     #[serde(default)]
     pub(crate) when_all_down: WhenAllDown,
-    /// The share of backends that may be chosen below which all are chosen among, sick ones too: the few that are well would
-    /// only be overrun. 0% is never.
+    /// If less than this share of the backends is usable, requests go to all backends, including unhealthy ones.
+    /// Otherwise the few healthy backends would be overloaded. 0% turns this off.
     #[serde(default = "no_panic")]
     pub(crate) panic_threshold: Percent,
-    /// The header field that tells a backend how many milliseconds are left of the route's `timeout`, so that it need not
-    /// work for nobody. None unless given.
+    /// The header field that contains the remaining time of the route's `timeout` in milliseconds, so that the backend
+    /// can stop working on a request that no client waits for. Default: none.
     pub(crate) deadline_header: Option<String>,
-    /// How long a backend may take.
+    /// How long a backend can take.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
     /// Idle connections kept open to backends.
     #[serde(default)]
     pub(crate) pool: Pool,
-    /// How `https` backends are verified: against the system's authorities and the URL's host, unless given.
+    /// How `https` backends are verified. Default: against the system's certificate authorities and the host of the
+    /// URL.
     pub(crate) tls: Option<Tls>,
 }
 
@@ -76,34 +77,35 @@ pub(crate) struct Upstream {
 #[serde(deny_unknown_fields, expecting = "a URL, or a map of keys and values")]
 #[schemars(rename = "backend")]
 pub(crate) struct Backend {
-    /// Where it is: `http://host:port`, `https://host:port` or `http+unix:/path`, without a path, query or user. The port
-    /// is 80 or 443 unless written. A host that is a name is resolved when the balancer starts.
+    /// Its address: `http://host:port`, `https://host:port` or `http+unix:/path`, without path, query or user. The
+    /// default port is 80 or 443. A host name is resolved when the balancer starts.
     pub(crate) url: String,
-    /// Its share relative to its peers', 0 to 65,535. With 0 it gets no requests.
+    /// Its share relative to the other backends, 0 to 65,535. With 0 it receives no requests.
     #[serde(default = "one")]
     pub(crate) weight: Weight,
-    /// Whether it gets requests only while all others are out. The same as `priority: 1`.
+    /// Whether it receives requests only while all other backends are unusable. The same as `priority: 1`.
     #[serde(default)]
     pub(crate) backup: bool,
-    /// Its level, 0 to 255: backends get requests only while all of lower numbers are out. 0 unless given.
+    /// Its level, 0 to 255. A backend receives requests only while all backends with lower numbers are unusable.
+    /// Default: 0.
     pub(crate) priority: Option<u8>,
-    /// Where it is, to be preferred by balancers of the same `zone`. Nowhere unless given.
+    /// Its zone. Balancers with the same `zone` prefer it. Default: no zone.
     pub(crate) zone: Option<String>,
 }
 
-/// How long a backend may take.
+/// How long a backend can take.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "timeouts")]
 pub(crate) struct Timeouts {
-    /// To connect, TLS included; then another backend is tried. Raise it only for backends far away.
+    /// The time to connect, including TLS; then another backend is tried. Raise it only for distant backends.
     pub(crate) connect: Duration,
-    /// From the end of the request to the head of the answer; then the answer is 504. Raise it for backends that think
-    /// long.
+    /// The time from the end of the request to the response head; then the client receives 504. Raise it for backends
+    /// that need a long time for a response.
     pub(crate) first_byte: Duration,
-    /// The longest silence within an answer; then the connection is cut. Raise it for event streams with rare events.
+    /// The longest pause within a response; then the connection is closed. Raise it for event streams with rare events.
     pub(crate) idle: Duration,
-    /// The longest silence, both ways, on a WebSocket or another upgraded connection.
+    /// The longest pause, in both directions, on a WebSocket or another upgraded connection.
     pub(crate) upgraded_idle: Duration,
 }
 
@@ -112,14 +114,14 @@ pub(crate) struct Timeouts {
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "pool")]
 pub(crate) struct Pool {
-    /// How long an idle connection is kept. Keep it below the backends' own limit, or requests will meet connections that
-    /// are just being closed.
+    /// How long an idle connection is kept. Keep it below the idle timeout of the backends. Otherwise requests are sent
+    /// on connections that the backend is just closing.
     pub(crate) idle_timeout: Duration,
-    /// The most idle connections that each worker keeps for each backend, the newest being used first; 0 keeps none. An
-    /// idle connection spares a later request the time to connect, and costs a file descriptor here and whatever it costs
-    /// the backend. Raise it where a worker has more requests than that under way to one backend; lower it where backends
-    /// have few connections to give: all workers together keep up to `workers` times as many. Connections of Pingora's
-    /// proxy do not count: it keeps 128 for each worker, over all backends. So it is refused where a backend is `https`.
+    /// The most idle connections that each worker keeps to each backend; the newest is used first. 0 keeps none. An
+    /// idle connection saves a later request the connect. It costs a file descriptor here and resources at the backend.
+    /// Raise it if a worker has more requests in progress to one backend. Lower it if backends accept few connections:
+    /// all workers together keep up to `workers` times this number. It does not apply to connections of Pingora's
+    /// proxy, which keeps 128 per worker over all backends. So it is rejected for an upstream with an `https` backend.
     pub(crate) max_idle: usize,
 }
 
@@ -128,12 +130,12 @@ pub(crate) struct Pool {
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "upstream_tls")]
 pub(crate) struct Tls {
-    /// A PEM file of authorities to trust instead of the system's.
+    /// A PEM file of certificate authorities to trust instead of the system's.
     pub(crate) ca: Option<String>,
-    /// The name that the certificate must carry, and that is asked for (SNI); the URL's host unless given. Give it when
-    /// backends are named by address.
+    /// The name that the certificate must contain, also sent as SNI. Default: the host of the URL. Use it if backends
+    /// are given by address.
     pub(crate) server_name: Option<String>,
-    /// Accept whatever certificate is shown. Anyone on the path can then read and change the traffic.
+    /// Accepts any certificate. Anyone on the path can then read and change the traffic.
     pub(crate) danger_accept_invalid_certificates: bool,
 }
 

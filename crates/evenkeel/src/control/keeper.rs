@@ -194,13 +194,13 @@ impl Keeper {
                 log::warn!("upstream {upstream}: {name} is ejected for {time:.1?}: {reason}");
             }
             Event::Returned { index } => {
-                log::info!("upstream {upstream}: the ejection of {} is over", name(index));
+                log::info!("upstream {upstream}: {} is no longer ejected", name(index));
             }
             Event::Gray { index, probes_up: true } => {
-                log::warn!("upstream {upstream}: {}: probes find it well, requests do not", name(index));
+                log::warn!("upstream {upstream}: {}: probes pass, but requests fail", name(index));
             }
             Event::Gray { index, probes_up: false } => {
-                log::warn!("upstream {upstream}: {}: requests find it well, probes do not", name(index));
+                log::warn!("upstream {upstream}: {}: requests succeed, but probes fail", name(index));
             }
             Event::GrayOver { index } => {
                 log::info!("upstream {upstream}: {}: probes and requests agree again", name(index));
@@ -228,11 +228,11 @@ pub(super) fn members(all: &[Arc<Endpoint>], choice: &Choice, balancer: Arc<dyn 
 
 fn mode_message(from: Mode, to: Mode) -> &'static str {
     match (from, to) {
-        (_, Mode::FailOpen) => "no backend is well: all are chosen among (when_all_down: fail_open)",
-        (_, Mode::Panic) => "too few backends are well: all are chosen among (panic_threshold)",
-        (_, Mode::Refuse) => "no backend is well: requests are refused (when_all_down: refuse)",
-        (Mode::Refuse, Mode::Normal) => "backends are well: requests are taken again",
-        (_, Mode::Normal) => "enough backends are well: only those are chosen among",
+        (_, Mode::FailOpen) => "no healthy backend: sending to all backends (when_all_down: fail_open)",
+        (_, Mode::Panic) => "too few healthy backends: sending to all backends (panic_threshold)",
+        (_, Mode::Refuse) => "no healthy backend: rejecting requests with 503 (when_all_down: refuse)",
+        (Mode::Refuse, Mode::Normal) => "healthy backends again: accepting requests",
+        (_, Mode::Normal) => "enough healthy backends: sending only to healthy backends",
     }
 }
 

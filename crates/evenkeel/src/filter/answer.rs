@@ -1,11 +1,11 @@
-//! An answer that the balancer gives itself, ready for any transport.
+//! A response that the balancer generates itself, ready for any transport.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
 use super::ResponseHead;
 
-/// A whole answer: status, fields, body. `Content-Length`, `Date` and `Connection` are the transport's to add.
+/// A whole response: status, fields, body. The transport adds `Content-Length`, `Date` and `Connection`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Answer {
@@ -17,25 +17,25 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// The form in which a client wants to read a refusal.
+/// The format of a rejection, as the client accepts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnswerFormat {
-    /// Plain text: for whoever asks for nothing particular.
+    /// Plain text: for clients without a preference.
     #[default]
     Text,
     /// A page for a browser.
     Html,
     /// An object for a program.
     Json,
-    /// A status in the fields and no body, as gRPC has it.
+    /// A status in the fields and no body, as gRPC requires.
     Grpc,
 }
 
 // === impl Answer ===
 
 impl Answer {
-    /// An answer with this status and nothing else.
+    /// A response with this status and nothing else.
     pub fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Bytes::new() }
     }
@@ -74,8 +74,8 @@ impl ResponseHead for Answer {
 // === impl AnswerFormat ===
 
 impl AnswerFormat {
-    /// The form for a request with these `Accept` and `Content-Type` fields: gRPC if the request is; else HTML or JSON,
-    /// whichever the client names first; else text.
+    /// The format for a request with these `Accept` and `Content-Type` fields. gRPC if the request is gRPC. Else HTML
+    /// or JSON, whichever the client lists first. Else text.
     pub fn of(accept: Option<&[u8]>, content_type: Option<&[u8]>) -> Self {
         if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
             return Self::Grpc;

@@ -1,4 +1,4 @@
-//! What a filter wants changed in a head, to be applied by whichever data path carries it.
+//! The changes that a filter makes to a head. The data path applies them.
 
 use http::{HeaderName, HeaderValue};
 
@@ -15,16 +15,16 @@ pub struct Edits {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HeaderEdit {
-    /// Give the field this one value, in place of any that it has.
+    /// Give the field this one value, replacing all of its values.
     Set(HeaderName, HeaderValue),
     /// Add another value to the field.
     Add(HeaderName, HeaderValue),
-    /// Take the field out.
+    /// Remove the field.
     Remove(HeaderName),
 }
 
 impl Edits {
-    /// Gives a field this one value.
+    /// Gives a field one value.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.push(HeaderEdit::Set(name, value));
     }
@@ -34,7 +34,7 @@ impl Edits {
         self.headers.push(HeaderEdit::Add(name, value));
     }
 
-    /// Takes a field out.
+    /// Removes a field.
     pub fn remove(&mut self, name: HeaderName) {
         self.headers.push(HeaderEdit::Remove(name));
     }

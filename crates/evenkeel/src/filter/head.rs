@@ -1,4 +1,4 @@
-//! What may be seen of a request's and an answer's head, whichever data path carries it.
+//! What filters see of the head of a request or response, on every data path.
 
 use std::fmt::Debug;
 
@@ -13,10 +13,10 @@ pub trait RequestHead: RequestParts + Debug {
     /// The whole request target, as sent.
     fn target(&self) -> &str;
 
-    /// The host and port that were asked for, as sent; empty when there is none.
+    /// The requested host and port, as sent. Empty if there are none.
     fn authority(&self) -> &str;
 
-    /// The same as a value for another field; a data path that has one need not make it anew.
+    /// The same as a field value. A data path that has the value does not build it again.
     fn authority_value(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(self.authority()).ok()
     }
@@ -25,7 +25,7 @@ pub trait RequestHead: RequestParts + Debug {
     fn is_http_10(&self) -> bool;
 }
 
-/// The head of an answer.
+/// The head of a response.
 pub trait ResponseHead: Debug {
     /// The status.
     fn status(&self) -> u16;
@@ -34,7 +34,7 @@ pub trait ResponseHead: Debug {
     fn header(&self, name: &str) -> Option<&[u8]>;
 }
 
-/// The host in what was asked for, without its port.
+/// The host of an authority, without its port.
 pub(crate) fn host_of(authority: &str) -> &str {
     match memchr::memrchr(b':', authority.as_bytes()) {
         // The last colon of a bare IPv6 literal is inside its brackets.
@@ -43,7 +43,8 @@ pub(crate) fn host_of(authority: &str) -> &str {
     }
 }
 
-/// A target in origin form (RFC 9112, 3.2.1): of an absolute one, what follows the authority, which may be nothing.
+/// A target in origin form (RFC 9112, 3.2.1). Of an absolute target, this is what follows the authority, possibly
+/// nothing.
 pub(crate) fn origin_form(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
@@ -68,8 +69,8 @@ pub(crate) fn query_of(origin_form: &str) -> Option<&str> {
     split_once(origin_form, b'?').map(|(_, query)| query)
 }
 
-/// What is before the first of these bytes, which is an ASCII character, and what is behind it: as `str::split_once`, at a
-/// third of its cost for texts as short as these.
+/// What is before and after the first of these bytes, which is an ASCII character. Same as `str::split_once`, at a
+/// third of its cost for texts this short.
 pub(crate) fn split_once(text: &str, byte: u8) -> Option<(&str, &str)> {
     let at = memchr::memchr(byte, text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))

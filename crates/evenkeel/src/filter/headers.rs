@@ -15,11 +15,11 @@ use super::{Filter, Request, Response, Verdict};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderParams {
-    /// Fields to give one value, in place of any that they have.
+    /// Fields to set to one value, replacing all of their values.
     pub set: BTreeMap<String, String>,
-    /// Fields to give one more value.
+    /// Fields to add one more value to.
     pub add: BTreeMap<String, String>,
-    /// Fields to take out.
+    /// Fields to remove.
     pub remove: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ pub struct HeaderParams {
 #[derive(Debug)]
 pub struct RequestHeaders(Vec<HeaderEdit>);
 
-/// Changes fields of the answer before it goes to the client.
+/// Changes fields of the response before it goes to the client.
 #[derive(Debug)]
 pub struct ResponseHeaders(Vec<HeaderEdit>);
 
@@ -60,7 +60,7 @@ impl HeaderParams {
     }
 }
 
-/// A field that may be edited: not one that frames the message, which is the balancer's own business.
+/// A field that can be edited: not one that frames the message. The balancer itself controls those.
 fn field_name(name: &str, path: &str) -> Result<HeaderName, FilterError> {
     let field = HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| FilterError::new(path, "a field name: letters, digits and -"))?;
@@ -98,7 +98,7 @@ impl Filter for ResponseHeaders {
 impl FilterKind for ResponseHeaders {
     const NAME: &'static str = "response_headers";
     const EXAMPLE: &'static str = "response_headers: { set: { x-frame-options: DENY }, remove: [server] }";
-    const DOC: &'static str = "Sets, adds and removes fields of the answer before it goes to the client.";
+    const DOC: &'static str = "Sets, adds and removes fields of the response before it goes to the client.";
     type Params = HeaderParams;
 
     fn new(params: HeaderParams) -> Result<Self, FilterError> {

@@ -1,7 +1,8 @@
-//! A step on a request's path: it reads the head of a request or an answer, and writes edits, an answer, or a refusal.
+//! A step in the processing of a request. It reads the head of a request or response, and returns edits, a response, or
+//! a rejection.
 //!
-//! The filters here use the same trait as a user's do. No filter ever sees a transport: not a Pingora session, not a
-//! socket.
+//! The filters here use the same trait as a user's filters. No filter ever sees a transport: neither a Pingora session
+//! nor a socket.
 
 mod answer;
 mod edits;
@@ -25,19 +26,19 @@ pub use strip_prefix::StripPrefix;
 use std::fmt::Debug;
 use std::net::IpAddr;
 
-/// A step on a request's path.
+/// A step in the processing of a request.
 ///
-/// One value serves every request of a route on every core, so it keeps its state behind atomics, and blocks never.
+/// One value serves every request of a route on every core. So it keeps its state in atomics and never blocks.
 pub trait Filter: Debug + Send + Sync + 'static {
-    /// Looks at a request before a backend is chosen. Called once for each request, in the order of the route's filters,
-    /// whatever number of attempts follows. Does nothing by default.
+    /// Sees a request before a backend is picked. Called once for each request, in the order of the route's filters,
+    /// whatever the number of attempts. Does nothing by default.
     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
         let _ = request;
         Verdict::Continue
     }
 
-    /// Looks at the head of the answer that goes to the client, a backend's or our own. Called in the reverse order.
-    /// Does nothing by default.
+    /// Sees the head of the response to the client, from a backend or from the balancer. Called in reverse order. Does
+    /// nothing by default.
     fn on_response(&self, response: &mut Response<'_>) {
         let _ = response;
     }
@@ -56,37 +57,38 @@ pub struct Request<'a> {
     pub edits: &'a mut Edits,
 }
 
-/// An answer, as a filter sees it.
+/// A response, as a filter sees it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Response<'a> {
-    /// The answer's head as it came. The edits of earlier filters are not in it.
+    /// The response head as received. The edits of earlier filters are not in it.
     pub head: &'a dyn ResponseHead,
-    /// What is changed before the answer goes to the client.
+    /// What is changed before the response goes to the client.
     pub edits: &'a mut Edits,
 }
 
-/// What a filter says of a request.
+/// The decision of a filter about a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Go on with the next step.
+    /// Continue with the next filter.
     Continue,
-    /// Give this answer; no backend is asked.
+    /// Return this response; no backend receives the request.
     Answer(Answer),
-    /// Refuse; no backend is asked.
+    /// Reject the request; no backend receives it.
     Refuse(Refusal),
 }
 
 // === impl Request ===
 
 impl<'a> Request<'a> {
-    /// A request for a filter to look at.
+    /// A request for a filter.
     pub fn new(head: &'a dyn RequestHead, client: Option<IpAddr>, edits: &'a mut Edits) -> Self {
         Self { head, client, edits }
     }
 
-    /// The path that the backend will see so far: the client's, or what an earlier filter made of it. Without the query.
+    /// The path that the backend will see so far: the client's path, or the result of an earlier filter. Without the
+    /// query.
     pub fn path(&self) -> &str {
         self.edits.path.as_deref().unwrap_or_else(|| self.head.path())
     }
@@ -95,7 +97,7 @@ impl<'a> Request<'a> {
 // === impl Response ===
 
 impl<'a> Response<'a> {
-    /// An answer for a filter to look at.
+    /// A response for a filter.
     pub fn new(head: &'a dyn ResponseHead, edits: &'a mut Edits) -> Self {
         Self { head, edits }
     }

@@ -1,4 +1,4 @@
-//! The one place that turns a cause into a status: every answer by which the balancer refuses a request.
+//! The only place that maps a cause to a status: every response by which the balancer rejects a request.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,58 +7,58 @@ use http::{HeaderValue, header};
 
 use super::answer::{Answer, AnswerFormat};
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The request is not one that HTTP allows; the text says what is wrong with it. 400.
+    /// The request violates HTTP; the text says how. 400.
     BadRequest(&'static str),
-    /// The head did not come in time. 408.
+    /// The head did not arrive in time. 408.
     HeaderTimeout,
-    /// The body did not come in time. 408.
+    /// The body did not arrive in time. 408.
     BodyTimeout,
     /// The head has too many bytes or fields. 431.
     HeaderTooLarge,
     /// The body is larger than allowed. 413.
     BodyTooLarge,
-    /// The method is not served: CONNECT. 405.
+    /// The method is not supported: CONNECT. 405.
     MethodNotAllowed,
-    /// A transfer coding that is not known. 501.
+    /// The transfer coding is not supported. 501.
     NotImplemented,
-    /// A version of HTTP that is not spoken here. 505.
+    /// The HTTP version is not supported. 505.
     VersionNotSupported,
     /// No route matches. 404.
     NoRoute,
-    /// No backend may be chosen. 503, with `Retry-After`.
+    /// No backend is usable. 503, with `Retry-After`.
     NoBackend,
-    /// The upstream takes no more requests now. 503, with `Retry-After`.
+    /// The upstream accepts no more requests now. 503, with `Retry-After`.
     Overloaded,
     /// The balancer has no file descriptor, port or memory left to connect with. 503, with `Retry-After`.
     OutOfResources,
     /// No backend could be reached. 502.
     Unreachable,
-    /// The backend broke off before it answered, or its answer made no sense. 502.
+    /// The backend broke off before its response head, or its response was invalid. 502.
     BadAnswer,
     /// The backend was too slow. 504.
     BackendTimeout(Waited),
     /// The time for the whole request was over. 504.
     Timeout,
-    /// The balancer ends, and waits no longer for what is under way. 503, with `Retry-After`.
+    /// The balancer is stopping and does not wait longer for requests in progress. 503, with `Retry-After`.
     ShuttingDown,
-    /// A filter refused, with this status and text.
+    /// A filter rejected the request, with this status and text.
     Filter {
         /// The status, 400 to 599.
         status: u16,
-        /// What the client is told.
+        /// The text for the client.
         message: Cow<'static, str>,
-        /// When to come back.
+        /// When the client should retry.
         retry_after: Option<Duration>,
     },
-    /// Something went wrong here. 500.
+    /// An error inside the balancer. 500.
     Internal,
 }
 
-/// What a backend was waited for.
+/// What evenkeel waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waited {
@@ -66,7 +66,7 @@ pub enum Waited {
     Connect,
     /// A TLS session.
     Tls,
-    /// The head of its answer.
+    /// The response head.
     FirstByte,
 }
 
@@ -90,7 +90,7 @@ impl Refusal {
         }
     }
 
-    /// The word for it in metrics and JSON.
+    /// The name in metrics and JSON.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -115,7 +115,7 @@ impl Refusal {
         }
     }
 
-    /// How the access log says that the request ended: `timeout=…` where waiting was the cause, else `refused=…`.
+    /// How the access log records the end of the request: `timeout=…` if a timeout was the cause, else `refused=…`.
     pub fn end(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "refused=bad_request",
@@ -142,32 +142,32 @@ impl Refusal {
         }
     }
 
-    /// What the client is told.
+    /// The text for the client.
     pub fn message(&self) -> &str {
         match self {
             Self::BadRequest(what) => what,
-            Self::HeaderTimeout => "the request's head took too long",
-            Self::BodyTimeout => "the request's body took too long",
-            Self::HeaderTooLarge => "the request's head is too large",
-            Self::BodyTooLarge => "the request's body is too large",
-            Self::MethodNotAllowed => "this method is not served",
-            Self::NotImplemented => "this transfer coding is not known",
-            Self::VersionNotSupported => "this version of HTTP is not spoken here",
-            Self::NoRoute => "nothing is served here",
+            Self::HeaderTimeout => "the request head took too long",
+            Self::BodyTimeout => "the request body took too long",
+            Self::HeaderTooLarge => "the request head is too large",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::MethodNotAllowed => "this method is not supported",
+            Self::NotImplemented => "this transfer coding is not supported",
+            Self::VersionNotSupported => "this HTTP version is not supported",
+            Self::NoRoute => "no route matches this request",
             Self::NoBackend => "no backend is available",
-            Self::Overloaded => "the service takes no more requests now",
+            Self::Overloaded => "the service is overloaded",
             Self::OutOfResources => "the balancer has no resources left for this request",
             Self::Unreachable => "no backend could be reached",
-            Self::BadAnswer => "the backend gave no proper answer",
+            Self::BadAnswer => "the backend sent an invalid response",
             Self::BackendTimeout(_) => "the backend took too long",
             Self::Timeout => "the request took too long",
             Self::ShuttingDown => "the service is shutting down",
             Self::Filter { message, .. } => message,
-            Self::Internal => "something went wrong",
+            Self::Internal => "internal error",
         }
     }
 
-    /// The answer, in the form that the client wants.
+    /// The response, in the format that the client accepts.
     pub fn answer(&self, format: AnswerFormat) -> Answer {
         let status = self.status();
         let mut answer = Answer::new(status);
@@ -175,7 +175,7 @@ impl Refusal {
             answer = answer.header(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if matches!(self, Self::MethodNotAllowed) {
-            // RFC 9110, 15.5.6: a 405 must say which methods are served.
+            // RFC 9110, 15.5.6: a 405 must list the supported methods.
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             answer = answer.header(header::ALLOW, methods);
         }
@@ -198,7 +198,7 @@ impl Refusal {
         match self {
             Self::NoBackend | Self::Overloaded | Self::OutOfResources | Self::ShuttingDown => Some(1),
             Self::Filter { retry_after, .. } => {
-                // Rounded up: a client that comes back a moment early is refused again.
+                // Rounded up: a client that retries a moment early is rejected again.
                 retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
             _ => None,

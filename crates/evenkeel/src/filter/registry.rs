@@ -1,4 +1,4 @@
-//! The kinds of filters that a configuration may name.
+//! The kinds of filters that a configuration can use.
 //!
 //! A registry is a value, not a global: two balancers in one process may know different filters.
 
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Filter, RequestHeaders, ResponseHeaders, RewritePath, StripPrefix};
 
-/// The kinds of filters that a configuration may name.
+/// The kinds of filters that a configuration can use.
 ///
 /// ```
 /// use evenkeel::filter::Registry;
@@ -23,25 +23,25 @@ pub struct Registry {
     kinds: Vec<Kind>,
 }
 
-/// A kind of filter: what the configuration calls it, what it takes, and how one is made.
+/// A kind of filter: its name in the configuration, its parameters, and how to build it.
 pub trait FilterKind: Filter + Sized {
-    /// What the configuration calls it: `snake_case`.
+    /// Its name in the configuration: `snake_case`.
     const NAME: &'static str;
-    /// A step as it stands in a file, for the reference: `strip_prefix: /v1`.
+    /// An example as in a file, for the reference: `strip_prefix: /v1`.
     const EXAMPLE: &'static str;
     /// What it does, in a sentence, for the reference.
     const DOC: &'static str;
-    /// What it takes. Its doc comments become the reference.
+    /// Its parameters. Their doc comments become the reference.
     type Params: DeserializeOwned + JsonSchema;
 
-    /// Makes a filter of its parameters.
+    /// Builds a filter from its parameters.
     ///
     /// # Errors
-    /// When a parameter makes no sense; the configuration is refused with this message.
+    /// If a parameter is invalid; the configuration is rejected with this message.
     fn new(params: Self::Params) -> Result<Self, FilterError>;
 }
 
-/// Why a filter's parameters make no sense.
+/// Why the parameters of a filter are invalid.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("expected {expected}")]
 pub struct FilterError {
@@ -63,7 +63,7 @@ struct Kind {
 // === impl Registry ===
 
 impl Registry {
-    /// The filters that come with the balancer.
+    /// The built-in filters.
     pub fn builtin() -> Self {
         Self { kinds: Vec::new() }
             .with::<RequestHeaders>()
@@ -72,7 +72,7 @@ impl Registry {
             .with::<StripPrefix>()
     }
 
-    /// With one more kind; it replaces one of the same name.
+    /// Adds one kind; it replaces a kind of the same name.
     #[must_use]
     pub fn with<K: FilterKind>(mut self) -> Self {
         self.kinds.retain(|kind| kind.name != K::NAME);
@@ -94,16 +94,16 @@ impl Registry {
         self.kinds.iter().map(|kind| kind.name)
     }
 
-    /// What the JSON Schema and the reference say of the kinds.
+    /// The JSON Schema and the reference text of the kinds.
     pub fn schemas(&self) -> Vec<FilterSchema> {
         let schema = |kind: &Kind| FilterSchema::new(kind.name, (kind.schema)(), kind.example).doc(kind.doc);
         self.kinds.iter().map(schema).collect()
     }
 
-    /// Makes the filter that a route's step asks for.
+    /// Builds the filter of a route's step.
     ///
     /// # Errors
-    /// When there is no such kind, or its parameters make no sense: with the place in the file.
+    /// If there is no such kind, or its parameters are invalid: with the place in the file.
     pub fn build(&self, step: &FilterSpec) -> Result<Arc<dyn Filter>, Diagnostic> {
         match self.kinds.iter().find(|kind| kind.name == step.kind()) {
             Some(kind) => (kind.build)(step.params()).map_err(|error| step.error(error)),

@@ -1,4 +1,4 @@
-//! `rewrite_path`: gives the path another form by a regular expression.
+//! `rewrite_path`: rewrites the path with a regular expression.
 
 use evenkeel_config::{Part, Template};
 use regex::{Captures, Regex};
@@ -8,20 +8,20 @@ use serde::Deserialize;
 use super::registry::{FilterError, FilterKind};
 use super::{Filter, Refusal, Request, Verdict};
 
-/// What to look for in the path, and what to put in its place.
+/// What to match in the path, and the replacement.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RewritePathParams {
-    /// A regular expression (Rust's `regex` syntax), looked for anywhere in the path; the first match is replaced. Anchor
-    /// it with `^` and `$` to mean the whole path.
+    /// A regular expression (Rust's `regex` syntax) that matches anywhere in the path. The first match is replaced. Use
+    /// `^` and `$` to match the whole path.
     pub from: String,
-    /// What takes its place; `{1}` or `{name}` stand for what a group of `from` matched. `$1` is the same as `{1}`. `{{` and
-    /// `}}` stand for the braces themselves, `$$` for a dollar sign.
+    /// The replacement. `{1}` or `{name}` insert what a group of `from` matched. `$1` is the same as `{1}`. Write `{{` and
+    /// `}}` for literal braces, `$$` for a dollar sign.
     pub to: String,
 }
 
-/// Replaces what a regular expression finds in the path, before the request goes to a backend. A path that it does not
-/// match stays as it is; a result that is not a path (no `/` at its start, or a space, `?` or `#` in it) is refused with
+/// Replaces the match of a regular expression in the path, before the request goes to a backend. A path without a match
+/// stays unchanged. A result that is not a path (no `/` at its start, or a space, `?` or `#` in it) is rejected with
 /// 400.
 #[derive(Debug)]
 pub struct RewritePath {
@@ -69,7 +69,7 @@ impl FilterKind for RewritePath {
     const NAME: &'static str = "rewrite_path";
     const EXAMPLE: &'static str = "rewrite_path: { from: \"^/users/([0-9]+)$\", to: \"/u/{1}\" }";
     const DOC: &'static str =
-        "Replaces what a regular expression finds in the path, before the request goes to a backend.";
+        "Replaces the match of a regular expression in the path, before the request goes to a backend.";
     type Params = RewritePathParams;
 
     fn new(params: RewritePathParams) -> Result<Self, FilterError> {

@@ -1,10 +1,10 @@
-//! `strip_prefix`: takes a prefix off the path before the request goes to a backend.
+//! `strip_prefix`: removes a prefix from the path before the request goes to a backend.
 
 use super::registry::{FilterError, FilterKind};
 use super::{Filter, Request, Verdict};
 
-/// Takes a prefix off the path, whole segments only: `/v1` turns `/v1/users` into `/users` and `/v1` into `/`, and leaves
-/// `/v1beta` alone.
+/// Removes a prefix from the path, in whole segments only: `/v1` turns `/v1/users` into `/users` and `/v1` into `/`,
+/// and leaves `/v1beta` unchanged.
 #[derive(Debug)]
 pub struct StripPrefix {
     /// Without a slash at its end.
@@ -29,7 +29,7 @@ impl FilterKind for StripPrefix {
     const NAME: &'static str = "strip_prefix";
     const EXAMPLE: &'static str = "strip_prefix: /v1";
     const DOC: &'static str =
-        "Takes a prefix off the path, whole segments only, before the request goes to a backend.";
+        "Removes a prefix from the path, in whole segments only, before the request goes to a backend.";
     type Params = String;
 
     fn new(prefix: String) -> Result<Self, FilterError> {

@@ -36,7 +36,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Explains the request; fails when it would be refused.
+/// Explains the request; fails if it would be rejected.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let request = args.described().map_err(Failure::usage)?;
     let said = block_on(async {
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     print(&text)?;
     match said.refusal() {
         Some(refused) => Err(Failure::refused(format!(
-            "the request would be refused with {}: {}",
+            "the request would be rejected with {}: {}",
             refused.status, refused.message
         ))),
         None => Ok(()),

@@ -20,7 +20,7 @@ pub(super) fn text(said: &Explanation) -> String {
     }
     let _ = writeln!(out, "\n{}", outcome(said));
     if !said.live && !said.upstreams.is_empty() {
-        out.push_str("nothing in flight: the file alone was asked\n");
+        out.push_str("no requests in flight: explained from the file alone\n");
     }
     out
 }
@@ -29,8 +29,10 @@ fn client(said: &Explanation) -> String {
     let client = &said.client;
     let ip = client.ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
     match client.peer_trusted {
-        true if client.ip == Some(client.peer) => format!("from {ip}, a trusted proxy that names no other"),
-        true => format!("from {ip}, as the trusted proxy {} says", client.peer),
+        true if client.ip == Some(client.peer) => {
+            format!("from {ip}, a trusted proxy that forwards no other address")
+        }
+        true => format!("from {ip}, forwarded by the trusted proxy {}", client.peer),
         false => format!("from {ip}"),
     }
 }
@@ -53,9 +55,9 @@ fn filter(filter: &FilterExplanation) -> Vec<String> {
         }
     }
     match filter.verdict {
-        VerdictKind::Answer => does.push("answers".to_owned()),
-        VerdictKind::Refuse => does.push("refuses".to_owned()),
-        _ if does.is_empty() => does.push("lets it pass".to_owned()),
+        VerdictKind::Answer => does.push("responds".to_owned()),
+        VerdictKind::Refuse => does.push("rejects".to_owned()),
+        _ if does.is_empty() => does.push("no change".to_owned()),
         _ => {}
     }
     vec![filter.kind.clone(), does.join("; ")]
@@ -69,15 +71,15 @@ fn explain_upstream(out: &mut String, upstream: &UpstreamExplanation) {
     if let Some(cookie) = &upstream.cookie {
         let names = match (&cookie.backend, cookie.sent) {
             (Some(backend), _) => format!("{} names {backend}", cookie.name),
-            (None, true) => format!("{} names no backend that may be chosen", cookie.name),
+            (None, true) => format!("{} names no usable backend", cookie.name),
             (None, false) => format!("{} was not sent", cookie.name),
         };
         facts.push(vec!["cookie".to_owned(), names]);
     }
     let meaning = match upstream.mode.as_str() {
-        "fail_open" => "fail_open: none is well, so all are chosen among",
-        "panic" => "panic: too few are well, so all are chosen among",
-        "refuse" => "refuse: none is well",
+        "fail_open" => "fail_open: no healthy backend, sending to all",
+        "panic" => "panic: too few healthy backends, sending to all",
+        "refuse" => "refuse: no healthy backend, rejecting all requests",
         _ => "",
     };
     if !meaning.is_empty() {
@@ -98,7 +100,7 @@ fn hash(hash: &HashExplanation) -> Vec<String> {
     let value = match (&hash.value, &*hash.key) {
         (Some(value), _) => format!("{} = {value}", hash.key),
         (None, "client_ip") => hash.key.clone(),
-        (None, _) => format!("{} is not there: the client's address", hash.key),
+        (None, _) => format!("{} is absent: the client's address", hash.key),
     };
     vec!["key".to_owned(), format!("{value}, hash {}", hash.hash)]
 }
@@ -123,11 +125,11 @@ fn backend(backend: &BackendExplanation) -> Vec<String> {
 fn outcome(said: &Explanation) -> String {
     match &said.outcome {
         Outcome::Answer { status, location: Some(location) } => {
-            format!("would be answered with {status}, and sent to {location}")
+            format!("would respond with {status}, location {location}")
         }
-        Outcome::Answer { status, .. } => format!("would be answered with {status}"),
+        Outcome::Answer { status, .. } => format!("would respond with {status}"),
         Outcome::Refusal(refused) => {
-            format!("would be refused with {}: {}", refused.status, refused.message)
+            format!("would be rejected with {}: {}", refused.status, refused.message)
         }
         _ => {
             let target = said.target.as_deref().unwrap_or_default();
@@ -146,13 +148,15 @@ fn choice(upstream: &UpstreamExplanation, target: &str) -> String {
                 Basis::Hash => "by its key",
                 _ => "this time",
             };
-            format!("would ask {name} for {target}, {by}")
+            format!("would send {target} to {name}, {by}")
         }
-        ChoiceExplanation::Wait { pending } => format!("would wait for room at a backend, as {pending} do"),
+        ChoiceExplanation::Wait { pending } => {
+            format!("would wait for a free backend, with {pending} others waiting")
+        }
         ChoiceExplanation::Refusal(refused) => {
-            format!("would be refused with {}: {}", refused.status, refused.message)
+            format!("would be rejected with {}: {}", refused.status, refused.message)
         }
-        _ => "would do what this version does not know".to_owned(),
+        _ => "outcome unknown to this version".to_owned(),
     };
     by_share + &does
 }
