@@ -1,4 +1,5 @@
-//! The command: what a user types, in; a running balancer, an answer, or one clear line about what is wrong, out.
+//! The command: reads what a user types; runs a balancer, prints a result, or prints one clear line about what is
+//! wrong.
 
 mod cli;
 

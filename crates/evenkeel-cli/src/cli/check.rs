@@ -1,4 +1,5 @@
-//! `evenkeel check`: everything that can be wrong with a configuration, without opening a socket or asking for a name.
+//! `evenkeel check`: finds everything that can be wrong with a configuration, without opening a socket or resolving a
+//! name.
 
 use evenkeel::config::Model;
 use evenkeel::control::{Plan, PlanError};
@@ -15,7 +16,7 @@ pub(super) struct Args {
     file: File,
 }
 
-/// Says that the file is fine and what of it is asleep, or all that is wrong with it.
+/// Prints that the file is valid and which keys have no effect, or all that is wrong with it.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let path = args.file.path()?;
     let config = args.file.load()?;
@@ -28,7 +29,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     print(&format!("{}: fine: {}\n{notes}", path.display(), summary(model)))
 }
 
-/// What is wrong beyond the text: with filters, and with the files that it names.
+/// What is wrong beyond the text: with filters, and with the files that the configuration names.
 fn problems(model: &Model) -> Vec<String> {
     let filters = Plan::filters(model, &Registry::builtin()).err();
     let filters = filters.into_iter().map(|error| error.to_string());

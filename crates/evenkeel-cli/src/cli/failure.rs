@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, and the exit code that says so.
+//! Why a command failed, and the exit code for it.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -10,16 +10,16 @@ use evenkeel::control::{PlanError, StartError};
 /// Why a command failed; `Display` is what the user reads.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// What was asked is refused: the configuration, a request.
+    /// The configuration or the request was rejected.
     Refused(String),
-    /// The arguments make no sense.
+    /// The arguments are invalid.
     Usage(String),
-    /// The system did not give what a good configuration asks for.
+    /// The system did not provide what a valid configuration needs.
     Start(String),
 }
 
 impl Failure {
-    /// A refusal; `what` follows `error: `.
+    /// A rejection; `what` follows `error: `.
     pub(super) fn refused(what: impl fmt::Display) -> Self {
         Self::Refused(format!("error: {what}"))
     }
@@ -38,7 +38,7 @@ impl Failure {
     pub(super) fn code(&self) -> ExitCode {
         match self {
             Self::Refused(_) => ExitCode::from(1),
-            // As the parser of the arguments has it.
+            // The same code as the argument parser.
             Self::Usage(_) => ExitCode::from(2),
             Self::Start(_) => ExitCode::from(3),
         }
@@ -54,7 +54,7 @@ impl fmt::Display for Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        // Each of its diagnostics says `error: ` itself.
+        // Each of its diagnostics starts with `error: `.
         Self::Refused(error.to_string())
     }
 }

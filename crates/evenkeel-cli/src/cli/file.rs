@@ -1,4 +1,4 @@
-//! Which file holds the configuration.
+//! Which file contains the configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(super) struct File {
     path: Option<PathBuf>,
 }
 
-/// Where a configuration is looked for when none is named, in this order.
+/// Where to look for a configuration if none is named, in this order.
 const PLACES: [&str; 2] = ["evenkeel.yaml", "/etc/evenkeel/evenkeel.yaml"];
 
 const NONE: &str = "\
@@ -41,7 +41,7 @@ impl File {
         found.ok_or_else(|| Failure::refused(NONE))
     }
 
-    /// What the file says.
+    /// The content of the file.
     pub(super) fn load(&self) -> Result<Config, Failure> {
         Ok(Config::from_file(self.path()?, &environment)?)
     }

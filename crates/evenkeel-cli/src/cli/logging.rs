@@ -1,4 +1,5 @@
-//! The error log: standard error, our own words, and none of Pingora's, which any scanner could fill a disk with.
+//! The error log: standard error, with our messages only. Pingora's messages are off: any scanner could fill a disk
+//! with them.
 
 use std::thread;
 
@@ -6,7 +7,7 @@ use clap::ValueEnum;
 
 use super::environment;
 
-/// How much is told.
+/// The log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "lower")]
 pub(super) enum Level {
@@ -18,11 +19,11 @@ pub(super) enum Level {
     Trace,
 }
 
-/// The option that says how much is told.
+/// The option for the log level.
 #[derive(Debug, clap::Args)]
 pub(super) struct Logging {
-    /// How much is logged to standard error: off, error, warn, info, debug or trace; EVENKEEL_LOG takes finer
-    /// filters, like `warn,evenkeel::control=debug` [default: info, for the demo warn]
+    /// The log level on standard error: off, error, warn, info, debug or trace; EVENKEEL_LOG takes finer filters, like
+    /// `warn,evenkeel::control=debug` [default: info, for the demo warn]
     #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
     log_level: Option<Level>,
 }
@@ -31,7 +32,7 @@ pub(super) struct Logging {
 const VARIABLE: &str = "EVENKEEL_LOG";
 
 impl Logging {
-    /// Starts the error log, and has panics told there. `default` is the level when nobody asked for another.
+    /// Starts the error log, and logs panics there. `default` is the level if none was given.
     pub(super) fn start(&self, default: Level) {
         let filter = match self.log_level {
             Some(level) => level.filter(),
@@ -49,7 +50,7 @@ impl Logging {
 }
 
 impl Level {
-    /// This much of our own words, errors of others, nothing of Pingora: what it logs, clients can make it log.
+    /// Our messages at this level, errors of other crates, nothing of Pingora: clients can trigger its messages.
     fn filter(self) -> String {
         let level = format!("{self:?}").to_lowercase();
         format!("error,evenkeel={level},pingora=off")

@@ -1,4 +1,4 @@
-//! What a user types, and what the process says and ends with; one file for each command.
+//! The command line: what a user types, what the process prints and how it exits; one file per command.
 //!
 //! The only place that prints, reads the environment, or ends the process. It never knows Pingora.
 
@@ -33,13 +33,13 @@ struct Cli {
 enum Command {
     /// Run the balancer
     Run(run::Args),
-    /// Say whether a configuration is fine, or what is wrong with it
+    /// Check a configuration and print what is wrong with it
     Check(check::Args),
-    /// Say where a described request would go, and why
+    /// Show where a request would go, and why
     Explain(explain::Args),
-    /// Show the whole thing alive: sample backends, a balancer, gentle traffic
+    /// Run a demo: sample backends, a balancer, light traffic
     Demo(demo::Args),
-    /// Compare the algorithms on simulated backends before choosing one
+    /// Compare the algorithms on simulated backends
     Simulate(simulate::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Args),
@@ -49,7 +49,7 @@ enum Command {
     Man,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 1 refused (bad configuration), 2 bad usage, 3 could not start";
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 rejected (bad configuration), 2 bad usage, 3 could not start";
 
 /// The command, from its arguments to its exit code.
 pub(crate) fn main() -> ExitCode {
@@ -73,7 +73,7 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Writes a result to standard output. Whoever reads it may stop reading.
+/// Writes a result to standard output. The reader may stop reading.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -84,23 +84,23 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line for people to standard error. When nobody hears it, nothing can be done about that.
+/// Writes a line for people to standard error. If no one reads it, nothing can be done about that.
 fn tell(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// What the environment says of a name.
+/// The value of an environment variable.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Runs a future to its end, on the runtime of the control side: connections have threads of their own.
+/// Runs a future to its end, on the runtime of the control side. Connections have their own threads.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::start(format!("cannot start a runtime: {error}")))?;
     let outcome = runtime.block_on(future);
-    // A name that is still being looked up must not hold up the end.
+    // A name that is still being resolved must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

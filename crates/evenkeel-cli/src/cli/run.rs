@@ -17,18 +17,17 @@ use super::{block_on, tell};
 pub(super) struct Args {
     #[command(flatten)]
     file: File,
-    /// Listen here instead of reading a file: ip:port or unix:/path; may be repeated
+    /// Listen on this address instead of reading a file: ip:port or unix:/path; may be repeated
     #[arg(long, value_name = "ADDRESS", conflicts_with = "path", requires = "to")]
     listen: Vec<String>,
     /// A backend, like http://127.0.0.1:8081; may be repeated
     #[arg(long, value_name = "URL", conflicts_with = "path", requires = "listen")]
     to: Vec<String>,
-    /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
-    /// consistent_hash, maglev, rendezvous or prequal
-    /// [default: round_robin]
+    /// How a backend is picked: round_robin, random, least_connections, power_of_two_choices, peak_ewma,
+    /// source_ip_hash, consistent_hash, maglev, rendezvous or prequal [default: round_robin]
     #[arg(long, value_name = "NAME", conflicts_with = "path", requires = "listen")]
     algorithm: Option<LoadBalancingAlgorithm>,
-    /// Show /metrics, /status, /livez and /readyz here
+    /// Serve /metrics, /status, /livez and /readyz on this address
     #[arg(long, value_name = "ADDRESS", conflicts_with = "path", requires = "listen")]
     admin: Option<String>,
     #[command(flatten)]
@@ -43,8 +42,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     block_on(serve(config))
 }
 
-/// Takes as many file descriptors as the system grants: the usual soft limit of 1,024, kept low for the sake of `select`,
-/// is 512 requests at a time.
+/// Takes as many file descriptors as the system allows. The usual soft limit of 1,024, which is low because of
+/// `select`, is enough for 512 concurrent requests.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -58,7 +57,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     server.start().await?;
     let lines = announcement(&server);
     let mut running = pin!(server.run());
-    // Its first poll catches the signals: only then may anybody learn that there is something to send one to.
+    // Its first poll catches the signals. Only after that may anyone learn that there is a process to send one to.
     tokio::select! {
         biased;
         ended = &mut running => return Ok(ended?),
@@ -67,7 +66,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     Ok(running.await?)
 }
 
-/// One line for each address, with its real port. Scripts read these: their form stays.
+/// One line for each address, with its real port. Scripts read these lines: their format stays.
 fn announcement(server: &Server) -> Vec<String> {
     let listeners = server.addresses().into_iter().map(|address| match address {
         ListenAddress::Tcp(address) => format!("listening on http://{address}"),

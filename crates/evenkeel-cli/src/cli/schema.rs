@@ -1,4 +1,4 @@
-//! `evenkeel schema`: what a configuration may say, for editors and for readers.
+//! `evenkeel schema`: what a configuration can contain, for editors and for readers.
 
 use evenkeel::config::schema::{json_schema, reference};
 use evenkeel::filter::Registry;

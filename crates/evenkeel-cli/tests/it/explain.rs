@@ -121,7 +121,7 @@ async fn who_is_no_balancer_is_told_apart() {
     let (other, closed) = (Backend::saying("hello").await, ClosedPort::new());
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (url, code, error) in [
-        (other.url(), 3, "no explanation, perhaps of another version: "),
+        (other.url(), 3, "the response is not an explanation, is it another version?"),
         (closed.url(), 3, "Connection refused"),
     ] {
         let said = evenkeel(folder.path(), &["explain", "http://a/", "--admin", &url]).await;

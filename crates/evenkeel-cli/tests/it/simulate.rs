@@ -114,7 +114,7 @@ async fn the_upstream_of_a_file_is_taken_with_its_weights() {
     let arguments = ["simulate", "-c", "evenkeel.yaml", "--upstream", "api", "--backend", "5ms"];
     let arguments = [&arguments[..], &["--change", "http://127.0.0.1:8082, down=1s..2s", "--json"]].concat();
     let said = beside(&files, &arguments).await;
-    assert_eq!(said.err, "left out: 1 backend that is a spare or of weight 0\n");
+    assert_eq!(said.err, "left out: 1 backend with a lower priority or weight 0\n");
     let found: Value = serde_json::from_str(&said.out).expect("JSON");
     assert_eq!(found["backends"].as_array().map(Vec::len), Some(2));
     assert_eq!(found["backends"][1]["description"], "5ms, weight=3, down=1s..2s");

@@ -148,7 +148,7 @@ impl Running {
         };
         if tokio::time::timeout(patience, ended).await.is_err() {
             let open: u64 = self.state.listeners.iter().map(|listener| listener.metrics.open()).sum();
-            log::warn!("cut after {patience:?}: {open} open connections");
+            log::warn!("drain_timeout of {patience:?} expired: closing {open} open connections");
         }
     }
 }

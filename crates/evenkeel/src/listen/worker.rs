@@ -296,7 +296,7 @@ impl Local {
     async fn accept(self: Arc<Self>, socket: RawSocket, site: usize) {
         let acceptor = match Acceptor::new(socket) {
             Ok(acceptor) => acceptor,
-            Err(error) => return log::error!("a listener ended: {error}"),
+            Err(error) => return log::error!("a listener stopped: {error}"),
         };
         let mut stage = self.stage.clone();
         let mut complained: Option<Instant> = None;
@@ -312,7 +312,7 @@ impl Local {
                 Err(error) => {
                     if complained.is_none_or(|then| then.elapsed() > COMPLAIN_EVERY) {
                         complained = Some(Instant::now());
-                        log::warn!("connections cannot be accepted: {error}");
+                        log::warn!("cannot accept connections: {error}");
                     }
                     if is_out_of_files(&error) {
                         tokio::time::sleep(PAUSE).await;

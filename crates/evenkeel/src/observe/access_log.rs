@@ -158,7 +158,7 @@ impl AccessLog {
         thread.thread().unpark();
         // A pipe that nobody drains must not keep the process from its end.
         if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            log::warn!("access log: the last records were lost: nobody reads them");
+            log::warn!("access log: the last records were lost: the output is not being read");
         } else {
             let _ = thread.join();
         }
@@ -249,7 +249,7 @@ impl Shared {
                     taken.clear();
                     if let (Err(error), false) = (&written, failing) {
                         // Once: a pipe whose reader has gone fails for each batch from then on.
-                        log::warn!("access log: records are being lost: {error}");
+                        log::warn!("access log: losing records: {error}");
                     }
                     failing = written.is_err();
                 }
@@ -280,7 +280,10 @@ impl Sink {
         if let Self::File(path, file) = self {
             match append(path) {
                 Ok(fresh) => *file = fresh,
-                Err(error) => log::error!("access log {}: kept the old file: {error}", path.display()),
+                Err(error) => log::error!(
+                    "access log {}: cannot reopen, still writing to the old file: {error}",
+                    path.display()
+                ),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The sample backends: each answers a small page that names it, after a while of its own.
+//! The sample backends: each returns a small page with its name, after its own delay.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,19 +15,19 @@ use tokio::net::TcpListener;
 /// A running sample backend.
 #[derive(Debug)]
 pub(super) struct Backend {
-    /// What it calls itself.
+    /// Its name.
     pub(super) name: &'static str,
     address: SocketAddr,
 }
 
-/// Who there is, and how long each takes to answer.
+/// The backends, and how long each takes for a response.
 const CAST: [(&str, Duration); 3] = [
     ("alpha", Duration::from_millis(5)),
     ("beta", Duration::from_millis(15)),
     ("gamma", Duration::from_millis(150)),
 ];
 
-/// Starts them all, on the caller's runtime, which ends them.
+/// Starts them all on the caller's runtime, which also ends them.
 pub(super) async fn start() -> io::Result<Vec<Backend>> {
     let mut backends = Vec::new();
     for (name, latency) in CAST {
@@ -48,7 +48,7 @@ async fn serve(listener: TcpListener, name: &'static str, latency: Duration) {
             tokio::time::sleep(latency).await;
             Ok::<_, Infallible>(page(&request, name, latency))
         });
-        // The balancer closes what it does not need; nobody else is told.
+        // The balancer closes connections that it does not need; this is not an error.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
 }
@@ -64,7 +64,7 @@ fn page(request: &Request<Incoming>, name: &str, latency: Duration) -> Response<
         );
         ("text/html; charset=utf-8", body)
     } else {
-        ("text/plain; charset=utf-8", format!("{name} answers after {milliseconds} ms\n"))
+        ("text/plain; charset=utf-8", format!("{name} responds after {milliseconds} ms\n"))
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -72,7 +72,7 @@ fn page(request: &Request<Incoming>, name: &str, latency: Duration) -> Response<
 }
 
 impl Backend {
-    /// Its URL, which is what the balancer calls it.
+    /// Its URL, which is also its name in the balancer.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

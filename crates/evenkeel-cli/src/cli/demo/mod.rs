@@ -1,4 +1,4 @@
-//! `evenkeel demo`: sample backends, a balancer and gentle traffic in one process, with nothing to prepare.
+//! `evenkeel demo`: sample backends, a balancer and light traffic in one process, with nothing to prepare.
 
 mod backends;
 mod report;
@@ -22,18 +22,17 @@ use super::{block_on, print};
 /// The arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the balancer listens [default: 127.0.0.1:8080, or a free port when that is taken]
+    /// The address of the balancer [default: 127.0.0.1:8080, or a free port if it is in use]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where it shows its state [default: 127.0.0.1:9900, or a free port when that is taken]
+    /// The admin address [default: 127.0.0.1:9900, or a free port if it is in use]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
-    /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
-    /// consistent_hash, maglev, rendezvous or prequal
-    /// [default: least_connections]
+    /// How a backend is picked: round_robin, random, least_connections, power_of_two_choices, peak_ewma,
+    /// source_ip_hash, consistent_hash, maglev, rendezvous or prequal [default: least_connections]
     #[arg(long, value_name = "NAME")]
     algorithm: Option<LoadBalancingAlgorithm>,
-    /// End after so many seconds instead of at Ctrl-C
+    /// Stop after this many seconds instead of at Ctrl-C
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     seconds: Option<u32>,
     #[command(flatten)]
@@ -49,16 +48,16 @@ struct Wanted {
 
 const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:9900";
-/// What takes any free port.
+/// Any free port.
 const ANY: &str = "127.0.0.1:0";
 
-/// Requests a second. Few enough that a busy balancer is no matter, and a slow backend is.
+/// Requests per second. Few enough for a busy machine, and enough to show a slow backend.
 const RATE: u32 = 20;
 
-/// How long requests may take to end; none of the demonstration's takes longer.
+/// How long requests can take to finish; no request of the demo takes longer.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// Runs the demonstration until it is ended.
+/// Runs the demo until it is ended.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     args.logging.start(Level::Warn);
     block_on(show(args))
@@ -80,7 +79,7 @@ async fn show(args: Args) -> Result<(), Failure> {
     let count = traffic.count.clone();
     let end = async {
         signals.or_after(args.seconds).await;
-        // First the clients, so that the balancer has nothing to wait for.
+        // The clients stop first, so that the balancer has nothing to wait for.
         drop(traffic);
     };
     let mut report = Report::new(&backends);
@@ -92,7 +91,7 @@ async fn show(args: Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// Starts the balancer; a default port that is taken is replaced by a free one.
+    /// Starts the balancer. A default port that is in use is replaced by a free one.
     async fn start(
         &self,
         backends: &[Backend],
@@ -160,7 +159,7 @@ impl Wanted {
     }
 }
 
-/// What ends the demonstration, from here on caught.
+/// The signals that end the demo.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

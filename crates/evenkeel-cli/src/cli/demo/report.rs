@@ -1,4 +1,4 @@
-//! What the traffic came to: each backend's share and mean latency, as the metrics have them.
+//! The result of the traffic: the share and mean latency of each backend, from the metrics.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::print;
 use super::backends::Backend;
 
-/// Lines of shares and latencies, each of the time since the last.
+/// Lines of shares and latencies, each for the time since the last line.
 #[derive(Debug)]
 pub(super) struct Report {
     rows: Vec<Row>,
@@ -23,7 +23,7 @@ struct Row {
     last: Sample,
 }
 
-/// A backend's answers so far, and the seconds that they took together.
+/// The responses of a backend so far, and the sum of their seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sample {
     answers: f64,
@@ -36,13 +36,13 @@ const EVERY: Duration = Duration::from_secs(2);
 const METRIC: &str = "evenkeel_backend_first_byte_seconds";
 
 impl Report {
-    /// A report on these backends.
+    /// A report about these backends.
     pub(super) fn new(backends: &[Backend]) -> Self {
         let row = |backend: &Backend| Row { name: backend.name, url: backend.url(), last: Sample::default() };
         Self { rows: backends.iter().map(row).collect() }
     }
 
-    /// Prints a line every two seconds; ends only when that is impossible.
+    /// Prints a line every two seconds. It ends only if that is impossible.
     pub(super) async fn print_forever(&mut self, state: &State) -> Failure {
         let never = async {
             loop {
@@ -78,7 +78,7 @@ impl Report {
 }
 
 impl Sample {
-    /// What a page of metrics says of a backend.
+    /// The values of a backend from a metrics page.
     fn read(page: &str, url: &str) -> Self {
         let label = format!("backend=\"{url}\"");
         let value = |suffix: &str| {

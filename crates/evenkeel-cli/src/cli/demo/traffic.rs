@@ -1,4 +1,4 @@
-//! The gentle traffic: a few clients that each ask again and again, at an even pace.
+//! The light traffic: a few clients that send requests at an even rate.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,19 +18,19 @@ use tokio::time::MissedTickBehavior;
 /// The running clients; dropping it ends them.
 #[derive(Debug)]
 pub(super) struct Traffic {
-    /// What became of their requests.
+    /// The results of their requests.
     pub(super) count: Arc<Count>,
     _clients: JoinSet<()>,
 }
 
-/// What became of requests; `Display` says it.
+/// The number of requests by result; `Display` formats it.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     answered: AtomicU64,
     failed: AtomicU64,
 }
 
-/// How many clients share the rate: more than a slow backend holds up at once.
+/// How many clients share the rate: more than a slow backend can block at once.
 const CLIENTS: u32 = 8;
 
 impl Traffic {
@@ -69,7 +69,7 @@ impl fmt::Display for Count {
 type Connection = SendRequest<Empty<Bytes>>;
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Asks once, on the connection there is or on a new one.
+/// Sends one request, on the existing connection or on a new one.
 async fn ask(connection: &mut Option<Connection>, address: &str) -> Result<StatusCode, AnyError> {
     let mut sender = match connection.take() {
         Some(sender) if !sender.is_closed() => sender,

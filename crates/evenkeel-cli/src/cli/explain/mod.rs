@@ -1,4 +1,4 @@
-//! `evenkeel explain`: which route, filters and backend a described request would meet, and why, without sending it.
+//! `evenkeel explain`: shows which route, filters and backend a request would get, and why, without sending it.
 
 mod remote;
 mod text;
@@ -13,16 +13,16 @@ use super::{block_on, print};
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "evenkeel explain [OPTIONS] [METHOD] <URL>")]
 pub(super) struct Args {
-    /// The request: its method, GET unless given, and its URL, like http://api.example.com/v1/users
+    /// The request: its method (default GET) and its URL, like http://api.example.com/v1/users
     #[arg(required = true, num_args = 1..=2, value_name = "METHOD URL")]
     request: Vec<String>,
     #[command(flatten)]
     file: File,
-    /// Ask a running balancer, at its admin address like http://127.0.0.1:9900, instead of a file: with what its backends
-    /// are doing now
+    /// Use a running balancer, at its admin address like http://127.0.0.1:9900, instead of a file: includes the current
+    /// state of its backends
     #[arg(long, value_name = "ADDRESS", conflicts_with = "path")]
     admin: Option<String>,
-    /// The admin address's token
+    /// The token of the admin address
     #[arg(long, value_name = "TOKEN", requires = "admin")]
     token: Option<String>,
     /// The address that the request comes from [default: 127.0.0.1]
@@ -63,7 +63,7 @@ async fn ask_file(file: &File, request: &Described) -> Result<Explanation, Failu
     let config = file.load()?;
     let model = config.model().map_err(Clone::clone)?;
     let extensions = Extensions::default();
-    // One worker: how many there are is no matter where nothing is sent.
+    // One worker: the number does not matter if nothing is sent.
     Ok(Plan::new(model, &extensions, 1).await?.explain(request))
 }
 

@@ -1,4 +1,4 @@
-//! Asks a running balancer at its admin address.
+//! Sends the request to a running balancer at its admin address.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use tokio::net::TcpStream;
 
 use super::super::failure::Failure;
 
-/// How long an answer may take; from a balancer that is well it takes milliseconds.
+/// How long a response can take. A healthy balancer takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Largest answer that is read: of 100,000 backends it is less.
+/// The largest response that is read. A response about 100,000 backends is smaller.
 const LARGEST: usize = 64 << 20;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the balancer at this address says of the request.
+/// The explanation of the balancer at this address.
 pub(super) async fn ask(
     admin: &str,
     token: Option<&str>,
@@ -35,12 +35,14 @@ pub(super) async fn ask(
     }
     let answer = match tokio::time::timeout(PATIENCE, get(address, token, &request.to_query())).await {
         Ok(answer) => answer.map_err(|error| Failure::start(format!("{admin}: {error}")))?,
-        Err(_) => return Err(Failure::start(format!("{admin}: no answer within {PATIENCE:?}"))),
+        Err(_) => return Err(Failure::start(format!("{admin}: no response within {PATIENCE:?}"))),
     };
     let (status, body) = answer;
     match status {
         StatusCode::OK => serde_json::from_slice(&body).map_err(|error| {
-            Failure::start(format!("{admin}: no explanation, perhaps of another version: {error}"))
+            Failure::start(format!(
+                "{admin}: the response is not an explanation, is it another version? {error}"
+            ))
         }),
         StatusCode::UNAUTHORIZED => {
             Err(Failure::refused(format!("{admin}: a token is needed: --token TOKEN")))

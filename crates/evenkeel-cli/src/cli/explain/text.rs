@@ -1,4 +1,4 @@
-//! An explanation as people read it.
+//! An explanation as text for people.
 
 use std::fmt::Write;
 
@@ -171,7 +171,7 @@ fn section(out: &mut String, title: &str, rows: &[Vec<String>]) {
     }
 }
 
-/// Rows indented and in columns, those of the given places to the right.
+/// Rows indented and in columns. The given columns are aligned right.
 fn aligned(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width =

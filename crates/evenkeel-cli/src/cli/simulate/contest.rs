@@ -8,14 +8,14 @@ use std::time::Duration;
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel_sim::{Fault, FaultReport, InvalidWorld, Recovery, Report, Window, World};
 
-/// What came of a world.
+/// The results of a world.
 pub(super) struct Contest {
     pub(super) duration: Duration,
     /// In the order asked for.
     pub(super) runs: Vec<Run>,
 }
 
-/// What one algorithm made of it.
+/// The result of one algorithm.
 pub(super) struct Run {
     pub(super) name: &'static str,
     pub(super) report: Report,
@@ -24,7 +24,7 @@ pub(super) struct Run {
 // === impl Contest ===
 
 impl Contest {
-    /// Lets every algorithm meet the same world.
+    /// Runs every algorithm in the same world.
     pub(super) fn run(
         world: &(World, Duration),
         algorithms: Vec<LoadBalancingAlgorithm>,
@@ -49,8 +49,8 @@ impl Contest {
         Ok(Self { duration: *duration, runs: runs? })
     }
 
-    /// The faults that begin or end within the world's duration, which are the same for all. What is always there is how
-    /// a backend is.
+    /// The faults that start or end within the world's duration. They are the same for all algorithms. A permanent
+    /// fault is a property of its backend.
     pub(super) fn faults(&self) -> impl Iterator<Item = &FaultReport> {
         let faults = self.runs.first().map_or(&[][..], |run| &run.report.faults);
         faults.iter().filter(|report| {
@@ -80,17 +80,17 @@ impl Contest {
 // === impl Run ===
 
 impl Run {
-    /// The slowest recovery from any fault; `None` when there is none to tell.
+    /// The slowest recovery from any fault; `None` if there was no fault.
     pub(super) fn recovered(&self) -> Option<Recovery> {
         self.report.faults.iter().filter_map(|fault| fault.recovered).max()
     }
 
-    /// The slowest return of any backend that had a fault; `None` when there is none to tell.
+    /// The slowest return of any backend that had a fault; `None` if there was no fault.
     pub(super) fn returned(&self) -> Option<Recovery> {
         self.report.faults.iter().filter_map(|fault| fault.returned).max()
     }
 
-    /// What part of the attempts these backends had in each window; `None` where there were none.
+    /// The share of the attempts that these backends had in each window; `None` for a window without attempts.
     pub(super) fn shares(&self, backends: &[usize]) -> Vec<Option<f64>> {
         let sum = |attempts: &mut dyn Iterator<Item = &u32>| attempts.copied().map(u64::from).sum::<u64>();
         let share = |window: &Window| {
@@ -101,7 +101,7 @@ impl Run {
         self.report.windows.iter().map(share).collect()
     }
 
-    /// The p99 of each window, in milliseconds; `None` where nothing was answered.
+    /// The p99 of each window, in milliseconds; `None` for a window without responses.
     pub(super) fn p99s(&self) -> Vec<Option<f64>> {
         self.report.windows.iter().map(|window| Some(window.p99?.as_secs_f64() * 1_000.0)).collect()
     }

@@ -17,7 +17,7 @@ pub(super) struct Description {
     pub(super) count: NonZeroU32,
 }
 
-/// What is different about one backend of those that there are.
+/// The changes to one of the backends.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     /// Its number, from one, or its name.
@@ -25,7 +25,7 @@ pub(super) struct Change {
     details: Details,
 }
 
-/// A backend, with what to call its law.
+/// A backend, with the name of its law.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Backend {
     pub(super) law: Law,
@@ -38,7 +38,7 @@ struct Details {
     capacity: Option<NonZeroU32>,
     weight: Option<Weight>,
     faults: Vec<Fault>,
-    /// As they were written.
+    /// As written.
     texts: Vec<String>,
 }
 
@@ -50,9 +50,10 @@ impl FromStr for Description {
     fn from_str(text: &str) -> Result<Self, String> {
         let (head, details) = text.split_at(end_of_head(text));
         let (law_text, count) = match head.rsplit_once('x') {
-            Some((law, count)) if is_number(count.trim()) => {
-                (law.trim(), count.trim().parse().map_err(|_| format!("`{count}` is not how many"))?)
-            }
+            Some((law, count)) if is_number(count.trim()) => (
+                law.trim(),
+                count.trim().parse().map_err(|_| format!("`{count}` is not a number of backends"))?,
+            ),
             _ => (head.trim(), NonZeroU32::MIN),
         };
         let (law, details) = (law(law_text)?, details.parse()?);
@@ -69,9 +70,7 @@ impl FromStr for Change {
         let (which, details) = text.split_at(end_of_head(text));
         let details: Details = details.parse()?;
         if details == Details::default() {
-            return Err(
-                "says nothing: expected a backend and what is different, like `3, slow=10x@20s..40s`".into(),
-            );
+            return Err("is empty: expected a backend and its changes, like `3, slow=10x@20s..40s`".into());
         }
         Ok(Self { which: which.trim().to_owned(), details })
     }
@@ -80,19 +79,19 @@ impl FromStr for Change {
 // === impl Backend ===
 
 impl Backend {
-    /// A backend of which nothing but its law is known.
+    /// A backend with only its law.
     pub(super) fn new(law: Law, law_text: String) -> Self {
         Self { law, law_text, details: Details::default() }
     }
 
-    /// The same with something wrong.
+    /// The same with a fault.
     pub(super) fn fault(mut self, fault: Fault, text: String) -> Self {
         self.details.faults.push(fault);
         self.details.texts.push(text);
         self
     }
 
-    /// Its weight, unless it was described with another.
+    /// Sets its weight, unless the description has one.
     pub(super) fn weight_or(mut self, weight: Weight) -> Self {
         if weight != Weight::ONE && self.details.weight.is_none() {
             self.details.weight = Some(weight);
@@ -116,7 +115,7 @@ impl Backend {
         self.details.texts.extend(texts);
     }
 
-    /// It, as the simulation knows it.
+    /// The backend for the simulation.
     pub(super) fn model(&self, name: &str) -> BackendModel {
         let mut model = BackendModel::new(self.law.clone()).name(name);
         if let Some(capacity) = self.details.capacity {
@@ -162,7 +161,7 @@ impl FromStr for Details {
     }
 }
 
-/// Where the first comma is that stands in no parentheses.
+/// The position of the first comma outside parentheses.
 fn end_of_head(text: &str) -> usize {
     let mut depth = 0_i32;
     let ends = |c: char| {
@@ -212,8 +211,7 @@ fn fault(key: &str, value: &str) -> Result<Fault, String> {
     match key {
         "slow" => {
             let factor = amount('x').filter(|factor| factor.is_finite() && *factor > 0.0);
-            let factor =
-                factor.ok_or_else(|| format!("`{how}` is not how many times slower: expected 10x"))?;
+            let factor = factor.ok_or_else(|| format!("`{how}` is not a factor: expected 10x"))?;
             Ok(Fault::Slow { from, to, factor })
         }
         _ => {
@@ -224,13 +222,13 @@ fn fault(key: &str, value: &str) -> Result<Fault, String> {
     }
 }
 
-/// From when to when: `20s..40s`, `20s..`, `..40s` or `..`.
+/// The start and the end: `20s..40s`, `20s..`, `..40s` or `..`.
 fn span(text: &str) -> Result<Range<Duration>, String> {
-    let refused = || format!("`{text}` is not a time: expected 20s..40s, 20s.. or ..40s");
+    let refused = || format!("`{text}` is not a time range: expected 20s..40s, 20s.. or ..40s");
     let (from, to) = text.split_once("..").ok_or_else(refused)?;
     let end = |text: &str, missing| if text.trim().is_empty() { Ok(missing) } else { duration(text.trim()) };
     let span = end(from, Duration::ZERO)?..end(to, Duration::MAX)?;
-    if span.is_empty() { Err(format!("`{text}` ends before it begins")) } else { Ok(span) }
+    if span.is_empty() { Err(format!("`{text}` ends before it starts")) } else { Ok(span) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -300,12 +298,12 @@ mod tests {
             ("lognormal(10ms)", "is not a law"),
             ("lognormal(10ms, -1)", "is not a law"),
             ("constant(10ms, 1)", "is not a law"),
-            ("10msx0", "is not how many"),
+            ("10msx0", "is not a number of backends"),
             ("10ms, capacity=0", "`capacity=0`: expected a whole number"),
             ("10ms, size=3", "`size=3` is not known"),
-            ("10ms, slow=10@1s..", "`10` is not how many times slower"),
+            ("10ms, slow=10@1s..", "`10` is not a factor"),
             ("10ms, slow=10x@1s", "`1s` is not a time"),
-            ("10ms, down=5s..5s", "ends before it begins"),
+            ("10ms, down=5s..5s", "ends before it starts"),
             ("10ms, down", "`` is not a time"),
             ("10ms, errors=101%", "`101%` is not a share"),
         ] {
@@ -321,6 +319,6 @@ mod tests {
         assert_eq!(change.which, "http://a:1");
         backend.change(&change);
         assert_eq!(backend.to_string(), "10ms, slow=2x, weight=5, down=1s..2s");
-        assert!("3".parse::<Change>().unwrap_err().contains("says nothing"));
+        assert!("3".parse::<Change>().unwrap_err().contains("is empty"));
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn count(number: u64) -> String {
     digits.chars().enumerate().flat_map(comma).collect()
 }
 
-/// How long it took to be as before; `-` when there is nothing to tell.
+/// The recovery time; `-` if there is none.
 pub(super) fn recovery(recovery: Option<Recovery>) -> String {
     match recovery {
         Some(Recovery::After(time)) => seconds(time),
@@ -49,7 +49,7 @@ pub(super) fn recovery(recovery: Option<Recovery>) -> String {
     }
 }
 
-/// A fault in words: `slow 10x from 10 s to 20 s`.
+/// A fault as text: `slow 10x from 10 s to 20 s`.
 pub(super) fn fault(fault: &Fault) -> String {
     let what = match fault {
         Fault::Slow { factor, .. } => format!("slow {factor}x"),
@@ -65,7 +65,7 @@ pub(super) fn fault(fault: &Fault) -> String {
     }
 }
 
-/// Three digits, or as many as stand before the point.
+/// Three digits, or as many as are before the decimal point.
 fn three(number: f64) -> String {
     match number {
         number if number < 9.995 => format!("{number:.2}"),

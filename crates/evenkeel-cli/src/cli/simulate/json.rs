@@ -49,7 +49,7 @@ struct Latency {
     max: f64,
 }
 
-/// How a fault was overcome. A time is a number, `"never"`, or null when there is none to tell.
+/// The recovery from a fault. A time is a number, `"never"`, or null if there is none.
 #[derive(Serialize)]
 struct Overcome<'a> {
     backend: &'a str,

@@ -1,8 +1,9 @@
-//! Backends and requests as an access log of ours has them: JSON, one record a line.
+//! Backends and requests from an access log of evenkeel: JSON, one record per line.
 //!
-//! A backend's law is its own answers' times to the first byte, each as likely as it was; its failures are the share of
-//! its records with a status of 500 and above, or without an answer. Requests come when they came, each from its client.
-//! What a log cannot tell is how many requests a backend serves at once: its times are those under the load that it had.
+//! A backend's law consists of the times to the first byte of its own responses, each as likely as in the log. Its
+//! failure rate is the share of its records with a status of 500 or above, or without a response. Requests come at the
+//! logged times from the logged clients. A log does not show how many requests a backend can serve at once: its times
+//! belong to the load that it had.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,7 +20,7 @@ use super::describe::Backend;
 use super::figures;
 use super::source::{Scenario, no_such, which};
 
-/// What a record says that matters here.
+/// The fields of a record that matter here.
 #[derive(Deserialize)]
 struct Record<'a> {
     #[serde(borrow)]
@@ -34,7 +35,7 @@ struct Record<'a> {
     first_byte_ms: Option<f64>,
 }
 
-/// What a log says of an upstream.
+/// What a log contains about an upstream.
 #[derive(Default)]
 struct Seen {
     /// When each request came, and a number for its client.
@@ -42,7 +43,7 @@ struct Seen {
     backends: BTreeMap<String, Backends>,
 }
 
-/// What a log says of a backend.
+/// What a log contains about a backend.
 #[derive(Default)]
 struct Backends {
     times: Vec<Duration>,
@@ -50,7 +51,7 @@ struct Backends {
     failures: u64,
 }
 
-/// The status of a request whose client left: it says nothing of the backend.
+/// The status of a request whose client disconnected: it says nothing about the backend.
 const CLIENT_LEFT: u16 = 499;
 
 /// Reads the upstream of this name from a log, or the only one.
@@ -78,16 +79,16 @@ pub(super) fn read(file: &Path, upstream: Option<&str>) -> Result<Scenario, Fail
     };
     let mut scenario = chosen.scenario();
     if scenario.backends.is_empty() {
-        return Err(Failure::refused(format!("{}: no backend of it ever answered", file.display())));
+        return Err(Failure::refused(format!("{}: no backend in it ever responded", file.display())));
     }
     if strange > 0 {
         let lines = figures::count(strange);
-        scenario.notes.push(format!("left out: {lines} lines of the log that are no records in JSON"));
+        scenario.notes.push(format!("left out: {lines} lines of the log that are not JSON records"));
     }
     Ok(scenario)
 }
 
-/// What the log says of each upstream, and how many lines are no records.
+/// The content of the log for each upstream, and how many lines are not records.
 fn gather(mut input: impl BufRead) -> io::Result<(BTreeMap<String, Seen>, u64)> {
     let (mut seen, mut strange) = (BTreeMap::<String, Seen>::new(), 0);
     let mut line = Vec::new();
@@ -128,7 +129,7 @@ impl Seen {
     fn scenario(&self) -> Scenario {
         let named = |(name, backend): (&String, &Backends)| Some((name.clone(), backend.backend()?));
         let unknown = self.backends.values().filter(|backend| backend.times.is_empty()).count();
-        let note = format!("left out: {unknown} backends that never answered");
+        let note = format!("left out: {unknown} backends that never responded");
         Scenario {
             backends: self.backends.iter().filter_map(named).collect(),
             trace: Some(self.trace()),
@@ -137,7 +138,7 @@ impl Seen {
         }
     }
 
-    /// The log knows milliseconds: what came within one is spread over it evenly.
+    /// The log has milliseconds: requests within one millisecond are spread over it evenly.
     fn trace(&self) -> Trace {
         let mut requests: Vec<(i128, u64)> =
             self.requests.iter().map(|(time, client)| (time.as_nanosecond(), *client)).collect();
@@ -170,7 +171,7 @@ impl Backends {
         }
     }
 
-    /// `None` when it never answered.
+    /// `None` if it never responded.
     fn backend(&self) -> Option<Backend> {
         let mut times = self.times.clone();
         times.sort_unstable();
@@ -180,7 +181,7 @@ impl Backends {
         };
         let plural = if times.len() == 1 { "" } else { "s" };
         let answers = figures::count(times.len() as u64);
-        let text = format!("{answers} answer{plural}, p50 {}, p99 {}", quantile(50), quantile(99));
+        let text = format!("{answers} response{plural}, p50 {}, p99 {}", quantile(50), quantile(99));
         let backend = Backend::new(Law::Empirical(Samples::new(times)?), text);
         if self.failures == 0 {
             return Some(backend);
@@ -223,11 +224,11 @@ not a record
         assert_eq!(
             shown,
             [
-                "http://a:1: 2 answers, p50 7.50 ms, p99 12.5 ms",
-                "http://b:1: 1 answer, p50 3.00 ms, p99 3.00 ms, errors=50.0%"
+                "http://a:1: 2 responses, p50 7.50 ms, p99 12.5 ms",
+                "http://b:1: 1 response, p50 3.00 ms, p99 3.00 ms, errors=50.0%"
             ]
         );
-        assert_eq!(web.notes, ["left out: 1 backends that never answered"]);
+        assert_eq!(web.notes, ["left out: 1 backends that never responded"]);
         let trace = web.trace.unwrap();
         assert_eq!((trace.len(), trace.end()), (6, Duration::from_secs(3)));
         let (one, two) = (number("10.0.0.1"), number("10.0.0.2"));

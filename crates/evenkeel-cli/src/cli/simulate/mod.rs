@@ -1,6 +1,6 @@
-//! `evenkeel simulate`: every algorithm on the same backends and the same traffic, in virtual time, before one is chosen.
+//! `evenkeel simulate`: runs every algorithm on the same backends and the same traffic, in virtual time.
 //!
-//! The world is the core's; what stands here is how it is described and how its reports are shown.
+//! The world is in `evenkeel-sim`. This module describes it and shows its reports.
 
 mod chart;
 mod contest;
@@ -39,7 +39,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Result")]
 struct Output {
-    /// An algorithm to try; may be repeated [default: all]
+    /// An algorithm to run; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     algorithm: Vec<LoadBalancingAlgorithm>,
     /// Write a chart over time to this file
@@ -51,22 +51,22 @@ struct Output {
 }
 
 const MORE: &str = "\
-A backend is described as LAW[xN][, DETAIL]…, N being how many there are:
+A backend is described as LAW[xN][, DETAIL]…, where N is the number of such backends:
 
   10ms, constant(10ms)     each request takes 10 ms
   exponential(10ms)        10 ms on average
-  lognormal(10ms, 0.5)     10 ms is the median; 0.5 (calm) to 1.5 (wild) is the spread
+  lognormal(10ms, 0.5)     median 10 ms; the spread is 0.5 (narrow) to 1.5 (wide)
   pareto(5ms, 1.5)         at least 5 ms; the lower the shape, the heavier the tail
 
   capacity=8               serves 8 requests at once, the others wait
   weight=3
   slow=10x@20s..40s        takes 10 times as long from 20 s to 40 s
-  down=20s..25s            refuses requests, and breaks off those under way
+  down=20s..25s            refuses requests, and breaks off those in progress
   errors=5%@10s..          fails 5 % of the requests from 10 s on, at once
 
-Either end of a time may be left out, and of slow and errors all of it. Faults may be repeated.
+You can omit either end of a time range, and for slow and errors the whole range. Faults can be repeated.
 
-Each attempt meets the algorithm as it runs in the balancer. Not simulated: health checks, outlier
+The algorithms are the balancer's own. Not simulated: health checks, outlier
 detection, limits, hedging, the conditions of retries, zones.
 
 Examples:
@@ -76,7 +76,7 @@ Examples:
   evenkeel simulate -c evenkeel.yaml --upstream api --change '3, down=20s..25s' --attempts 2
   evenkeel simulate --from-log access.log --algorithm peak_ewma --algorithm least_connections";
 
-/// Runs all algorithms, and shows what came of it.
+/// Runs all algorithms, and prints the results.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let scenario = args.source.scenario(&args.traffic)?;
     scenario.notes.iter().for_each(|note| tell(note));
@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 impl Output {
-    /// What is asked for; otherwise all, the upstream's own with the parameters that its file gives it.
+    /// The requested algorithms, or all. The upstream's own algorithm has the parameters of its file.
     fn algorithms(&self, scenario: &Scenario) -> Vec<LoadBalancingAlgorithm> {
         if !self.algorithm.is_empty() {
             return self.algorithm.clone();

@@ -1,4 +1,4 @@
-//! Where the backends come from: a description, a file, an access log, or nothing at all.
+//! Where the backends come from: a description, a file, an access log, or the default.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use super::traffic::Traffic;
 #[command(next_help_heading = "Backends")]
 pub(super) struct Source {
     /// Backends like `lognormal(10ms, 0.5)x9` or `10ms, capacity=8, slow=10x@20s..40s`, see below; may be repeated.
-    /// With a file it says how the file's backends behave, in their order, the last for all that follow
-    /// [default: nine of 10 ms, and one that takes 100 ms in the middle third]
+    /// With a file, it describes how the backends of the file behave, in their order; the last one applies to all that
+    /// follow [default: nine of 10 ms, and one that takes 100 ms in the middle third]
     #[arg(long, value_name = "BACKENDS")]
     backend: Vec<Description>,
-    /// Take the backends, weights and algorithm of an upstream of this configuration
+    /// Use the backends, weights and algorithm of an upstream of this configuration
     #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "from_log")]
     config: Option<PathBuf>,
-    /// Take backends, latencies, failures and requests from an access log in JSON; `-` reads standard input
+    /// Use backends, latencies, failures and requests from a JSON access log; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with = "backend")]
     from_log: Option<PathBuf>,
-    /// Which upstream of the file or the log [default: the only one]
+    /// The upstream of the file or the log [default: the only one]
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
     /// Change one backend, by its number or its name: `3, slow=10x@20s..40s`; may be repeated
@@ -38,7 +38,7 @@ pub(super) struct Source {
     change: Vec<Change>,
 }
 
-/// Backends to be put to the test.
+/// The backends of a simulation.
 #[derive(Debug, Default)]
 pub(super) struct Scenario {
     /// Each with its name.
@@ -47,11 +47,11 @@ pub(super) struct Scenario {
     pub(super) trace: Option<Trace>,
     /// The upstream's own algorithm.
     pub(super) own: Option<LoadBalancingAlgorithm>,
-    /// What a user should know about where this comes from.
+    /// Notes for the user about the source.
     pub(super) notes: Vec<String>,
 }
 
-/// More are a slip of the pen.
+/// More are a typing mistake.
 const MOST_BACKENDS: usize = 100_000;
 
 // === impl Source ===
@@ -90,7 +90,7 @@ impl Source {
         }
     }
 
-    /// The backends of an upstream that get requests while all is well.
+    /// The backends of an upstream that receive requests while all backends are healthy.
     fn of_upstream(&self, upstream: &Upstream, traffic: &Traffic) -> Result<Scenario, Failure> {
         let first = upstream.backends.iter().filter(|backend| backend.weight > 0);
         let first = first.map(|backend| backend.priority).min().unwrap_or_default();
@@ -111,8 +111,8 @@ impl Source {
         }
         let left_out = upstream.backends.len() - chosen.len();
         let note = match left_out {
-            1 => "left out: 1 backend that is a spare or of weight 0".to_owned(),
-            _ => format!("left out: {left_out} backends that are spares or of weight 0"),
+            1 => "left out: 1 backend with a lower priority or weight 0".to_owned(),
+            _ => format!("left out: {left_out} backends with a lower priority or weight 0"),
         };
         let named = |((name, weight), backend): ((&String, Weight), Backend)| {
             (name.clone(), backend.weight_or(weight))
@@ -163,7 +163,7 @@ fn expand(descriptions: &[Description]) -> Result<Vec<Backend>, Failure> {
     Ok(descriptions.iter().flat_map(copies).collect())
 }
 
-/// Backends of 10 ms, of which the last turns slow and becomes fast again: a world worth looking at.
+/// Backends of 10 ms. The last one becomes slow and then fast again.
 fn usual(count: usize, duration: Duration) -> Vec<Backend> {
     let backend = Backend::new(Law::Constant(Duration::from_millis(10)), "constant(10ms)".to_owned());
     let mut backends = vec![backend; count];

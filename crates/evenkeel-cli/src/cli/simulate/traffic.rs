@@ -1,4 +1,4 @@
-//! The traffic as a user describes it, and the world that it makes with the backends.
+//! The traffic as a user describes it, and the world that it and the backends form.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -15,26 +15,26 @@ use super::source::Scenario;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Traffic")]
 pub(super) struct Traffic {
-    /// How many requests come [default: 400/s; those of the log with --from-log]
+    /// The request rate [default: 400/s; the requests of the log with --from-log]
     #[arg(long, value_name = "N/s", value_parser = rate)]
     rate: Option<f64>,
-    /// How they come: poisson (independently, like a crowd), constant (evenly), or closed(N, THINK): N
-    /// clients that wait for each answer, and then think [default: poisson]
+    /// The arrival process: poisson (independent, like many users), constant (evenly spaced), or closed(N, THINK): N
+    /// clients that each wait for a response and then for THINK [default: poisson]
     #[arg(long, value_name = "HOW")]
     arrivals: Option<Process>,
-    /// For how long they come [default: 30s; all of the log with --from-log]
+    /// How long requests arrive [default: 30s; all of the log with --from-log]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// How many clients they come from, which matters to algorithms that hash [default: each from its own]
+    /// The number of clients, which matters to hash algorithms [default: a different client for each request]
     #[arg(long, value_name = "N")]
     clients: Option<NonZeroU32>,
-    /// How often a request is tried in all, each time on another backend, whatever failed
+    /// The most attempts for a request, each on another backend, whatever the failure
     #[arg(long, value_name = "N", default_value = "1")]
     attempts: NonZeroU32,
-    /// The width of the windows over which p99, shares and recovery are told [default: some 200 requests]
+    /// The width of the windows for p99, shares and recovery [default: about 200 requests]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     window: Option<Duration>,
-    /// Where all randomness comes from: the same seed gives the same answer
+    /// The seed for all random numbers: the same seed gives the same result
     #[arg(long, value_name = "N", default_value = "1")]
     pub(super) seed: u64,
 }
@@ -50,7 +50,7 @@ enum Process {
 const RATE: f64 = 400.0;
 const DURATION: Duration = Duration::from_secs(30);
 
-/// As many requests in a window make its p99 mean something.
+/// The p99 of a window with this many requests is meaningful.
 const ENOUGH: f64 = 200.0;
 
 /// Widths of windows that are easy to read, in milliseconds.
@@ -62,15 +62,15 @@ const WIDTHS: [u64; 20] = [
 // === impl Traffic ===
 
 impl Traffic {
-    /// The world of these backends and this traffic, and for how long it lasts.
+    /// The world of these backends and this traffic, and its duration.
     pub(super) fn world(&self, scenario: &Scenario) -> Result<(World, Duration), Failure> {
         if let (Some(Process::Closed { .. }), Some(_)) = (self.arrivals, self.rate) {
-            let what = "a closed loop has no rate of its own: its clients wait for answers; leave out --rate";
+            let what = "a closed loop has no rate: its clients wait for responses; remove --rate";
             return Err(Failure::refused(what));
         }
         let duration = self.lasts(scenario);
         if duration.is_zero() {
-            return Err(Failure::refused("nothing happens in no time: --duration must be longer"));
+            return Err(Failure::refused("--duration must be longer than 0"));
         }
         let backends: Vec<_> = scenario.backends.iter().map(|(name, backend)| backend.model(name)).collect();
         let mut world = World::new(backends, self.arrivals(scenario))
@@ -84,26 +84,26 @@ impl Traffic {
         Ok((world, duration))
     }
 
-    /// For how long requests come.
+    /// How long requests arrive.
     pub(super) fn lasts(&self, scenario: &Scenario) -> Duration {
-        // What comes at the very end of a trace comes.
+        // A request at the very end of a trace is included.
         let traced = scenario.trace.as_ref().map(|trace| trace.end() + Duration::from_millis(1));
         self.duration.or(traced).unwrap_or(DURATION)
     }
 
-    /// For how long requests come where there is no log.
+    /// How long requests arrive if there is no log.
     pub(super) fn lasts_without_log(&self) -> Duration {
         self.duration.unwrap_or(DURATION)
     }
 
-    /// How the requests come, in words.
+    /// The traffic as text.
     pub(super) fn describe(&self, scenario: &Scenario) -> String {
         let often = |rate: f64| format!("{rate}/s");
         let process = match self.arrivals(scenario) {
             Arrivals::Trace(_) => "as logged".to_owned(),
             Arrivals::Constant { rate } => format!("{}, constant", often(rate)),
             Arrivals::Closed { clients, think } => {
-                format!("{clients} clients, {} of thought", figures::latency(think))
+                format!("{clients} clients, think time {}", figures::latency(think))
             }
             Arrivals::Poisson { rate } => format!("{}, poisson", often(rate)),
             _ => String::new(),
