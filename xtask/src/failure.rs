@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 /// A task's failure.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     message: String,
     usage: bool,
 }
@@ -14,27 +14,27 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// The task could not be done.
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), usage: false }
     }
 
-    /// An option that nobody knows.
-    pub(crate) fn unknown_option(option: &str) -> Self {
+    /// An unknown option.
+    pub fn unknown_option(option: &str) -> Self {
         Self::usage(format!("there is no option {option:?}; see `cargo xtask help`"))
     }
 
     /// An option without the value that it needs.
-    pub(crate) fn without_value(option: &str) -> Self {
+    pub fn without_value(option: &str) -> Self {
         Self::usage(format!("{option:?} wants a value"))
     }
 
     /// The task was asked for wrongly.
-    pub(crate) fn usage(message: impl Into<String>) -> Self {
+    pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), usage: true }
     }
 
     /// 2 for bad usage, else 1.
-    pub(crate) fn code(&self) -> ExitCode {
+    pub fn code(&self) -> ExitCode {
         if self.usage { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 }

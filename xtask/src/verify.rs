@@ -14,7 +14,7 @@ const LANES: &str = "EVENKEEL_TEST_LANES";
 const LANES_DO_NOT_MATTER: &[&str] = &["aging", "architecture", "cli", "docs", "size", "memory"];
 
 /// Formatting, clippy, and the tests of the crates that need no Pingora.
-pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
+pub fn check(workspace: &Workspace) -> Result<(), Failure> {
     summed_up(|steps| {
         let tools = Tools::new(workspace);
         steps.run("cmake", || tools.cmake())?;
@@ -37,7 +37,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
 }
 
 /// Everything that must hold before a change goes in.
-pub(crate) fn test(workspace: &Workspace) -> Result<(), Failure> {
+pub fn test(workspace: &Workspace) -> Result<(), Failure> {
     summed_up(|steps| {
         let tools = Tools::new(workspace);
         steps.run("cmake", || tools.cmake())?;

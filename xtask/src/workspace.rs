@@ -1,4 +1,4 @@
-//! Where things are: the checkout, the target folder, what was built. Knows nothing of tasks.
+//! Where files are: the checkout, the target folder, what was built. Knows nothing of tasks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,18 +7,23 @@ use crate::failure::Failure;
 
 /// The checkout, and where cargo puts what it builds.
 #[derive(Debug)]
-pub(crate) struct Workspace {
+pub struct Workspace {
     /// The checkout's root.
-    pub(crate) root: PathBuf,
+    pub root: PathBuf,
     /// Cargo's target folder, as cargo itself reports it.
-    pub(crate) target: PathBuf,
+    pub target: PathBuf,
+}
+
+/// Writes a file.
+pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(file, text).map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))
 }
 
 // === impl Workspace ===
 
 impl Workspace {
     /// Asks cargo.
-    pub(crate) fn find() -> Result<Self, Failure> {
+    pub fn find() -> Result<Self, Failure> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let here =
             std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -41,7 +46,7 @@ impl Workspace {
     }
 
     /// Where the binary `name` of a profile lies once it is built.
-    pub(crate) fn binary(&self, profile: &str, name: &str) -> PathBuf {
+    pub fn binary(&self, profile: &str, name: &str) -> PathBuf {
         self.target.join(profile).join(name)
     }
 }

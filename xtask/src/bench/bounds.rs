@@ -1,4 +1,4 @@
-//! What evenkeel holds itself to, and whether a run bears it out. Knows nothing of how anything is measured.
+//! The bounds that evenkeel must keep, and whether a run keeps them. Knows nothing of how anything is measured.
 
 use std::fmt::Write;
 
@@ -8,17 +8,17 @@ use super::scenario::Scenario;
 
 /// A bound, and what was measured of it.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub struct Bound {
     /// What is measured, in words.
-    pub(crate) what: String,
+    pub what: String,
     /// What it may be at most, or must be at least.
-    pub(crate) limit: f64,
+    pub limit: f64,
     /// Whether the limit is the least and not the most.
-    pub(crate) at_least: bool,
+    pub at_least: bool,
     /// What stands behind the numbers.
-    pub(crate) unit: &'static str,
-    /// What came out, unless something that it needs was left out of the run.
-    pub(crate) measured: Option<f64>,
+    pub unit: &'static str,
+    /// The result, unless the run left out something that it needs.
+    pub measured: Option<f64>,
 }
 
 /// CPU time to the faster HAProxy's, by scenario.
@@ -64,8 +64,8 @@ pub(crate) fn all(results: &Results) -> Vec<Bound> {
 }
 
 /// As a table.
-pub(crate) fn table(bounds: &[Bound]) -> String {
-    let mut text = String::from("What evenkeel holds itself to, and what this run says:\n\n");
+pub fn table(bounds: &[Bound]) -> String {
+    let mut text = String::from("The bounds that evenkeel must keep, and the results of this run:\n\n");
     text += "| what | bound | measured | |\n| --- | --: | --: | --- |\n";
     for bound in bounds {
         let sign = if bound.at_least { '≥' } else { '≤' };
@@ -94,7 +94,7 @@ pub(crate) fn table(bounds: &[Bound]) -> String {
 
 impl Bound {
     /// Whether it holds, as far as it was measured.
-    pub(crate) fn holds(&self) -> Option<bool> {
+    pub fn holds(&self) -> Option<bool> {
         self.measured.map(|value| if self.at_least { value >= self.limit } else { value <= self.limit })
     }
 }

@@ -1,21 +1,20 @@
-//! What each proxy is told, as the text of its own file: all to do the same, each in the way that is cheapest for it among
-//! those that its manual recommends. Knows nothing of how the proxies are started.
+//! The configuration of each proxy: all do the same, each in the cheapest way that its manual recommends. Knows nothing of how the proxies are started.
 
 use std::path::Path;
 
-/// What every file must say.
+/// What every configuration needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     /// Where to listen.
     pub(crate) port: u16,
-    /// Where evenkeel listens for its administrator.
+    /// The port of evenkeel's admin address.
     pub(crate) admin: u16,
     pub(crate) backends: [u16; 2],
     /// Where the access log goes, if it is on.
     pub(crate) log: Option<&'a Path>,
 }
 
-/// nginx keeps answers and bodies of 64 KiB in memory: with the buffers that it has by default, they cost it twice as much.
+/// nginx keeps bodies of 64 KiB in memory: with its default buffers, they cost it twice as much.
 pub(crate) fn nginx(wanted: &Wanted<'_>, folder: &Path) -> String {
     let Wanted { port, backends: [one, two], log, .. } = wanted;
     let folder = folder.display();

@@ -1,4 +1,4 @@
-//! Asks of a proxy what a scenario asks, and reads what `wrk` says that came of it. Knows nothing of which proxy.
+//! Runs `wrk` as a scenario needs it, and reads its results. Knows nothing of the proxies.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::scenario::{CONNECTIONS, POSTED, Scenario};
 use crate::failure::Failure;
 use crate::tools::Tools;
+use crate::workspace;
 
-/// What came of a run.
+/// The results of a run.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Load {
     pub(crate) requests: f64,
@@ -20,11 +21,10 @@ pub(crate) struct Load {
 /// Writes what `wrk` needs beside its arguments: it sends bodies only by script.
 pub(crate) fn write_script(folder: &Path) -> Result<(), Failure> {
     let script = format!("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", {POSTED})\n");
-    std::fs::write(folder.join(SCRIPT), script)
-        .map_err(|e| Failure::new(format!("cannot write {SCRIPT}: {e}")))
+    workspace::write(&folder.join(SCRIPT), &script)
 }
 
-/// Loads a proxy from CPU 1. An answer that is not a success, and a connection that breaks, fail the run.
+/// Loads a proxy from CPU 1. A response that is not a success, and a broken connection, fail the run.
 pub(crate) fn run(
     tools: &Tools<'_>,
     folder: &Path,
@@ -49,7 +49,7 @@ const SCRIPT: &str = "post.lua";
 
 fn parse(printed: &str) -> Result<Load, String> {
     if let Some(errors) = printed.lines().find(|l| l.contains("Socket errors") || l.contains("Non-2xx")) {
-        return Err(format!("not every request went well ({})", errors.trim()));
+        return Err(format!("not every request succeeded ({})", errors.trim()));
     }
     let missing = |what: &str| format!("wrk did not say {what}");
     let after = |label: &str| {

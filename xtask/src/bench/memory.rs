@@ -1,4 +1,4 @@
-//! What idle connections cost a proxy in memory, and how much of it comes back. Knows nothing of which proxy.
+//! How much memory idle connections cost a proxy, and how much of it is freed. Knows nothing of the proxies.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::process::{self, Running};
 /// How many idle connections tell what one costs.
 pub(crate) const IDLE_CONNECTIONS: u32 = 10_000;
 
-/// As many come and go before the first look: what a proxy takes for whatever it does for the first time, and keeps, is not
-/// what those who came later cost or left behind.
+/// As many come and go before the first measurement: what a proxy allocates once and keeps is not the cost of later
+/// connections.
 pub(crate) const EARLIER_CONNECTIONS: u32 = 1_000;
 
 /// So many more descriptors than before are its connections to backends.
@@ -22,7 +22,7 @@ const TO_BACKENDS: usize = 64;
 /// How long a proxy may take to notice that its clients have left.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it then has to give memory back, twice: a request comes between, since some do it only as they work.
+/// How long it then has to free memory, twice: a request comes between, since some proxies free it only while they work.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// Starts a proxy afresh and looks at its memory before, with, and after the connections.

@@ -1,7 +1,7 @@
 //! Measures evenkeel beside bare Pingora, nginx and HAProxy: one machine, one run, interleaved rounds.
 //!
 //! The proxy under test has CPU 0 to itself; clients and backends share CPU 1. Only ratios within one run mean anything,
-//! so every proxy is measured in every round, in an order that rotates. All traffic stays on loopback.
+//! so every proxy is measured in every round, in a rotating order. All traffic stays on loopback.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,24 +12,23 @@ use self::proxy::Proxy;
 use self::results::{Cell, Results};
 use self::scenario::{Scenario, Setting};
 use self::shipped::Shipped;
+pub use self::shipped::dist;
 use crate::failure::Failure;
 use crate::process::{self, Running};
 use crate::tools::Tools;
-use crate::workspace::Workspace;
+use crate::workspace::{Workspace, write};
 
-mod bounds;
-mod chart;
+pub mod bounds;
 mod files;
 mod load;
 mod memory;
-mod page;
-mod plan;
+pub mod page;
+pub mod plan;
 mod proxy;
-mod report;
-mod results;
+pub mod report;
+pub mod results;
 mod scenario;
-pub(crate) mod shipped;
-mod tail;
+mod shipped;
 
 /// What every start of a proxy needs to know.
 #[derive(Debug)]
@@ -59,10 +58,9 @@ struct Started {
 #[derive(Debug)]
 struct Log(PathBuf);
 
-/// The task, or the one about tails, by its arguments.
-pub(crate) fn task(arguments: &[String]) -> Result<(), Failure> {
-    let of_tails = tail::task(arguments);
-    of_tails.unwrap_or_else(|| run(&Workspace::find()?, Plan::parse(arguments)?))
+/// The task, by its arguments.
+pub fn task(arguments: &[String]) -> Result<(), Failure> {
+    run(&Workspace::find()?, Plan::parse(arguments)?)
 }
 
 /// Runs the plan; writes the page if the run was whole.
@@ -84,8 +82,8 @@ fn run(workspace: &Workspace, mut plan: Plan) -> Result<(), Failure> {
     publish(&bench, &plan, &results)
 }
 
-/// Somebody else's work on the same CPUs makes noise of every figure.
-fn warn_if_busy() {
+/// Other work on the same CPUs is noise in every figure.
+pub fn warn_if_busy() {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let running = load.split([' ', '/']).nth(3).and_then(|n| n.parse::<u32>().ok());
     // One of these is this program.
@@ -95,9 +93,6 @@ fn warn_if_busy() {
 }
 
 fn publish(bench: &Bench<'_>, plan: &Plan, results: &Results) -> Result<(), Failure> {
-    let write = |path: PathBuf, text: String| {
-        std::fs::write(&path, text).map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))
-    };
     let machine = report::Machine::look(bench, &plan.proxies)?;
     let how = report::How {
         rounds: plan.rounds,
@@ -107,14 +102,15 @@ fn publish(bench: &Bench<'_>, plan: &Plan, results: &Results) -> Result<(), Fail
     };
     let page = report::page(results, &machine, &how);
     println!("\n{}", report::tables(results));
-    write(bench.folder.join("results.json"), results.json(&machine))?;
-    write(bench.folder.join("performance.md"), page.clone())?;
-    write(bench.folder.join("performance.svg"), chart::draw(results))?;
+    write(&bench.folder.join("results.json"), &results.json(&machine))?;
+    write(&bench.folder.join("performance.md"), &page)?;
+    let chart = report::chart(results)?;
+    write(&bench.folder.join("performance.svg"), &chart)?;
     if plan.is_whole() {
         let docs = bench.workspace.root.join("docs");
         let old = std::fs::read_to_string(docs.join("performance.md")).unwrap_or_default();
-        write(docs.join("performance.md"), page::keeping_tails(&page, &old))?;
-        write(docs.join("performance.svg"), chart::draw(results))?;
+        write(&docs.join("performance.md"), &page::keeping_tails(&page, &old))?;
+        write(&docs.join("performance.svg"), &chart)?;
         println!("Wrote docs/performance.md and docs/performance.svg.");
     } else {
         println!("Not a whole run, so docs/ stays as it is; this one is in {}.", bench.folder.display());
@@ -128,9 +124,7 @@ impl<'a> Bench<'a> {
     /// Installs, builds, makes room. Takes out of the plan what this machine cannot have.
     fn prepare(workspace: &'a Workspace, plan: &mut Plan) -> Result<Self, Failure> {
         if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-            return Err(Failure::new(
-                "the benchmark pins the proxy and the load to a CPU each, and here is only one",
-            ));
+            return Err(Failure::new("the benchmark needs two CPUs: one for the proxy and one for the load"));
         }
         let profile = if plan.quick { "release" } else { "dist" };
         let memory = Path::new("/dev/shm");

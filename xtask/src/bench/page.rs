@@ -6,7 +6,7 @@ const BEGIN: &str = "<!-- tails: written by `cargo xtask bench tail`; edits are 
 const END: &str = "<!-- end of tails -->\n";
 
 /// A page with a new section about tails: in the place of the old one, otherwise at the end.
-pub(crate) fn with_tails(page: &str, section: &str) -> String {
+pub fn with_tails(page: &str, section: &str) -> String {
     let section = format!("{BEGIN}\n{}\n\n{END}", section.trim());
     match parts(page) {
         Some((before, _, after)) => format!("{before}{section}{after}"),

@@ -20,7 +20,7 @@ pub(crate) struct Plan {
 }
 
 /// Fewer rounds than this have no median worth publishing.
-pub(crate) const PUBLISHED_ROUNDS: usize = 3;
+pub const PUBLISHED_ROUNDS: usize = 3;
 
 // === impl Plan ===
 
@@ -74,7 +74,7 @@ impl Plan {
 }
 
 /// All, beginning with another one in each round.
-pub(crate) fn in_turn<T: Copy>(all: &[T], round: usize) -> impl Iterator<Item = T> {
+pub fn in_turn<T: Copy>(all: &[T], round: usize) -> impl Iterator<Item = T> {
     let first = round % all.len().max(1);
     let (later, earlier) = all.split_at(first.min(all.len()));
     earlier.iter().chain(later).copied()
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plan_does_not_know_is_refused() {
+    fn what_a_plan_does_not_know_is_rejected() {
         for (wrong, told) in [
             (
                 "--only envoy",

@@ -1,5 +1,4 @@
-//! The proxies under test: what they are called, where they come from, how they are started. What they are told is in
-//! [`files`].
+//! The proxies under test: their names, where they come from, how they are started. Their configurations are in [`files`].
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +7,12 @@ use super::files::{self, Wanted};
 use super::scenario::{Scenario, Setting};
 use crate::failure::Failure;
 use crate::shell::Shell;
+use crate::workspace;
 
 /// A proxy under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proxy {
-    /// The least proxy that Pingora makes.
+    /// The smallest proxy that Pingora makes.
     Bare,
     /// nginx as packaged.
     Nginx,
@@ -20,9 +20,9 @@ pub(crate) enum Proxy {
     Haproxy,
     /// HAProxy 2.8, from pip.
     Haproxy28,
-    /// HAProxy as packaged, told to move the bytes of answers within the kernel.
+    /// HAProxy as packaged, with responses spliced within the kernel.
     HaproxySplice,
-    /// Ours, told to use its Pingora lane alone.
+    /// Ours, with its Pingora lane alone.
     EvenkeelPingora,
     /// Ours.
     Evenkeel,
@@ -45,7 +45,7 @@ impl Proxy {
         Self::Evenkeel,
     ];
 
-    /// Those of which the faster is what ours is held against.
+    /// Ours is compared to the faster of these.
     pub(crate) const BASES: [Self; 2] = [Self::Haproxy, Self::Haproxy28];
 
     /// What `--only` calls it.
@@ -105,18 +105,11 @@ impl Proxy {
 
     /// Its version, as it says itself.
     pub(crate) fn version(self, bench: &Bench<'_>) -> Result<String, Failure> {
-        let told = match self {
-            Self::Bare => {
-                return Ok("pingora-proxy ".to_owned() + &locked(&bench.workspace.root, "pingora-proxy")?);
-            }
-            Self::Nginx => bench.tools.command("nginx").arg("-v").output()?,
-            Self::Haproxy | Self::HaproxySplice | Self::Haproxy28 => {
-                bench.tools.command(self.program(bench)?).arg("-v").output()?
-            }
-            Self::Evenkeel | Self::EvenkeelPingora => {
-                bench.tools.command(self.program(bench)?).arg("--version").output()?
-            }
-        };
+        if self == Self::Bare {
+            return Ok("pingora-proxy ".to_owned() + &locked(&bench.workspace.root, "pingora-proxy")?);
+        }
+        let how = if self.is_evenkeel() { "--version" } else { "-v" };
+        let told = bench.tools.command(self.program(bench)?).arg(how).output()?;
         let first = told.lines().next().unwrap_or_default();
         let first = first.trim_start_matches("nginx version: ");
         Ok(first.split(" - http").next().unwrap_or(first).to_owned())
@@ -142,7 +135,7 @@ impl Proxy {
                 std::fs::create_dir_all(&folder)
                     .map_err(|e| Failure::new(format!("cannot make a folder: {e}")))?;
                 let file = self.write(bench, setting, &files::nginx(&wanted, &folder))?;
-                // A master that is killed leaves its workers behind; one that is told to end does not.
+                // A master that is killed leaves its workers behind; after SIGTERM it ends them.
                 let nginx = bench.tools.command("setpriv").args(["--pdeathsig", "TERM", "nginx"]);
                 Ok(nginx.arg("-p").arg(&folder).arg("-c").arg(file))
             }
@@ -186,8 +179,7 @@ impl Proxy {
             _ => "conf",
         };
         let file = bench.folder.join(format!("{}{logged}.{ending}", self.name()));
-        std::fs::write(&file, text)
-            .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))?;
+        workspace::write(&file, text)?;
         Ok(file)
     }
 }

@@ -10,6 +10,7 @@ use super::proxy::Proxy;
 use super::results::{Cell, Results, Spread};
 use super::scenario::Scenario;
 use super::{Bench, bounds};
+use crate::chart::{self, Bar, Group};
 use crate::failure::Failure;
 use crate::tools::Tools;
 
@@ -25,10 +26,13 @@ pub(crate) struct Machine {
 
 /// The machine, whatever runs on it.
 #[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) cores: String,
-    pub(crate) kernel: String,
-    pub(crate) rustc: String,
+pub struct Host {
+    /// How many, of which make.
+    pub cores: String,
+    /// Its name and version.
+    pub kernel: String,
+    /// The compiler's version.
+    pub rustc: String,
 }
 
 /// How the run was made.
@@ -54,6 +58,21 @@ pub(crate) fn page(results: &Results, machine: &Machine, how: &How) -> String {
     page += &tables(results);
     page += &method(machine, how);
     page
+}
+
+/// The chart of CPU time a request: each scenario on a scale of its own, since their requests are not alike.
+pub(crate) fn chart(results: &Results) -> Result<String, Failure> {
+    let group = |scenario: &Scenario| {
+        let bar = |proxy: &Proxy| {
+            let value = results.of(*proxy, *scenario, |c| c.cpu_us)?.median;
+            let (label, text, is_ours) =
+                (proxy.title().into(), format!("{value:.1} µs"), *proxy == Proxy::Evenkeel);
+            Some(Bar { label, value, behind: 0.0, text, is_ours })
+        };
+        Group { title: scenario.title(), bars: results.proxies.iter().filter_map(bar).collect() }
+    };
+    let groups: Vec<Group> = results.scenarios.iter().map(group).collect();
+    chart::bars("CPU time a request, one core: shorter is better", &groups)
 }
 
 /// The tables alone.
@@ -83,7 +102,7 @@ fn table(results: &Results, scenario: Scenario) -> String {
         let of = |measure: fn(&Cell) -> f64| results.of(proxy, scenario, measure);
         let to = |measure: fn(&Cell) -> f64| match base {
             Some(base) if base == proxy => "1".to_owned(),
-            Some(base) => ratio(results.ratio(proxy, base, scenario, measure)),
+            Some(base) => spread(results.ratio(proxy, base, scenario, measure), 2),
             None => "–".to_owned(),
         };
         row(
@@ -176,7 +195,7 @@ fn method(machine: &Machine, how: &How) -> String {
 }
 
 /// Adds a row to a table.
-pub(crate) fn row(text: &mut String, cells: &[String]) {
+pub fn row(text: &mut String, cells: &[String]) {
     let _ = writeln!(text, "| {} |", cells.join(" | "));
 }
 
@@ -184,18 +203,15 @@ fn name(proxy: Proxy) -> String {
     if proxy == Proxy::Evenkeel { format!("**{}**", proxy.title()) } else { proxy.title().to_owned() }
 }
 
-fn number(spread: Option<Spread>, digits: usize) -> String {
+/// A median alone.
+pub fn number(spread: Option<Spread>, digits: usize) -> String {
     spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
 }
 
 /// A median, with the lowest and the highest in brackets.
-pub(crate) fn spread(spread: Option<Spread>, digits: usize) -> String {
+pub fn spread(spread: Option<Spread>, digits: usize) -> String {
     let text = |s: Spread| format!("{:.digits$} ({:.digits$}–{:.digits$})", s.median, s.low, s.high);
     spread.map_or_else(|| "–".into(), text)
-}
-
-fn ratio(spread: Option<Spread>) -> String {
-    self::spread(spread, 2)
 }
 
 // === impl Machine ===
@@ -222,7 +238,7 @@ impl Machine {
 
 impl Host {
     /// Looks around.
-    pub(crate) fn look(tools: &Tools<'_>) -> Result<Self, Failure> {
+    pub fn look(tools: &Tools<'_>) -> Result<Self, Failure> {
         let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpus.lines().find(|l| l.starts_with("model name")).and_then(|l| l.split_once(": "));
         let model = model.map_or("of unknown make", |(_, model)| model.trim());

@@ -44,10 +44,13 @@ pub(crate) struct Memory {
 
 /// The middle of several values, and how far apart they were.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+pub struct Spread {
+    /// The middle.
+    pub median: f64,
+    /// The lowest.
+    pub low: f64,
+    /// The highest.
+    pub high: f64,
 }
 
 // === impl Results ===
@@ -175,7 +178,7 @@ impl fmt::Display for Memory {
 
 impl Spread {
     /// Of these; none of nothing.
-    pub(crate) fn over(mut values: Vec<f64>) -> Option<Self> {
+    pub fn over(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let upper = values.get(middle).copied()?;

@@ -33,7 +33,7 @@ struct Compiler {
 const COUNTED: Duration = Duration::from_secs(3);
 
 /// The task: builds the binary and says where it is.
-pub(crate) fn task() -> Result<(), Failure> {
+pub fn dist() -> Result<(), Failure> {
     let workspace = Workspace::find()?;
     let mut plan = Plan::parse(&["--only".into(), Proxy::Evenkeel.name().into()])?;
     let bench = Bench::prepare(&workspace, &mut plan)?;

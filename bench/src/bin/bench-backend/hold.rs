@@ -12,7 +12,7 @@ pub(crate) fn open(count: usize, address: SocketAddr) -> io::Result<Vec<TcpStrea
     (0..count).map(|_| request_once(address)).collect()
 }
 
-/// Holds the connections until whoever started this process closes its standard input, then closes them.
+/// Holds the connections until the parent process closes its standard input, then closes them.
 ///
 /// # Errors
 /// When standard input cannot be read.

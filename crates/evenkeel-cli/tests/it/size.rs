@@ -58,7 +58,8 @@ fn all() -> Vec<Source> {
     let folders =
         crates.map(|entry| Path::new("crates").join(entry.expect("a folder can be read").file_name()));
     let folders = folders.flat_map(|krate| [krate.join("src"), krate.join("examples")]);
-    let folders = folders.chain(["xtask/src", "bench/src"].map(|folder| Path::new(folder).to_owned()));
+    let folders =
+        folders.chain(["xtask/src", "bench/src", "load/src"].map(|folder| Path::new(folder).to_owned()));
     let sources: Vec<Source> = folders.flat_map(|folder| source::under(&folder)).collect();
     assert!(sources.len() > 20, "only {} files found: the scan itself is broken", sources.len());
     sources

@@ -1,4 +1,4 @@
-//! What the clients did, counted by all of them at once. Knows nothing of how they do it.
+//! What the clients did, counted by all of them together. Knows nothing of how they do it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,22 +7,22 @@ use std::sync::{Mutex, PoisonError};
 /// The counters, shared by all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Requests of which at least a byte was sent, also those that were broken off in their head.
+    /// Requests of which at least a byte was sent, also those broken off in their head.
     pub(crate) begun: AtomicU64,
-    /// Of these, whole answers that were successes.
+    /// Of these, complete responses that were successes.
     pub(crate) successes: AtomicU64,
-    /// Whole answers that told of a backend's failure: 502, 503, 504.
+    /// Complete responses that report a failed backend: 502, 503, 504.
     pub(crate) failures: AtomicU64,
-    /// Answers that were broken off, by whichever side.
+    /// Responses that either side broke off.
     pub(crate) cut: AtomicU64,
-    /// Requests that the client broke off before there was an answer, or that got none.
+    /// Requests that the client broke off before a response, or that got none.
     pub(crate) unanswered: AtomicU64,
-    /// Requests on a used connection that was just being closed: whether they arrived cannot be known.
+    /// Requests on a used connection that was closing at that moment: the client cannot know whether they arrived.
     pub(crate) crossed: AtomicU64,
-    /// Connections that could not be had.
-    pub(crate) refused: AtomicU64,
+    /// Connections that failed.
+    pub(crate) failed_connections: AtomicU64,
     wrong: AtomicU64,
-    /// The first of what was wrong, in words.
+    /// The first wrong responses, in words.
     examples: Mutex<Vec<String>>,
 }
 
@@ -32,7 +32,7 @@ const EXAMPLES: usize = 8;
 // === impl Ledger ===
 
 impl Ledger {
-    /// Counts an answer that no fault of a backend explains.
+    /// Counts a response that no fault of a backend explains.
     pub(crate) fn wrong(&self, what: String) {
         self.wrong.fetch_add(1, Relaxed);
         let mut examples = self.examples.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +41,7 @@ impl Ledger {
         }
     }
 
-    /// How many answers were wrong.
+    /// How many responses were wrong.
     pub(crate) fn wrongs(&self) -> u64 {
         self.wrong.load(Relaxed)
     }
@@ -57,15 +57,15 @@ impl fmt::Display for Ledger {
         let of = |counter: &AtomicU64| counter.load(Relaxed);
         write!(
             f,
-            "{} requests: {} answered, {} told of a failed backend, {} answers cut, {} without answer, {} crossed a close, \
-             {} connections refused, {} wrong",
+            "{} requests: {} successes, {} reported a failed backend, {} responses cut, {} without response, {} crossed a close, \
+             {} connections failed, {} wrong",
             of(&self.begun),
             of(&self.successes),
             of(&self.failures),
             of(&self.cut),
             of(&self.unanswered),
             of(&self.crossed),
-            of(&self.refused),
+            of(&self.failed_connections),
             self.wrongs()
         )
     }

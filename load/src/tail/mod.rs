@@ -1,24 +1,26 @@
-//! Measures what users feel while a backend is slow, and how soon a change of one shows: evenkeel's algorithms beside those
-//! of nginx, HAProxy and Envoy, in one run.
+//! Measures what clients see while a backend is slow, and how soon a change of one shows: evenkeel's algorithms beside those of
+//! nginx, HAProxy and Envoy, in one run.
 //!
-//! The proxy under test has CPU 0 to itself, and no other runs; the load and the backends share CPU 1. All traffic stays on
-//! loopback. Both are this program again, as hidden tasks, since each needs a process that can be pinned.
+//! The proxy under test has CPU 0 to itself, and only one runs at a time. The load and the backends are two threads of this
+//! process, and share CPU 1. All traffic stays on loopback.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use xtask::bench::{page, warn_if_busy};
+use xtask::failure::Failure;
+use xtask::shell::Shell;
+use xtask::tools::Tools;
+use xtask::workspace::{Workspace, write};
+
+use self::backend::Backends;
 use self::contestant::Contestant;
 use self::load::{Change, Load};
-use self::plan::{Part, Plan};
+use self::plan::Part;
+pub(crate) use self::plan::Plan;
 use self::results::{Course, Figures, Results};
 use self::sample::Samples;
-use super::page;
-use crate::failure::Failure;
-use crate::process::{self, Running};
-use crate::shell::Shell;
-use crate::tools::Tools;
-use crate::workspace::Workspace;
 
 mod backend;
 mod chart;
@@ -32,6 +34,7 @@ mod results;
 mod sample;
 mod simulated;
 mod stall;
+mod thread;
 
 /// What every point needs to know.
 #[derive(Debug)]
@@ -41,8 +44,10 @@ pub(crate) struct Tail<'a> {
     /// Where configurations and results go.
     folder: PathBuf,
     evenkeel: PathBuf,
-    backends: [u16; FAST + 1],
-    /// Whether all that is measured goes before all else on its CPU.
+    backends: Backends,
+    /// The ports of the backends.
+    ports: Vec<u16>,
+    /// Whether all that is measured runs at real-time priority.
     real_time: bool,
 }
 
@@ -61,38 +66,22 @@ const WARM_UP: Duration = Duration::from_secs(3);
 /// How often a point is measured at most.
 const TRIES: u32 = 3;
 
-/// Runs what follows at the lowest of the priorities that go before all usual ones.
-const REAL_TIME: [&str; 2] = ["--rr", "1"];
-
-/// What the tasks are called that this starts as processes.
-const BACKENDS: &str = "tail-backends";
-const LOAD: &str = "tail-load";
-
-/// The task, or one of those hidden ones, by its arguments. `None`: it is none of these.
-pub(crate) fn task(arguments: &[String]) -> Option<Result<(), Failure>> {
-    let (task, rest) = arguments.split_first()?;
-    match task.as_str() {
-        "tail" => Some(Plan::parse(rest).and_then(|plan| run(&Workspace::find()?, plan))),
-        BACKENDS => Some(backend::serve(rest)),
-        LOAD => Some(load::run(rest)),
-        _ => None,
-    }
-}
+/// The CPU of the load and the backends.
+const LOAD_CPU: usize = 1;
 
 /// Runs the plan; writes the section if the run was whole.
-fn run(workspace: &Workspace, mut plan: Plan) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, plan: Plan) -> Result<(), Failure> {
+    let mut plan = plan.checked()?;
     let tail = Tail::prepare(workspace, &mut plan)?;
-    super::warn_if_busy();
-    let backends = tail.start_backends()?;
+    warn_if_busy();
     let setting = report::Setting::look(&tail, &plan.contestants)?;
     let mut results = Results::new(plan.contestants.clone(), plan.rates.clone());
     for round in 0..plan.rounds {
         println!("\nRound {} of {}", round + 1, plan.rounds);
         tail.round(&plan, round, &mut results)?;
-        // What is measured so far is kept, whatever comes.
+        // A later round may fail: what was measured so far is kept.
         tail.write_json(&plan, &results.json(&setting.facts()))?;
     }
-    drop(backends);
     if plan.parts.contains(&Part::Steady) {
         results.simulated = plan.rates.iter().map(|rate| tail.simulate(&plan, *rate)).collect();
     }
@@ -105,25 +94,28 @@ impl<'a> Tail<'a> {
     /// Installs, builds, makes room. Takes out of the plan what a program that was given cannot do.
     fn prepare(workspace: &'a Workspace, plan: &mut Plan) -> Result<Self, Failure> {
         if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
-            return Err(Failure::new(
-                "the benchmark pins the proxy and the load to a CPU each, and here is only one",
-            ));
+            return Err(Failure::new("the benchmark needs two CPUs: one for the proxy and one for the load"));
         }
         let evenkeel = plan.evenkeel.clone().map(std::path::absolute).transpose();
         let evenkeel = evenkeel.map_err(|e| Failure::new(format!("--evenkeel: {e}")))?;
         let tools = Tools::new(workspace);
-        let real_time = tools.command("chrt").args(REAL_TIME).arg("true").output().is_ok();
+        clock::sharpen();
+        let real_time = tools.command("chrt").args(thread::REAL_TIME).arg("true").output().is_ok();
+        let backends = Backends::start(FAST + 1, LOAD_CPU, real_time)?;
         let tail = Self {
+            ports: backends.ports(),
+            backends,
             tools,
             real_time,
             workspace,
             folder: workspace.target.join("bench/tail"),
             evenkeel: evenkeel.unwrap_or_else(|| workspace.binary("dist", "evenkeel")),
-            backends: process::free_ports()?,
         };
         std::fs::create_dir_all(&tail.folder)
             .map_err(|e| Failure::new(format!("cannot make {}: {e}", tail.folder.display())))?;
-        tail.tools.packaged("taskset", "util-linux")?;
+        for program in ["taskset", "chrt"] {
+            tail.tools.packaged(program, "util-linux")?;
+        }
         plan.contestants.iter().try_for_each(|contestant| contestant.install(&tail.tools))?;
         match &plan.evenkeel {
             None if plan.contestants.iter().any(|c| c.algorithm().is_some()) => tail.build()?,
@@ -145,30 +137,16 @@ impl<'a> Tail<'a> {
         self.tools.cargo().args(["build", "--profile", "dist", "--package", "evenkeel-cli"]).run()
     }
 
-    /// A hidden task of this program: what disturbs the load or the backends would look like the proxy's doing.
-    fn exactly(&self, task: &str) -> Result<Shell, Failure> {
-        let this = std::env::current_exe();
-        let this = this.map_err(|e| Failure::new(format!("this program does not know where it is: {e}")))?;
-        Ok(self.urgent(self.tools.command(this).args(["bench", task])))
-    }
-
-    /// A command that goes before all else on its CPU, where the machine allows it.
+    /// A command at real-time priority, where the machine allows it.
     fn urgent(&self, command: Shell) -> Shell {
-        if self.real_time { command.through("chrt", REAL_TIME.map(OsString::from)) } else { command }
-    }
-
-    fn start_backends(&self) -> Result<Running, Failure> {
-        let ports = self.backends.map(|port| port.to_string());
-        let backends = Running::start("backends", &self.exactly(BACKENDS)?.args(ports), Some(1))?;
-        self.backends.iter().try_for_each(|port| process::await_ok(*port, "/", &backends))?;
-        Ok(backends)
+        if self.real_time { command.through("chrt", thread::REAL_TIME.map(OsString::from)) } else { command }
     }
 
     /// Every point of every contestant, one after the other.
     fn round(&self, plan: &Plan, round: usize, results: &mut Results) -> Result<(), Failure> {
         for rate in plan.rates.iter().filter(|_| plan.parts.contains(&Part::Steady)) {
             for contestant in plan.order(round) {
-                results.point(contestant, *rate, self.point(contestant, *rate, plan.time)?);
+                results.point(contestant, *rate, self.point(contestant, *rate, plan.time())?);
             }
         }
         let proxies = plan.order(round).filter(|c| c.is_changed());
@@ -204,10 +182,10 @@ impl<'a> Tail<'a> {
         ];
         let (samples, changed) = self.measure(contestant, plan.change_rate(), end, changes)?;
         let changing = changed.try_into().map_err(|_| Failure::new("the load did not make both changes"))?;
-        Ok(Course { samples, moments, changing, fair: 1.0 / self.backends.len() as f64 })
+        Ok(Course { samples, moments, changing, fair: 1.0 / self.ports.len() as f64 })
     }
 
-    /// Starts a contestant, loads it, ends it. The samples that count, and the ports that changed.
+    /// Starts a contestant, loads it, ends it. Returns the samples that count, and the ports of the backends that changed.
     fn measure(
         &self,
         contestant: Contestant,
@@ -215,40 +193,34 @@ impl<'a> Tail<'a> {
         time: Duration,
         changes: Vec<Change>,
     ) -> Result<(Samples, Vec<u16>), Failure> {
-        for (index, port) in self.backends.iter().enumerate() {
-            backend::set_delay(*port, if index == SLOW { SLOW_DELAY } else { FAST_DELAY })?;
+        for (index, port) in self.ports.iter().enumerate() {
+            self.backends.set_delay(*port, if index == SLOW { SLOW_DELAY } else { FAST_DELAY });
         }
         let started = contestant.start(self)?;
-        let file = self.folder.join("samples");
-        let load = Load { port: started.port, rate, warm_up: WARM_UP, time, file, changes };
-        // It ends by itself, and with this process.
-        let pinned = ["--pdeathsig", "KILL", "taskset", "--cpu-list", "1"].map(OsString::from);
-        let told = self.exactly(LOAD)?.args(load.arguments()).through("setpriv", pinned).output()?;
-        let (ports, complaints): (Vec<_>, Vec<_>) =
-            told.lines().map(|l| l.parse().map_err(|_| l)).partition(Result::is_ok);
-        complaints.iter().filter_map(|line| line.err()).for_each(|line| println!("           {line}"));
-        let changed = ports.into_iter().filter_map(Result::ok).collect();
-        let text = std::fs::read_to_string(&load.file)
-            .map_err(|e| Failure::new(format!("cannot read {}: {e}", load.file.display())))?;
-        Ok((Samples::from_text(&text)?.counted(), changed))
+        let load = Load { port: started.port, rate, warm_up: WARM_UP, time, changes };
+        let done = load.run(&self.backends, self.real_time)?;
+        for (why, count) in &done.failures {
+            println!("           {count} requests failed: {why}");
+        }
+        Ok((done.samples.counted(), done.changed))
     }
 
     fn port(&self, index: usize) -> Result<u16, Failure> {
-        self.backends.get(index).copied().ok_or_else(|| Failure::new(format!("there is no backend {index}")))
+        self.ports.get(index).copied().ok_or_else(|| Failure::new(format!("there is no backend {index}")))
     }
 
     fn simulate(&self, plan: &Plan, rate: u32) -> simulated::Simulated {
         let timeout = self.tools.command("timeout");
-        simulated::ask(timeout, &self.evenkeel, rate, plan.time, &plan.contestants)
+        simulated::ask(timeout, &self.evenkeel, rate, plan.time(), &plan.contestants)
     }
 
     fn publish(&self, plan: &Plan, results: &Results, setting: &report::Setting) -> Result<(), Failure> {
         let section = report::section(results, setting, plan);
-        let charts = [(chart::STEADY, chart::steady(results)), (chart::CHANGES, chart::changes(results))];
+        let charts = [(chart::STEADY, chart::steady(results)?), (chart::CHANGES, chart::changes(results)?)];
         println!("\n{}", report::tables(results));
         self.write_json(plan, &results.json(&setting.facts()))?;
-        write(self.folder.join("tails.md"), &section)?;
-        charts.iter().try_for_each(|(name, svg)| write(self.folder.join(name), svg))?;
+        write(&self.folder.join("tails.md"), &section)?;
+        charts.iter().try_for_each(|(name, svg)| write(&self.folder.join(name), svg))?;
         if !plan.is_whole() {
             println!("Not a whole run, so docs/ stays as it is; this one is in {}.", self.folder.display());
             return Ok(());
@@ -256,18 +228,14 @@ impl<'a> Tail<'a> {
         let docs = self.workspace.root.join("docs");
         let file = docs.join("performance.md");
         let old = std::fs::read_to_string(&file).unwrap_or_default();
-        write(file, &page::with_tails(&old, &section))?;
-        charts.iter().try_for_each(|(name, svg)| write(docs.join(name), svg))?;
+        write(&file, &page::with_tails(&old, &section))?;
+        charts.iter().try_for_each(|(name, svg)| write(&docs.join(name), svg))?;
         println!("Wrote the section about tails of docs/performance.md, and its charts.");
         Ok(())
     }
 
     fn write_json(&self, plan: &Plan, json: &str) -> Result<(), Failure> {
-        write(self.folder.join("results.json"), json)?;
-        plan.json.as_ref().map_or(Ok(()), |file| write(file.clone(), json))
+        write(&self.folder.join("results.json"), json)?;
+        plan.json.as_ref().map_or(Ok(()), |file| write(file, json))
     }
-}
-
-fn write(file: PathBuf, text: &str) -> Result<(), Failure> {
-    std::fs::write(&file, text).map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))
 }

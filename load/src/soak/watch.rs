@@ -1,20 +1,20 @@
-//! What the program says of itself at its admin address, and the kernel of it. Knows nothing of the load.
+//! What the program reports at its admin address, and what the kernel reports of it. Knows nothing of the load.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::failure::Failure;
-use crate::process::Running;
+use xtask::failure::Failure;
+use xtask::process::Running;
 
-/// The program, and where it answers its administrator.
+use crate::http;
+
+/// The program, and the port of its admin address.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     pub(crate) running: &'a Running,
     pub(crate) admin: u16,
 }
 
-/// What it says at one moment.
+/// What it reports at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sight {
     /// Finished requests.
@@ -36,10 +36,10 @@ const LOOKS: u32 = 9;
 
 impl Watch<'_> {
     /// Looks once.
-    pub(crate) fn sight(&self) -> Result<Sight, Failure> {
-        let metrics = self.get("/metrics")?;
-        let status: serde_json::Value = serde_json::from_str(&self.get("/status")?)
-            .map_err(|e| Failure::new(format!("/status is no JSON: {e}")))?;
+    pub(crate) async fn sight(&self) -> Result<Sight, Failure> {
+        let metrics = http::get(self.admin, "/metrics").await?;
+        let status: serde_json::Value = serde_json::from_str(&http::get(self.admin, "/status").await?)
+            .map_err(|e| Failure::new(format!("/status is not JSON: {e}")))?;
         Ok(Sight {
             requests: sum(&metrics, "evenkeel_requests_total")?,
             open: sum(&metrics, "evenkeel_connections_open")?,
@@ -50,27 +50,14 @@ impl Watch<'_> {
     }
 
     /// Resident memory in KiB: the middle of several looks over about two seconds.
-    pub(crate) fn memory(&self) -> Result<u64, Failure> {
+    pub(crate) async fn memory(&self) -> Result<u64, Failure> {
         let mut looks = Vec::new();
         for _ in 0..LOOKS {
             looks.push(self.running.memory()?);
-            std::thread::sleep(Duration::from_millis(200));
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
         looks.sort_unstable();
         looks.get(looks.len() / 2).copied().ok_or_else(|| Failure::new("no look at memory"))
-    }
-
-    fn get(&self, path: &str) -> Result<String, Failure> {
-        let failure = |e: std::io::Error| Failure::new(format!("cannot get {path}: {e}"));
-        let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).map_err(failure)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failure)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: soak\r\nConnection: close\r\n\r\n").map_err(failure)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(failure)?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-            _ => Err(Failure::new(format!("{path} answered {:?}", answer.lines().next()))),
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::contestant::Contestant;
 use super::sample::{JUDGED, Sample, Samples, WINDOW, quantile_ms, share};
 use super::simulated::Simulated;
-use crate::bench::bounds::Bound;
-use crate::bench::results::Spread;
+use xtask::bench::bounds::Bound;
+use xtask::bench::results::Spread;
 
 /// Everything measured in a run.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Results {
         self.courses.first().map(|(_, course)| course.moments)
     }
 
-    /// Requests without a good answer, of all points and courses of a contestant.
+    /// Failed requests of all points and courses of a contestant.
     pub(crate) fn failed(&self, contestant: Contestant) -> usize {
         let points = self.points.iter().filter(|(c, ..)| *c == contestant).map(|(.., f)| f.failed);
         points.sum::<usize>() + self.courses_of(contestant).map(|c| c.samples.failed()).sum::<usize>()
@@ -177,7 +177,7 @@ impl Results {
             at_most(format!("{title}: a backend that became slow has lost its share"), 1.0, " s", lost);
             let ran = self.contestants.contains(&contestant);
             let failed = ran.then(|| self.failed(contestant) as f64).and_then(|n| Spread::over(vec![n]));
-            at_most(format!("{title}: requests without a good answer"), 0.0, "", failed);
+            at_most(format!("{title}: failed requests"), 0.0, "", failed);
         }
         bounds
     }
@@ -249,7 +249,7 @@ impl Figures {
 
     fn json(&self, contestant: Contestant, rate: u32) -> Value {
         json!({
-            "contestant": contestant.name(), "rate": rate, "requests": self.requests, "failed": self.failed,
+            "contestant": contestant.to_string(), "rate": rate, "requests": self.requests, "failed": self.failed,
             "p50_ms": self.p50_ms, "p99_ms": self.p99_ms, "p999_ms": self.p999_ms, "max_ms": self.max_ms,
             "slow_share": self.slow_share, "late_p999_ms": self.late_p999_ms, "disturbed": self.disturbed,
         })
@@ -306,7 +306,7 @@ impl Course {
             })
         };
         json!({
-            "contestant": contestant.name(), "back_s": self.back(), "lost_s": self.lost(),
+            "contestant": contestant.to_string(), "back_s": self.back(), "lost_s": self.lost(),
             "failed": self.samples.failed(), "windows": starts.map(window).collect::<Vec<_>>(),
         })
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::contestant::{Beside, Contestant};
 use super::{FAST, SLOW_DELAY};
-use crate::failure::Failure;
-use crate::shell::Shell;
+use xtask::failure::Failure;
+use xtask::shell::Shell;
 
 /// What the simulator said for a rate.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Simulated {
     /// For machines.
     pub(crate) fn json(&self) -> Value {
         let p99 = self.p99_ms.as_ref().map(|all| {
-            let pair = |(c, p99): &(Contestant, f64)| (c.name().to_owned(), json!(p99));
+            let pair = |(c, p99): &(Contestant, f64)| (c.to_string(), json!(p99));
             Value::Object(all.iter().map(pair).collect())
         });
         json!({ "rate": self.rate, "p99_ms": p99.as_ref().ok(), "missing": p99.as_ref().err() })

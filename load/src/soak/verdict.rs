@@ -1,4 +1,4 @@
-//! The checks at the end of a soak: what was seen, and whether it may be so. Knows nothing of how it came about.
+//! The checks at the end of a soak. Knows nothing of how the figures were measured.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) memory: Memory,
-    /// Clients' connections still open, as the metrics and `/status` have it.
+    /// Clients' connections still open, in the metrics and in `/status`.
     pub(crate) open: [u64; 2],
-    /// Attempts still in flight, as the metrics and `/status` have it.
+    /// Attempts still in flight, in the metrics and in `/status`.
     pub(crate) in_flight: [u64; 2],
     /// Open descriptors at the start and at the end.
     pub(crate) descriptors: [usize; 2],
     /// Requests that the clients began, that crossed the close of their connection, and that the program counted.
     pub(crate) requests: Requests,
-    /// Answers that nothing explains.
+    /// Responses that nothing explains.
     pub(crate) wrong: u64,
-    /// Whole answers that were successes: without any, nothing was soaked.
+    /// Complete responses that were successes: without any, nothing was tested.
     pub(crate) successes: u64,
     /// The share of one CPU that the idle program took.
     pub(crate) idle_cpu: f64,
@@ -33,7 +33,7 @@ pub(crate) struct Memory {
     pub(crate) idle: u64,
 }
 
-/// Requests, as both sides counted them.
+/// The requests that each side counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Requests {
     pub(crate) begun: u64,
@@ -65,8 +65,8 @@ pub(crate) fn checks(seen: &Seen) -> Vec<Check> {
     let grown = |now| format!("{:.1} MiB, warm {:.1}, at most {:.1}", mib(now), mib(warm), mib(most));
     let check = |what, told, holds| Check { what, told, holds };
     vec![
-        check("something was answered", format!("{} successes", seen.successes), seen.successes > 0),
-        check("no wrong answer", format!("{} wrong", seen.wrong), seen.wrong == 0),
+        check("some requests succeeded", format!("{} successes", seen.successes), seen.successes > 0),
+        check("no wrong response", format!("{} wrong", seen.wrong), seen.wrong == 0),
         check(
             "every request counted once",
             format!("{begun} begun, {crossed} of them crossed a close, {counted} counted"),
@@ -114,8 +114,8 @@ mod tests {
         let requests = |counted| Requests { counted, ..GOOD.requests };
         let memory = |loaded, idle| Memory { loaded, idle, ..GOOD.memory };
         for (seen, what) in [
-            (Seen { successes: 0, ..GOOD }, "something was answered"),
-            (Seen { wrong: 1, ..GOOD }, "no wrong answer"),
+            (Seen { successes: 0, ..GOOD }, "some requests succeeded"),
+            (Seen { wrong: 1, ..GOOD }, "no wrong response"),
             (Seen { requests: requests(99_997), ..GOOD }, "every request counted once"),
             (Seen { requests: requests(100_001), ..GOOD }, "every request counted once"),
             (Seen { requests: Requests { crossed: 11, ..GOOD.requests }, ..GOOD }, "few crossed a close"),

@@ -1,21 +1,25 @@
-//! Who is compared: what each is called, where it comes from, how it is started. What each is told is in [`files`].
+//! What is compared: the name of each, where it comes from, how it is started. Their configurations are in [`files`].
 
+use std::fmt;
 use std::path::PathBuf;
+
+use clap::ValueEnum;
+use xtask::failure::Failure;
+use xtask::process::{self, Running};
+use xtask::shell::Shell;
+use xtask::tools::Tools;
+use xtask::workspace;
 
 use super::Tail;
 use super::files::{self, Wanted};
-use crate::failure::Failure;
-use crate::process::{self, Running};
-use crate::shell::Shell;
-use crate::tools::Tools;
 
 /// A proxy with one way of choosing a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Contestant {
-    /// No proxy, and one fast backend: what the load and the backends are off by themselves.
+    /// No proxy, and one fast backend: the error of the load and the backends themselves
     Direct,
     NginxLeastTime,
-    /// The same once more: by how much it differs from itself is chance.
+    /// The same once more: how much it differs from itself is chance
     NginxLeastTimeAgain,
     NginxLeastConn,
     HaproxyLeastconn,
@@ -26,13 +30,13 @@ pub(crate) enum Contestant {
     PowerOfTwoChoices,
     PeakEwma,
     Prequal,
-    /// With a health check, whose probes take as long as requests do.
+    /// With a health check, whose probes take as long as requests
     PeakEwmaChecked,
-    /// Likewise.
+    /// Likewise
     PrequalChecked,
-    /// With second attempts, and so with copies of requests for tests.
+    /// With hedging: second attempts, and copies of requests as tests
     PeakEwmaHedged,
-    /// Likewise.
+    /// Likewise
     PrequalHedged,
 }
 
@@ -74,28 +78,6 @@ impl Contestant {
         Self::PeakEwmaHedged,
         Self::PrequalHedged,
     ];
-
-    /// What `--only` calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::NginxLeastTime => "nginx-least-time",
-            Self::NginxLeastTimeAgain => "nginx-least-time-again",
-            Self::NginxLeastConn => "nginx-least-conn",
-            Self::HaproxyLeastconn => "haproxy-leastconn",
-            Self::HaproxyRandom => "haproxy-random",
-            Self::EnvoyLeastRequest => "envoy-least-request",
-            Self::RoundRobin => "round-robin",
-            Self::LeastConnections => "least-connections",
-            Self::PowerOfTwoChoices => "power-of-two-choices",
-            Self::PeakEwma => "peak-ewma",
-            Self::Prequal => "prequal",
-            Self::PeakEwmaChecked => "peak-ewma-checked",
-            Self::PrequalChecked => "prequal-checked",
-            Self::PeakEwmaHedged => "peak-ewma-hedged",
-            Self::PrequalHedged => "prequal-hedged",
-        }
-    }
 
     /// What the report calls it.
     pub(crate) fn title(self) -> &'static str {
@@ -188,7 +170,7 @@ impl Contestant {
 
     /// Whether its program can do this at all; otherwise, what it said.
     pub(crate) fn check(self, tail: &Tail<'_>) -> Result<(), Failure> {
-        let wanted = Wanted { port: 1, admin: 2, backends: &tail.backends };
+        let wanted = Wanted { port: 1, admin: 2, backends: &tail.ports };
         match (self.algorithm(), self.program(tail)?) {
             (Some(algorithm), Some(program)) => {
                 let file = self.write(tail, &files::evenkeel(&wanted, algorithm, self.beside()))?;
@@ -201,12 +183,10 @@ impl Contestant {
     /// Starts it afresh on CPU 0, and waits until it answers.
     pub(crate) fn start(self, tail: &Tail<'_>) -> Result<Started, Failure> {
         let [port, admin] = process::free_ports()?;
-        let Some(shell) = self.shell(tail, &Wanted { port, admin, backends: &tail.backends })? else {
-            let fast = tail.backends.get(super::ALONE).copied();
-            let port = fast.ok_or_else(|| Failure::new("there is no fast backend"))?;
-            return Ok(Started { port, _running: None });
+        let Some(shell) = self.shell(tail, &Wanted { port, admin, backends: &tail.ports })? else {
+            return Ok(Started { port: tail.port(super::ALONE)?, _running: None });
         };
-        // As urgent as the load: by what else runs on the CPU now and then, none of them is to be told from another.
+        // At the same priority as the load, so that other work on the CPU makes no difference between proxies.
         let running = Running::start(self.title(), &tail.urgent(shell), Some(0))?;
         if self.algorithm().is_some() {
             process::await_ok(admin, "/readyz", &running)?;
@@ -226,7 +206,7 @@ impl Contestant {
                     .map_err(|e| Failure::new(format!("cannot make a folder: {e}")))?;
                 let method = if self == Self::NginxLeastConn { "least_conn" } else { "least_time header" };
                 let file = self.write(tail, &files::nginx(wanted, &folder, method))?;
-                // A master that is killed leaves its workers behind; one that is told to end does not.
+                // A master that is killed leaves its workers behind; after SIGTERM it ends them.
                 let nginx = tail.tools.command("setpriv").args(["--pdeathsig", "TERM"]).arg(program);
                 nginx.arg("-p").arg(&folder).arg("-c").arg(file)
             }
@@ -255,14 +235,20 @@ impl Contestant {
 
     fn write(self, tail: &Tail<'_>, text: &str) -> Result<PathBuf, Failure> {
         let ending = if self.is_nginx() || self.is_haproxy() { "conf" } else { "yaml" };
-        let file = tail.folder.join(format!("{}.{ending}", self.name()));
-        std::fs::write(&file, text)
-            .map_err(|e| Failure::new(format!("cannot write {}: {e}", file.display())))?;
+        let file = tail.folder.join(format!("{self}.{ending}"));
+        workspace::write(&file, text)?;
         Ok(file)
     }
 }
 
-/// Somebody else's program, installed if need be.
+impl fmt::Display for Contestant {
+    /// Its name, as `--only` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().unwrap_or_default().get_name())
+    }
+}
+
+/// The program of another project, installed if it is missing.
 fn peer(contestant: Contestant, tools: &Tools<'_>) -> Result<Option<PathBuf>, Failure> {
     match contestant {
         _ if contestant.is_nginx() => tools.nginx131().map(Some),
@@ -277,9 +263,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_titles_are_all_different() {
+    fn titles_are_all_different() {
         for one in Contestant::ALL {
-            let alike = |other: &&Contestant| other.name() == one.name() || other.title() == one.title();
+            let alike = |other: &&Contestant| other.title() == one.title();
             assert_eq!(Contestant::ALL.iter().filter(alike).count(), 1, "{one:?}");
         }
         assert_eq!(Contestant::ALL.iter().filter(|c| c.is_bound()).count(), 6);

@@ -9,10 +9,10 @@ use super::plan::Plan;
 use super::results::{BACK, BASE, Course, Figures, LOST, Results};
 use super::simulated::{self, Simulated};
 use super::{FAST, Tail, WARM_UP, chart, load};
-use crate::bench::bounds;
-use crate::bench::report::{Host, row, spread};
-use crate::bench::results::Spread;
-use crate::failure::Failure;
+use xtask::bench::bounds;
+use xtask::bench::report::{Host, number, row, spread};
+use xtask::bench::results::Spread;
+use xtask::failure::Failure;
 
 /// What was measured on, and what.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ pub(crate) fn section(results: &Results, setting: &Setting, plan: &Plan) -> Stri
         "\
 ## Tails
 
-What users feel while a backend is slow: {backends} backends, of which {FAST} answer in {fast} ms and one in {slow} ms, under a
-constant rate of requests that waits for nobody (an open loop). A request's time counts from the moment when it was meant
-to be sent. As above, only what is in the same run may be compared.
+Latencies while a backend is slow: {backends} backends, of which {FAST} respond in {fast} ms and one in {slow} ms, under a
+constant rate of requests that does not wait for responses (an open loop). A request's time counts from the moment when it was
+due. As above, only what is in the same run may be compared.
 
 ![p99 and p99.9 with one slow backend, by proxy and algorithm]({steady})
 
@@ -81,18 +81,18 @@ fn steady(results: &Results, rate: u32) -> String {
             &mut text,
             &[
                 name(contestant),
-                median(of(|f| f.p50_ms), 1),
+                number(of(|f| f.p50_ms), 1),
                 spread(of(|f| f.p99_ms), 1),
                 to(|f| f.p99_ms),
                 spread(of(|f| f.p999_ms), 1),
                 to(|f| f.p999_ms),
-                median(of(|f| f.max_ms), 0),
+                number(of(|f| f.max_ms), 0),
                 if contestant == Contestant::Direct {
                     "–".into()
                 } else {
-                    median(of(|f| f.slow_share * 100.0), 2) + " %"
+                    number(of(|f| f.slow_share * 100.0), 2) + " %"
                 },
-                median(of(|f| f.late_p999_ms), 2),
+                number(of(|f| f.late_p999_ms), 2),
             ],
         );
     }
@@ -108,13 +108,13 @@ fn changes(results: &Results) -> String {
         "\
 ### Backends that change
 
-After {fast} s the slow backend becomes as fast as the others; after {slow} s the one of those that answers most becomes
+After {fast} s the slow backend becomes as fast as the others; after {slow} s the one of those that responds most becomes
 slow; after {end} s it ends. A backend has its share back once it has {:.0} % of what is fair over a second. It has lost it
 once it has less than {:.0} % over each quarter of a second of a second, one request not counted, and over all that follows.
 
 ![Shares of the two backends that change and p99 over time, by proxy and algorithm]({})
 
-| proxy and algorithm | share back after, s | share lost after, s | no good answer |
+| proxy and algorithm | share back after, s | share lost after, s | failed |
 | --- | --: | --: | --: |
 ",
         BACK * 100.0,
@@ -168,26 +168,26 @@ fn prediction(results: &Results, simulated: &Simulated) -> String {
 }
 
 fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
-    let (rounds, seconds, warm_up) = (plan.rounds, plan.time.as_secs(), WARM_UP.as_secs());
+    let (rounds, seconds, warm_up) = (plan.rounds, plan.time().as_secs(), WARM_UP.as_secs());
     let mut text = format!(
         "\
 ### How tails were measured
 
 * `cargo xtask bench tail --rounds {rounds} --seconds {seconds}`: {rounds} rounds; in each, every proxy is started afresh for every
   point, alone, and loaded for {seconds} s after {warm_up} s of warming up, in an order that rotates. The tables hold medians
-  over the rounds, with the lowest and the highest in brackets. A ratio is the median of the rounds' ratios. Whom no bound is
-  about is in the first round only.
+  over the rounds, with the lowest and the highest in brackets. A ratio is the median of the rounds' ratios. What has no
+  bound is in the first round only.
 * The proxy has CPU 0 and one worker; the load, and the {backends} backends in one process, share CPU 1{priority};
-  all on loopback. {again} is measured like any other, after and before others in its turn: how far its ratios are from 1 says
+  all on loopback. {again} is measured like any other, after and before others in its turn: how far its ratios are from 1 shows
   how much of a ratio is chance. Every request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests
   were sent no later than that after they were due. A point at which that was more than a millisecond is measured again, at
-  most {again_at_most} times in all: who measures was disturbed.
+  most {again_at_most} times in all: the load itself was disturbed.
 * On a machine that others share, CPUs stand still for a millisecond now and then, and p99.9 would be a measure of that. So on each CPU a
   thread of a still higher priority looks at the clock each 0.2 ms, which no proxy can hold up; when it is late by more than 0.2 ms,
-  the times of the requests that were due or answered then, or less than {around} ms from it, are left out, whoever's they
-  are: {disturbed} % of a point's. That looks at the ends of a request alone, so that slow ones are not left out more often than fast ones. In
+  the times of the requests that were due or answered then, or less than {around} ms from it, are left out, for every
+  proxy alike: {disturbed} % of a point's. Only the ends of a request count, so that slow ones are not left out more often than fast ones. In
   the run with changes nothing is left out.
-* A request without an answer for {patience} s, or with another than a 200, has no good answer.
+* A request without a response for {patience} s, or with a status other than 200, has failed.
 * The run with changes is made at {rate} requests a second; its chart has windows of a second, a quarter of one apart, all
   rounds together.
 * All proxies keep connections, add `X-Forwarded-For` and log nothing; all else is at its defaults. Envoy's `LEAST_REQUEST`
@@ -221,10 +221,6 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
 fn name(contestant: Contestant) -> String {
     let title = contestant.title();
     if contestant.is_bound() { format!("**{title}**") } else { title.to_owned() }
-}
-
-fn median(spread: Option<Spread>, digits: usize) -> String {
-    spread.map_or_else(|| "–".into(), |s| format!("{:.digits$}", s.median))
 }
 
 fn seconds(spread: Option<Spread>) -> String {

@@ -1,10 +1,7 @@
 //! What became of each request, and what that comes to: quantiles, shares, and how long a change took to show. Every
 //! sample is kept, so nothing here is an estimate. Knows nothing of how it was measured.
 
-use std::fmt::Write;
 use std::time::Duration;
-
-use crate::failure::Failure;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ const STEP: Duration = Duration::from_millis(50);
 // === impl Sample ===
 
 impl Sample {
-    /// In place of a backend: there was no answer, or not a good one.
+    /// In place of a backend: the request failed.
     pub(crate) const FAILED: u16 = 0;
 }
 
@@ -70,34 +67,7 @@ impl Samples {
         self.0.get(index(from)..index(to)).unwrap_or_default()
     }
 
-    /// A line for each.
-    pub(crate) fn to_text(&self) -> String {
-        let mut text = String::new();
-        for Sample { at, late, took, backend, disturbed } in &self.0 {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{at} {late} {took} {backend} {disturbed}");
-        }
-        text
-    }
-
-    /// From what [`to_text`](Self::to_text) gave.
-    pub(crate) fn from_text(text: &str) -> Result<Self, Failure> {
-        let sample = |line: &str| {
-            let mut words = line.split(' ');
-            Some(Sample {
-                at: words.next()?.parse().ok()?,
-                late: words.next()?.parse().ok()?,
-                took: words.next()?.parse().ok()?,
-                backend: words.next()?.parse().ok()?,
-                disturbed: words.next()?.parse().ok()?,
-            })
-        };
-        let samples =
-            text.lines().map(|l| sample(l).ok_or_else(|| Failure::new(format!("{l:?} is no sample"))));
-        samples.collect::<Result<_, _>>().map(Self::new)
-    }
-
-    /// How many had no good answer.
+    /// How many failed.
     pub(crate) fn failed(&self) -> usize {
         self.0.iter().filter(|s| s.backend == Sample::FAILED).count()
     }
@@ -184,16 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn samples_survive_being_written() {
+    fn samples_are_sorted_and_sifted() {
         let samples = Samples::new(vec![
             Sample { at: 5, late: 1, took: 10_000, backend: 18_081, disturbed: true },
             Sample { at: -5, late: 0, took: u32::MAX, backend: Sample::FAILED, disturbed: false },
         ]);
-        assert_eq!(samples.to_text(), "-5 0 4294967295 0 false\n5 1 10000 18081 true\n");
-        assert_eq!(Samples::from_text(&samples.to_text()).unwrap(), samples);
+        assert_eq!(samples.all()[0].at, -5);
         assert_eq!((samples.failed(), samples.counted().failed()), (1, 0));
         assert_eq!(samples.undisturbed().all().len(), 1);
-        assert!(Samples::from_text("1 2 3 4\n").is_err());
     }
 
     #[test]

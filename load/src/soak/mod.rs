@@ -1,14 +1,19 @@
-//! Lets evenkeel run among bad clients and dying backends for a while, and checks that nothing of it is left behind.
+//! Runs evenkeel among bad clients and failing backends for a while, and checks that nothing of it is left behind.
 //!
-//! Everything at once: kept connections, churn, slow readers of large answers, clients that break off wherever they can,
-//! backends that refuse, reset and hang. All on loopback, at bounded rates, and over by itself. It asks the program only
-//! what any administrator can: its metrics, its status, and `/proc`.
+//! Everything at once: kept connections, connection churn, slow readers of large responses, clients that break off anywhere,
+//! backends that reject connections, reset them and hang. All on loopback, at bounded rates, and for a bounded time. It asks the
+//! program only what any operator can: its metrics, its status, and `/proc`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use xtask::failure::Failure;
+use xtask::process::{self, Running};
+use xtask::tools::Tools;
+use xtask::workspace::Workspace;
 
 use self::backends::Backends;
 use self::clients::Clients;
@@ -16,16 +21,10 @@ use self::ledger::Ledger;
 pub(crate) use self::plan::Plan;
 use self::verdict::{Memory, Requests, Seen};
 use self::watch::{Sight, Watch};
-use crate::failure::Failure;
-use crate::process::{self, Running};
-use crate::tools::Tools;
-use crate::workspace::Workspace;
 
 mod backends;
 mod clients;
-mod connection;
 mod ledger;
-mod message;
 mod plan;
 mod verdict;
 mod watch;
@@ -38,14 +37,13 @@ struct Soak<'a> {
     start: Instant,
 }
 
-/// How often the soak says how it goes.
+/// How often progress is printed.
 const REPORT: Duration = Duration::from_secs(10);
 
-/// How long all backends are well before a look at memory, so that the looks are alike: longer than what a request to a
-/// hanging one takes.
+/// How long all backends are healthy before memory is measured: longer than a request to a hanging one takes.
 const CALM: Duration = Duration::from_secs(4);
 
-/// How long the program may take to let go of everything: longer than all its timeouts together.
+/// How long the program may take to close and free everything: longer than all its timeouts together.
 const SETTLING: Duration = Duration::from_secs(30);
 
 /// How long the idle program is watched.
@@ -54,28 +52,34 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Runs the plan. Fails when a check does.
 pub(crate) fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
     let program = program(workspace, plan)?;
-    let [port, admin, one, two, three] = process::free_ports()?;
-    let backends = Backends::start([one, two, three])?;
-    let file = write_file(workspace, plan, [port, admin], [one, two, three])?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(format!("cannot start tokio: {e}")))?;
+    runtime.block_on(soak(workspace, plan, program))
+}
+
+async fn soak(workspace: &Workspace, plan: &Plan, program: PathBuf) -> Result<(), Failure> {
+    let [port, admin] = process::free_ports()?;
+    let backends = Backends::start()?;
+    let file = write_file(workspace, plan, [port, admin], backends.ports())?;
     let tools = Tools::new(workspace);
     let running = Running::start("evenkeel", &tools.command(program).args(["run", "-c"]).arg(file), None)?;
     process::await_ok(admin, "/readyz", &running)?;
 
     let ledger = Arc::new(Ledger::default());
     let watch = Watch { running: &running, admin };
-    // Before the first request, and after ours for readiness has gone: what the program needs for itself.
-    std::thread::sleep(Duration::from_secs(1));
+    // Before the first request, and after the connection of `/readyz` has closed: what the program itself needs.
+    sleep(Duration::from_secs(1)).await;
     let descriptors = running.descriptors()?;
     let soak = Soak { watch, backends: &backends, ledger: &ledger, start: Instant::now() };
-    let clients = Clients::start(SocketAddr::from(([127, 0, 0, 1], port)), &ledger);
-    let [warm, loaded] = soak.load(plan)?;
+    let clients = Clients::start(port, &ledger);
+    let [warm, loaded] = soak.load(plan).await?;
     println!("\nThe load ends.");
-    drop(clients);
+    clients.stop().await;
     backends.calm(true);
 
-    let mut seen = soak.settle(descriptors)?;
-    seen.memory = Memory { warm, loaded, idle: soak.watch.memory()? };
-    seen.idle_cpu = soak.idle_cpu()?;
+    let mut seen = soak.settle(descriptors).await?;
+    seen.memory = Memory { warm, loaded, idle: soak.watch.memory().await? };
+    seen.idle_cpu = soak.idle_cpu().await?;
     judge(&seen, &ledger, &backends)
 }
 
@@ -140,31 +144,31 @@ fn judge(seen: &Seen, ledger: &Ledger, backends: &Backends) -> Result<(), Failur
 // === impl Soak ===
 
 impl Soak<'_> {
-    /// Waits for the load's end, and says how it goes. Gives the memory after warming up and at the end, in KiB.
-    fn load(&self, plan: &Plan) -> Result<[u64; 2], Failure> {
-        println!("Warming up for {:?} of {:?} of load …", plan.warm_up(), plan.load);
-        self.watch_until(plan.warm_up())?;
-        let warm = self.calm_memory()?;
+    /// Waits for the end of the load, and prints its progress. Returns the memory after the warm-up and at the end, in KiB.
+    async fn load(&self, plan: &Plan) -> Result<[u64; 2], Failure> {
+        println!("Warming up for {:?} of {:?} of load …", plan.warm_up(), plan.load());
+        self.watch_until(plan.warm_up()).await?;
+        let warm = self.calm_memory().await?;
         println!("Warm.");
-        self.watch_until(plan.load)?;
-        Ok([warm, self.calm_memory()?])
+        self.watch_until(plan.load()).await?;
+        Ok([warm, self.calm_memory().await?])
     }
 
-    fn watch_until(&self, end: Duration) -> Result<(), Failure> {
+    async fn watch_until(&self, end: Duration) -> Result<(), Failure> {
         self.backends.calm(false);
         let mut next = self.start.elapsed() + REPORT;
         while self.start.elapsed() < end {
-            std::thread::sleep(Duration::from_millis(100));
+            sleep(Duration::from_millis(100)).await;
             if self.start.elapsed() > next {
                 next += REPORT;
-                self.report()?;
+                self.report().await?;
             }
         }
         Ok(())
     }
 
-    fn report(&self) -> Result<(), Failure> {
-        let sight = self.watch.sight()?;
+    async fn report(&self) -> Result<(), Failure> {
+        let sight = self.watch.sight().await?;
         println!(
             "{:>5.0} s: {:.1} MiB, {} descriptors, {} connections, {} in flight; {}",
             self.start.elapsed().as_secs_f64(),
@@ -178,23 +182,23 @@ impl Soak<'_> {
     }
 
     /// Memory under load, while no backend fails.
-    fn calm_memory(&self) -> Result<u64, Failure> {
+    async fn calm_memory(&self) -> Result<u64, Failure> {
         self.backends.calm(true);
-        std::thread::sleep(CALM);
-        self.watch.memory()
+        sleep(CALM).await;
+        self.watch.memory().await
     }
 
-    /// Waits until everything is let go of, or the time for that is over, and gives what was seen then.
-    fn settle(&self, before: usize) -> Result<Seen, Failure> {
+    /// Waits until everything is closed and freed, or the time for that is over. Returns what was seen then.
+    async fn settle(&self, before: usize) -> Result<Seen, Failure> {
         let start = Instant::now();
         loop {
-            let sight = self.watch.sight()?;
+            let sight = self.watch.sight().await?;
             let Sight { requests, open, in_flight, status_in_flight, status_open } = sight;
             let begun = self.ledger.begun.load(Relaxed);
             let seen = Seen {
                 open: [open, status_open],
                 in_flight: [in_flight, status_in_flight],
-                // The look itself had a connection, which may not be closed yet.
+                // The scrape had a connection, which may not be closed yet.
                 descriptors: [before, self.watch.running.descriptors()?],
                 requests: Requests { begun, crossed: self.ledger.crossed.load(Relaxed), counted: requests },
                 wrong: self.ledger.wrongs(),
@@ -207,14 +211,14 @@ impl Soak<'_> {
                 println!("Settled after {:.1} s.", start.elapsed().as_secs_f64());
                 return Ok(seen);
             }
-            std::thread::sleep(Duration::from_millis(250));
+            sleep(Duration::from_millis(250)).await;
         }
     }
 
-    /// The share of one CPU that the program takes while nobody asks for anything.
-    fn idle_cpu(&self) -> Result<f64, Failure> {
+    /// The share of one CPU that the program takes without any traffic.
+    async fn idle_cpu(&self) -> Result<f64, Failure> {
         let before = self.watch.running.cpu()?;
-        std::thread::sleep(IDLE);
+        sleep(IDLE).await;
         Ok(self.watch.running.cpu()?.saturating_sub(before).as_secs_f64() / IDLE.as_secs_f64())
     }
 }
