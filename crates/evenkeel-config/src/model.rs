@@ -357,6 +357,7 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
     "user_agent",
     "referer",
     "end",
+    "error",
     "lane",
     "explain",
 ];

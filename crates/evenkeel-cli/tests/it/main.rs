@@ -7,6 +7,7 @@ mod balancing;
 mod blame;
 mod bodies;
 mod caps;
+mod causes;
 mod cli;
 mod client_address;
 mod docs;

@@ -123,7 +123,8 @@ pub(crate) struct AccessLog {
     /// reopens it.
     pub(crate) to: String,
     /// The format of a record: `json`, `combined` (the format of Apache and nginx), or a template with fields in
-    /// braces, such as `{client} {method} {target} {status}`.
+    /// braces, such as `{client} {method} {target} {status}`. The field `error` says why a request failed. In the
+    /// `combined` format it is one more quoted text at the end of the line, and requests without an error do not have it.
     pub(crate) format: String,
 }
 

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{Member, Snapshot, Weight};
 use evenkeel_core::balance::Balancer;
-use evenkeel_core::health::{Choice, Event, Health, Mode, Reason, Traffic};
+use evenkeel_core::health::{Choice, Event, Health, State, Traffic};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::board::Board;
 use super::pace::Pace;
 use super::prober::Prober;
+use super::telling::{Scene, Teller};
 use crate::exchange::{Bell, Endpoint, Members, Upstream, moment_of};
 use crate::probe::{self, Probe};
 
@@ -32,6 +33,8 @@ pub(super) struct Keeper {
     pub(super) prober: Option<Prober>,
     /// What was published last.
     pub(super) choice: Choice,
+    /// Who writes the error log.
+    pub(super) teller: Teller,
 }
 
 /// How backends are probed: one probe for each, in their order.
@@ -114,6 +117,10 @@ impl Keeper {
                     continue;
                 }
                 () = until(next) => self.hear_traffic(),
+                () = until(self.teller.due()) => {
+                    self.teller.flush();
+                    continue;
+                }
                 () = until(silence.as_ref().map(Silence::due)) => {
                     if let Some(silence) = &mut silence {
                         silence.complain(&self.upstream);
@@ -176,40 +183,33 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, event: &Event, now: Moment) {
-        let upstream = &self.upstream.name;
-        let name = |index: &usize| self.upstream.all.get(*index).map_or("?", |one| one.backend.name());
-        match event {
-            Event::Up { index } => log::info!("upstream {upstream}: {} is up", name(index)),
-            Event::Down { index } => {
-                let reason = self.board.read(|content| {
-                    let probe = content.seats.get(*index)?.probe.as_ref()?;
-                    probe.failed.clone()
-                });
-                log::warn!("upstream {upstream}: {} is down: {}", name(index), reason.unwrap_or_default());
-            }
-            Event::Ejected { index, reason, until } => {
-                let (name, time) = (name(index), until.since(now));
-                let reason = reason_message(reason);
-                log::warn!("upstream {upstream}: {name} is ejected for {time:.1?}: {reason}");
-            }
-            Event::Returned { index } => {
-                log::info!("upstream {upstream}: {} is no longer ejected", name(index));
-            }
-            Event::Gray { index, probes_up: true } => {
-                log::warn!("upstream {upstream}: {}: probes pass, but requests fail", name(index));
-            }
-            Event::Gray { index, probes_up: false } => {
-                log::warn!("upstream {upstream}: {}: requests succeed, but probes fail", name(index));
-            }
-            Event::GrayOver { index } => {
-                log::info!("upstream {upstream}: {}: probes and requests agree again", name(index));
-            }
-            Event::ModeChanged { from, to } => {
-                let level = if *to == Mode::Normal { log::Level::Info } else { log::Level::Warn };
-                log::log!(level, "upstream {upstream}: {}", mode_message(*from, *to));
-            }
-        }
+    fn tell(&mut self, event: &Event, now: Moment) {
+        let index = index_of(event);
+        let probe = self.board.read(|content| {
+            let seat = content.seats.get(index?)?;
+            seat.probe.as_ref()?.failed.clone()
+        });
+        let upstream = self.upstream.clone();
+        let backend = index.and_then(|index| upstream.all.get(index));
+        let states = (0..upstream.all.len()).map(|index| self.health.state(index, now));
+        let states = states.filter(|state| *state != State::Out);
+        let healthy = states.clone().filter(|state| matches!(state, State::Up | State::Starting { .. }));
+        let healthy = (healthy.count(), states.count());
+        let backend = backend.map_or("", |endpoint| endpoint.backend.name());
+        self.teller.tell(event, &Scene { backend, probe, healthy, now });
+    }
+}
+
+/// The backend that an event is about.
+fn index_of(event: &Event) -> Option<usize> {
+    match event {
+        Event::Up { index }
+        | Event::Down { index }
+        | Event::Ejected { index, .. }
+        | Event::Returned { index }
+        | Event::Gray { index, .. }
+        | Event::GrayOver { index } => Some(*index),
+        Event::ModeChanged { .. } => None,
     }
 }
 
@@ -224,24 +224,6 @@ pub(super) fn members(all: &[Arc<Endpoint>], choice: &Choice, balancer: Arc<dyn 
     let balancer = balancer.rebuild(&snapshot).unwrap_or(balancer);
     let others = choice.others.iter().filter_map(|index| all.get(*index).cloned()).collect();
     Members { snapshot, endpoints, others, balancer }
-}
-
-fn mode_message(from: Mode, to: Mode) -> &'static str {
-    match (from, to) {
-        (_, Mode::FailOpen) => "no healthy backend: sending to all backends (when_all_down: fail_open)",
-        (_, Mode::Panic) => "too few healthy backends: sending to all backends (panic_threshold)",
-        (_, Mode::Refuse) => "no healthy backend: rejecting requests with 503 (when_all_down: refuse)",
-        (Mode::Refuse, Mode::Normal) => "healthy backends again: accepting requests",
-        (_, Mode::Normal) => "enough healthy backends: sending only to healthy backends",
-    }
-}
-
-fn reason_message(reason: &Reason) -> String {
-    match reason {
-        Reason::ConsecutiveFailures(failures) => format!("{failures} failures in a row"),
-        Reason::FailureRate(rate) => format!("{:.1} % of its requests failed", rate * 100.0),
-        Reason::Latency(factor) => format!("{factor:.1} times as slow as its peers"),
-    }
 }
 
 // === impl Watch ===

@@ -13,6 +13,7 @@ mod running;
 mod signals;
 mod state;
 mod status;
+mod telling;
 mod trust;
 mod upstream;
 

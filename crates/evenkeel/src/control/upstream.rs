@@ -16,8 +16,11 @@ use super::pace::Pace;
 use super::plan::{Extensions, PlanError};
 use super::prober::Prober;
 use super::resolve::resolve;
+use super::telling::Teller;
 use super::trust::{authorities, endpoint_tls};
-use crate::exchange::{Affinity, Alarm, Endpoint, Gate, Hedging, Upstream, cookie_value, moment_of};
+use crate::exchange::{
+    Affinity, Alarm, Alarms, Complaints, Endpoint, Gate, Hedging, Upstream, cookie_value, moment_of,
+};
 use crate::observe::BackendMetrics;
 use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
 
@@ -50,7 +53,7 @@ pub(super) async fn plan(
         hedging: upstream.hedge.as_ref().map(Hedging::new),
         affinity: Affinity { key: upstream.algorithm.hash_key().cloned(), sticky: upstream.sticky.clone() },
         gate: Gate::new(upstream.limits.clone(), upstream.retry.budget),
-        alarm: alarm(upstream.health.outliers.as_ref(), &bell),
+        alarms: Alarms::new(alarm(upstream.health.outliers.as_ref(), &bell)),
         plain,
         all,
     });
@@ -64,6 +67,7 @@ pub(super) async fn plan(
         pace: watch.as_ref().map(Pace::new),
         watch,
         choice,
+        teller: Teller::new(&upstream.name),
     })
 }
 
@@ -88,6 +92,7 @@ async fn endpoints(
             weight: backend.weight,
             cookie: upstream.sticky.as_ref().map(cookie),
             metrics: Arc::new(BackendMetrics::new(workers)),
+            complaints: Complaints::default(),
         }));
     }
     Ok(all)

@@ -14,7 +14,7 @@ use super::copy::RequestCopy;
 use super::explain::{Explained, Grounds};
 use super::failure::{Failure, is_failure};
 use super::table::{Endpoint, Members, Upstream};
-use crate::filter::Refusal;
+use crate::filter::{Overload, Refusal};
 
 /// A backend to try.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ impl Attempts {
         if let Some(breaker) = &self.upstream.gate.breaker
             && self.entered.0.is_none()
         {
-            self.entered.0 = Some(breaker.enter().ok_or(Refusal::Overloaded)?);
+            self.entered.0 = Some(breaker.enter().ok_or(Refusal::Overloaded(Overload::CircuitBreaker))?);
         }
         Ok(())
     }
@@ -232,6 +232,11 @@ impl Attempts {
         }
     }
 
+    /// How the last attempt failed.
+    pub(super) fn last_failure(&self) -> Option<Failure> {
+        self.past.failure
+    }
+
     /// Whether another attempt may follow this failure. What no backend has worked on adds no load to any: it goes on for as
     /// long as there is a backend that was not tried. Everything else is bounded by attempts and by the budget.
     fn goes_on(&mut self, failure: Failure, repeatable: bool, at: At) -> bool {
@@ -241,7 +246,7 @@ impl Attempts {
         match failure {
             Failure::Stale => true,
             _ if failure.never_reached() => true,
-            Failure::Closed if repeatable => {
+            Failure::Closed(_) if repeatable => {
                 self.set_pause();
                 true
             }
@@ -289,9 +294,17 @@ impl Attempts {
             Some(current) if !current.answered => self.note_failure(Failure::Slow, at),
             Some(current) => {
                 current.endpoint.metrics.timed_out(at.worker);
+                self.upstream.attempt_failed(&current.endpoint, Failure::Idle.text());
                 self.end(Outcome::Failed);
             }
             None => {}
+        }
+    }
+
+    /// The response of the attempt that is on broke off, for this cause.
+    pub(super) fn cut(&self, failure: Failure) {
+        if let Some(current) = &self.current {
+            self.upstream.attempt_failed(&current.endpoint, failure.text());
         }
     }
 
@@ -424,14 +437,14 @@ impl Attempts {
         let Some(current) = self.current.take() else { return };
         let metrics = &current.endpoint.metrics;
         match failure {
-            Failure::Connect | Failure::Tls | Failure::Unsent => metrics.connect_failed(at.worker),
+            Failure::Connect(_) | Failure::Tls(_) | Failure::Unsent => metrics.connect_failed(at.worker),
             Failure::ConnectTimeout | Failure::TlsTimeout => {
                 metrics.connect_failed(at.worker);
                 metrics.timed_out(at.worker);
             }
             Failure::Slow => metrics.timed_out(at.worker),
-            Failure::Closed | Failure::Broken | Failure::Malformed => metrics.broke(at.worker),
-            Failure::Stale | Failure::Shortage | Failure::Status(_) => {}
+            Failure::Closed(_) | Failure::Broken(_) | Failure::Malformed(_) => metrics.broke(at.worker),
+            Failure::Stale | Failure::Shortage | Failure::Status(_) | Failure::Cut(_) | Failure::Idle => {}
         }
         let waited = at.waited(current.started);
         match failure {
@@ -442,7 +455,7 @@ impl Attempts {
             }
             Failure::Shortage => return self.release(current, Outcome::Abandoned),
             Failure::Status(status) => metrics.answered(at.worker, status, waited, true),
-            _ => {}
+            _ => self.upstream.attempt_failed(&current.endpoint, failure.text()),
         }
         self.tried.insert(current.index);
         self.members.balancer.observe(&current.endpoint.backend, Sample::new(waited, false, at.moment));

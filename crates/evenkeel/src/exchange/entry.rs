@@ -32,6 +32,7 @@ impl Entry for Exchange {
             Field::Received => Value::Number(record.received),
             Field::Sent => Value::Number(record.sent),
             Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
+            Field::Error => record.error.map_or(Value::Absent, Value::Text),
             Field::Lane => self.lane.name().map_or(Value::Absent, Value::Text),
             Field::Explain => {
                 let explained =

@@ -1,39 +1,110 @@
-//! How an attempt fails, and what that says: whether the request reached a backend, and whether another attempt may follow.
+//! How an attempt fails, and what that says: its cause in typed form, its text for the log, whether the request reached a
+//! backend, and whether another attempt may follow.
 
+use std::io;
 use std::time::Duration;
 
 use evenkeel_config::RetryOn;
 
+use super::malformed::Malformed;
 use crate::filter::{Refusal, Waited};
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// No connection: refused, unreachable, reset.
-    Connect,
+    /// No connection.
+    Connect(ConnectError),
     /// No connection in time.
     ConnectTimeout,
-    /// Connected, but the TLS handshake failed.
-    Tls,
+    /// Connected, but no TLS session.
+    Tls(TlsError),
     /// No TLS session in time.
     TlsTimeout,
     /// A new connection was closed before a byte of the request was sent.
     Unsent,
     /// A new connection was closed before a byte of a response came, and some of the request was sent.
-    Closed,
+    Closed(Break),
     /// The balancer itself has no descriptor, port or memory for a connection.
     Shortage,
     /// A kept connection was dead, and the request may be sent again.
     Stale,
-    /// The connection broke before the head of an answer, and the request may have had its effect.
-    Broken,
-    /// The answer's head made no sense.
-    Malformed,
-    /// No head of an answer in the time of one attempt.
+    /// The connection broke before the head of a response, and the request may have had its effect.
+    Broken(Break),
+    /// The response is malformed.
+    Malformed(Malformed),
+    /// No head of a response in the time of one attempt.
     Slow,
-    /// An answer with a status that is to be tried again.
+    /// A response with a status that is to be tried again.
     Status(u16),
+    /// The connection broke in the middle of the response.
+    Cut(Break),
+    /// The response has begun, and no more of it came in time.
+    Idle,
+}
+
+/// Why there is no connection to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No process listens on the address.
+    Refused,
+    /// Connected, and reset at once.
+    Reset,
+    /// The system gave up waiting for the backend.
+    TimedOut,
+    /// There is no route to the host.
+    HostUnreachable,
+    /// There is no route to the network.
+    NetworkUnreachable,
+    /// There is no socket at the path.
+    NoSocket,
+    /// The system does not allow the connection.
+    Denied,
+    /// The backend's queue of new connections is full.
+    QueueFull,
+    /// Our own process or system has no file descriptors, memory or ports left.
+    Exhausted,
+    /// Any other reason.
+    Other,
+}
+
+/// Why there is no TLS session with a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The certificate has expired.
+    Expired,
+    /// The certificate is not valid yet.
+    NotYetValid,
+    /// The certificate is not signed by an authority that we trust.
+    UnknownAuthority,
+    /// The certificate is for another name.
+    WrongName,
+    /// A signature does not match.
+    BadSignature,
+    /// The certificate is not acceptable for another reason.
+    Certificate,
+    /// The backend ended the handshake with an alert.
+    Alert,
+    /// The backend does not speak TLS.
+    NotTls,
+    /// The backend closed the connection during the handshake.
+    Closed,
+    /// Any other reason.
+    Other,
+}
+
+/// How a connection to a backend broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Break {
+    /// The backend closed it.
+    Closed,
+    /// The backend reset it.
+    Reset,
+    /// Any other error.
+    Other,
 }
 
 /// How soon after connecting a backend closes that does not work on the request at all.
@@ -45,16 +116,47 @@ const ENOUGH: u32 = 3;
 // === impl Failure ===
 
 impl Failure {
+    /// What the log says. The only place that has these words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Connect(error) => error.text(),
+            Self::ConnectTimeout => "no connection within timeouts.connect",
+            Self::Tls(error) => error.text(),
+            Self::TlsTimeout => "no TLS session within timeouts.connect",
+            Self::Unsent => "connection closed before the request was sent",
+            Self::Shortage => ConnectError::Exhausted.text(),
+            Self::Stale | Self::Closed(Break::Closed) | Self::Broken(Break::Closed) => {
+                "connection closed before the response head"
+            }
+            Self::Closed(Break::Reset) | Self::Broken(Break::Reset) => {
+                "connection reset before the response head"
+            }
+            Self::Closed(Break::Other) | Self::Broken(Break::Other) => {
+                "connection failed before the response head"
+            }
+            Self::Malformed(malformed) => malformed.text(),
+            Self::Slow => "no response head in time",
+            Self::Status(status) => status_text(status),
+            Self::Cut(Break::Closed) => "connection closed in the middle of the response",
+            Self::Cut(Break::Reset) => "connection reset in the middle of the response",
+            Self::Cut(Break::Other) => "connection failed in the middle of the response",
+            Self::Idle => "no more of the response within timeouts.idle",
+        }
+    }
+
     pub(super) fn refusal(self) -> Refusal {
         match self {
-            Self::Connect | Self::Tls | Self::Unsent => Refusal::Unreachable,
+            Self::Connect(_) | Self::Tls(_) | Self::Unsent => Refusal::Unreachable,
             Self::Shortage => Refusal::OutOfResources,
             Self::ConnectTimeout => Refusal::BackendTimeout(Waited::Connect),
             Self::TlsTimeout => Refusal::BackendTimeout(Waited::Tls),
-            Self::Slow => Refusal::BackendTimeout(Waited::FirstByte),
-            Self::Stale | Self::Closed | Self::Broken | Self::Malformed | Self::Status(_) => {
-                Refusal::BadAnswer
-            }
+            Self::Slow | Self::Idle => Refusal::BackendTimeout(Waited::FirstByte),
+            Self::Stale
+            | Self::Closed(_)
+            | Self::Broken(_)
+            | Self::Malformed(_)
+            | Self::Status(_)
+            | Self::Cut(_) => Refusal::BadAnswer,
         }
     }
 
@@ -62,24 +164,24 @@ impl Failure {
     /// nothing.
     pub(super) fn never_reached(self) -> bool {
         use Failure::{Connect, ConnectTimeout, Tls, TlsTimeout, Unsent};
-        matches!(self, Connect | ConnectTimeout | Tls | TlsTimeout | Unsent)
+        matches!(self, Connect(_) | ConnectTimeout | Tls(_) | TlsTimeout | Unsent)
     }
 
     /// Whether no backend worked on the request: moving on adds no load to any.
     pub(super) fn is_of_reach(self) -> bool {
-        self.never_reached() || self == Self::Closed
+        self.never_reached() || matches!(self, Self::Closed(_))
     }
 
     /// Whether it shows that the backend cannot be reached, after so many failures in a row before it. One connection that was
     /// closed may be the fault of the request.
     pub(super) fn puts_in_doubt(self, failures: u32) -> bool {
-        self.never_reached() || self == Self::Closed && failures + 1 >= ENOUGH
+        self.never_reached() || matches!(self, Self::Closed(_)) && failures + 1 >= ENOUGH
     }
 
     /// What it comes to so long after the connection was made: only what is closed at once was not worked on.
     pub(super) fn after(self, connected: Duration) -> Self {
         match self {
-            Self::Closed if connected > AT_ONCE => Self::Broken,
+            Self::Closed(broken) if connected > AT_ONCE => Self::Broken(broken),
             other => other,
         }
     }
@@ -87,11 +189,11 @@ impl Failure {
     pub(super) fn is_asked_for(self, on: &RetryOn) -> bool {
         match self {
             Self::Stale => true,
-            Self::Connect | Self::ConnectTimeout | Self::Tls | Self::TlsTimeout | Self::Unsent => {
+            Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::TlsTimeout | Self::Unsent => {
                 on.connect_failure
             }
-            Self::Closed | Self::Broken => on.reset,
-            Self::Malformed | Self::Shortage => false,
+            Self::Closed(_) | Self::Broken(_) => on.reset,
+            Self::Malformed(_) | Self::Shortage | Self::Cut(_) | Self::Idle => false,
             Self::Slow => on.timeout,
             Self::Status(status) => on.statuses.contains(&status),
         }
@@ -101,4 +203,87 @@ impl Failure {
 /// Whether an answer with this status says that the backend, or what stands behind it, cannot answer at all.
 pub(super) fn is_failure(status: u16) -> bool {
     matches!(status, 502..=504)
+}
+
+fn status_text(status: u16) -> &'static str {
+    match status {
+        500 => "the backend responded with status 500",
+        502 => "the backend responded with status 502",
+        503 => "the backend responded with status 503",
+        504 => "the backend responded with status 504",
+        _ => "the backend responded with a status of retry.on",
+    }
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What an error of the system means.
+    pub fn of(error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL.
+        if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99)) {
+            return Self::Exhausted;
+        }
+        match error.kind() {
+            Kind::ConnectionRefused => Self::Refused,
+            Kind::ConnectionReset | Kind::ConnectionAborted => Self::Reset,
+            Kind::TimedOut => Self::TimedOut,
+            Kind::HostUnreachable => Self::HostUnreachable,
+            Kind::NetworkUnreachable | Kind::NetworkDown => Self::NetworkUnreachable,
+            Kind::NotFound => Self::NoSocket,
+            Kind::PermissionDenied => Self::Denied,
+            // A Unix socket whose queue is full says so at once.
+            Kind::WouldBlock => Self::QueueFull,
+            _ => Self::Other,
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Refused => "connection refused",
+            Self::Reset => "connection reset while connecting",
+            Self::TimedOut => "connection timed out",
+            Self::HostUnreachable => "no route to host",
+            Self::NetworkUnreachable => "network is unreachable",
+            Self::NoSocket => "no socket at this path",
+            Self::Denied => "permission to connect denied",
+            Self::QueueFull => "the backend's connection queue is full",
+            Self::Exhausted => "no file descriptors, memory or ports left to connect",
+            Self::Other => "connection failed",
+        }
+    }
+}
+
+// === impl TlsError ===
+
+impl TlsError {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Expired => "TLS: certificate has expired",
+            Self::NotYetValid => "TLS: certificate is not valid yet",
+            Self::UnknownAuthority => "TLS: certificate is signed by an unknown authority",
+            Self::WrongName => "TLS: certificate is for another name",
+            Self::BadSignature => "TLS: bad signature",
+            Self::Certificate => "TLS: certificate is not acceptable",
+            Self::Alert => "TLS: the backend ended the handshake with an alert",
+            Self::NotTls => "TLS: the backend does not speak TLS",
+            Self::Closed => "TLS: connection closed during the handshake",
+            Self::Other => "TLS: handshake failed",
+        }
+    }
+}
+
+// === impl Break ===
+
+impl Break {
+    /// What an error of the system means.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Self::Reset,
+            // A connection that takes nothing more was closed by its other end.
+            io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Other,
+        }
+    }
 }

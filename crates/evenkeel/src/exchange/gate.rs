@@ -8,7 +8,7 @@ use evenkeel_core::limit::{CircuitBreaker, CircuitBreakerOptions, RetryBudget, R
 use http::HeaderName;
 use tokio::sync::Notify;
 
-use crate::filter::Refusal;
+use crate::filter::{Overload, Refusal};
 
 /// How much an upstream takes.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Gate {
 
     /// Waits until `choose` finds something, trying again each time somebody leaves; first come, first served.
     pub(super) async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, Refusal> {
-        let _waiting = self.enter().ok_or(Refusal::Overloaded)?;
+        let _waiting = self.enter().ok_or(Refusal::Overloaded(Overload::QueueFull))?;
         let chosen = async {
             loop {
                 let room = self.room.notified();
@@ -71,7 +71,8 @@ impl Gate {
                 room.await;
             }
         };
-        tokio::time::timeout(self.limits.queue.timeout, chosen).await.map_err(|_| Refusal::Overloaded)
+        let chosen = tokio::time::timeout(self.limits.queue.timeout, chosen).await;
+        chosen.map_err(|_| Refusal::Overloaded(Overload::QueueTimeout))
     }
 
     fn enter(&self) -> Option<Waiting<'_>> {

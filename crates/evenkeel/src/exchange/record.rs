@@ -21,6 +21,8 @@ pub struct Record {
     pub status: u16,
     /// How it ended, once that is known.
     pub ending: Option<Ending>,
+    /// The cause, if it failed.
+    pub error: Option<&'static str>,
     /// Bytes of its body.
     pub received: u64,
     /// Bytes of its answer's body.
@@ -78,6 +80,7 @@ impl Record {
             request_id: None,
             status: 0,
             ending: None,
+            error: None,
             received: 0,
             sent: 0,
             first_byte: None,

@@ -10,6 +10,7 @@ use http::header;
 use super::attempts::{Attempts, Plan};
 use super::client::{ClientAddress, client_address};
 use super::connection::{Connection, Expired};
+use super::failure::{Failure, is_failure};
 use super::forwarding::{self, Hop};
 use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
@@ -265,6 +266,7 @@ impl Exchange {
             self.keep_client(&mut edits);
             // Only now: a filter that panics leaves the client without this answer.
             self.record.status = status;
+            self.record.error = is_failure(status).then(|| Failure::Status(status).text());
             self.connection.head_received(upgraded);
             let at = self.at();
             if let Some(attempts) = &mut self.attempts
@@ -338,6 +340,7 @@ impl Exchange {
     pub fn note_refusal(&mut self, refusal: &Refusal) {
         self.environment.metrics.refused(self.environment.worker, refusal.reason());
         self.record.ending = Some(Ending::Refused(refusal.end()));
+        self.note_cause(refusal);
     }
 
     /// Whether the request's body was said to be there.
@@ -422,6 +425,7 @@ impl Exchange {
             (Some(refusal), Some(expired)) => {
                 if self.connection.has_head() {
                     self.record.ending = Some(Ending::Refused(refusal.end()));
+                    self.record.error = Some(refusal.cause());
                 } else {
                     let answer = self.refusal_answer(&refusal);
                     self.count_sent(answer.body.len() as u64);
@@ -431,6 +435,7 @@ impl Exchange {
             }
             (None, Some(Expired::BackendIdle)) => {
                 self.record.ending = Some(Ending::Refused("timeout=idle"));
+                self.record.error = Some(Failure::Idle.text());
                 self.blame(Expired::BackendIdle);
             }
             (None, Some(Expired::Send)) => self.record.ending = Some(Ending::Refused("timeout=send")),

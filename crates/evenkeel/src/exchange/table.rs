@@ -15,6 +15,7 @@ use evenkeel_core::route::RouteTable;
 use ipnet::IpNet;
 
 use super::affinity::Affinity;
+use super::complaints::{Alarms, Complaints};
 use super::gate::Gate;
 use super::hedge::Hedging;
 use crate::filter::{Answer, Filter};
@@ -98,8 +99,8 @@ pub struct Upstream {
     pub affinity: Affinity,
     /// How much it takes.
     pub gate: Gate,
-    /// Who wants to know at once that a backend fails, if anybody does.
-    pub alarm: Option<Alarm>,
+    /// Who wants to know of failures.
+    pub alarms: Alarms,
     /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
     pub plain: bool,
     /// Every backend that was configured, also those of weight zero: for whoever shows them.
@@ -149,6 +150,8 @@ pub struct Endpoint {
     pub cookie: Option<Box<str>>,
     /// What it counts.
     pub metrics: Arc<BackendMetrics>,
+    /// Its failures that the log was told of.
+    pub complaints: Complaints,
 }
 
 /// How TLS is spoken to a backend.
@@ -211,7 +214,7 @@ impl Upstream {
         lease.end(outcome);
         self.gate.left();
         if outcome == Outcome::Failed
-            && let Some(alarm) = &self.alarm
+            && let Some(alarm) = &self.alarms.alarm
             && endpoint.backend.counters().failures_in_a_row() >= alarm.failures
         {
             alarm.bell.ring();

@@ -78,6 +78,14 @@ impl Exchange {
         self.attempts.as_mut().ok_or(Refusal::Internal)?.failed(failure, replayable, at)
     }
 
+    /// The response, which has begun, broke off for this cause. [`Exchange::on_end`] follows.
+    pub fn cut(&mut self, failure: Failure) {
+        self.record.error = Some(failure.text());
+        if let Some(attempts) = &self.attempts {
+            attempts.cut(failure);
+        }
+    }
+
     /// Whether an answer with this status is not passed on: another attempt follows in its place. To be asked before
     /// [`Exchange::on_head`].
     pub fn rejects(&mut self, status: u16, replayable: bool) -> bool {

@@ -18,7 +18,7 @@ pub use edits::{Edits, HeaderEdit};
 pub use head::{RequestHead, ResponseHead};
 pub(crate) use head::{host_of, origin_form, path_of, query_of, split_once};
 pub use headers::{HeaderParams, RequestHeaders, ResponseHeaders};
-pub use refusal::{Refusal, Waited};
+pub use refusal::{Overload, Refusal, Waited};
 pub use registry::{FilterError, FilterKind, Registry};
 pub use rewrite_path::{RewritePath, RewritePathParams};
 pub use strip_prefix::StripPrefix;

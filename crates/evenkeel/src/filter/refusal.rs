@@ -32,7 +32,7 @@ pub enum Refusal {
     /// No backend is usable. 503, with `Retry-After`.
     NoBackend,
     /// The upstream accepts no more requests now. 503, with `Retry-After`.
-    Overloaded,
+    Overloaded(Overload),
     /// The balancer has no file descriptor, port or memory left to connect with. 503, with `Retry-After`.
     OutOfResources,
     /// No backend could be reached. 502.
@@ -56,6 +56,18 @@ pub enum Refusal {
     },
     /// An error inside the balancer. 500.
     Internal,
+}
+
+/// Why an upstream accepts no more requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overload {
+    /// Its circuit breaker is open.
+    CircuitBreaker,
+    /// Too many requests wait for a backend already.
+    QueueFull,
+    /// The request has waited for a backend for too long.
+    QueueTimeout,
 }
 
 /// What evenkeel waited for.
@@ -82,7 +94,7 @@ impl Refusal {
             Self::NotImplemented => 501,
             Self::VersionNotSupported => 505,
             Self::NoRoute => 404,
-            Self::NoBackend | Self::Overloaded | Self::OutOfResources | Self::ShuttingDown => 503,
+            Self::NoBackend | Self::Overloaded(_) | Self::OutOfResources | Self::ShuttingDown => 503,
             Self::Unreachable | Self::BadAnswer => 502,
             Self::BackendTimeout(_) | Self::Timeout => 504,
             Self::Filter { status, .. } => *status,
@@ -103,7 +115,7 @@ impl Refusal {
             Self::VersionNotSupported => "version_not_supported",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded(_) => "overloaded",
             Self::OutOfResources => "out_of_resources",
             Self::Unreachable => "unreachable",
             Self::BadAnswer => "bad_answer",
@@ -128,7 +140,7 @@ impl Refusal {
             Self::VersionNotSupported => "refused=version_not_supported",
             Self::NoRoute => "refused=no_route",
             Self::NoBackend => "refused=no_backend",
-            Self::Overloaded => "refused=overloaded",
+            Self::Overloaded(_) => "refused=overloaded",
             Self::OutOfResources => "refused=out_of_resources",
             Self::Unreachable => "refused=unreachable",
             Self::BadAnswer => "refused=bad_answer",
@@ -155,7 +167,7 @@ impl Refusal {
             Self::VersionNotSupported => "this HTTP version is not supported",
             Self::NoRoute => "no route matches this request",
             Self::NoBackend => "no backend is available",
-            Self::Overloaded => "the service is overloaded",
+            Self::Overloaded(_) => "the service is overloaded",
             Self::OutOfResources => "the balancer has no resources left for this request",
             Self::Unreachable => "no backend could be reached",
             Self::BadAnswer => "the backend sent an invalid response",
@@ -163,6 +175,36 @@ impl Refusal {
             Self::Timeout => "the request took too long",
             Self::ShuttingDown => "the service is shutting down",
             Self::Filter { message, .. } => message,
+            Self::Internal => "internal error",
+        }
+    }
+
+    /// The cause, as the access log says it: for the operator, with the limit that was reached.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::BadRequest(what) => what,
+            Self::HeaderTimeout => "request head not received within header_timeout",
+            Self::BodyTimeout => "no more of the request body within body_timeout",
+            Self::HeaderTooLarge => "request head exceeds max_header_size or max_header_fields",
+            Self::BodyTooLarge => "request body exceeds max_body_size",
+            Self::MethodNotAllowed => "method CONNECT is not supported",
+            Self::NotImplemented => "request has a Transfer-Encoding other than chunked",
+            Self::VersionNotSupported => "HTTP version is not supported",
+            Self::NoRoute => "no route matches",
+            Self::ShuttingDown => "cut by shutdown.drain_timeout",
+            Self::NoBackend => "no healthy backend",
+            Self::Overloaded(Overload::CircuitBreaker) => "circuit breaker is open",
+            Self::Overloaded(Overload::QueueFull) => "queue is full: queue.max_pending reached",
+            Self::Overloaded(Overload::QueueTimeout) => "no backend had room within queue.timeout",
+            Self::OutOfResources => "no file descriptors, memory or ports left to connect",
+            Self::Unreachable => "no backend could be reached",
+            Self::BadAnswer => "invalid response from the backend",
+            Self::BackendTimeout(Waited::Connect) => "no connection within timeouts.connect",
+            Self::BackendTimeout(Waited::Tls) => "no TLS session within timeouts.connect",
+            Self::BackendTimeout(Waited::FirstByte) => "no response head within timeouts.first_byte",
+            Self::Timeout => "no response head within the route's timeout",
+            Self::Filter { message: Cow::Borrowed(message), .. } => message,
+            Self::Filter { .. } => "rejected by a filter",
             Self::Internal => "internal error",
         }
     }
@@ -196,7 +238,7 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NoBackend | Self::Overloaded | Self::OutOfResources | Self::ShuttingDown => Some(1),
+            Self::NoBackend | Self::Overloaded(_) | Self::OutOfResources | Self::ShuttingDown => Some(1),
             Self::Filter { retry_after, .. } => {
                 // Rounded up: a client that retries a moment early is rejected again.
                 retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
@@ -246,7 +288,7 @@ fn grpc(mut answer: Answer, status: u16, message: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::{AnswerFormat, Refusal, Waited};
+    use super::{AnswerFormat, Overload, Refusal, Waited};
     use crate::observe::Metrics;
 
     fn all() -> Vec<Refusal> {
@@ -261,7 +303,7 @@ mod tests {
             Refusal::VersionNotSupported,
             Refusal::NoRoute,
             Refusal::NoBackend,
-            Refusal::Overloaded,
+            Refusal::Overloaded(Overload::QueueFull),
             Refusal::OutOfResources,
             Refusal::Unreachable,
             Refusal::BadAnswer,

@@ -50,16 +50,12 @@ pub fn with_answer<T>(
     searched: &mut usize,
     then: impl FnOnce(&AnswerHead<'_>) -> T,
 ) -> Result<Option<T>, Malformed> {
-    let end = find_end(bytes, searched).map_err(|_| Malformed("a line end of the answer is malformed"))?;
+    let end = find_end(bytes, searched).map_err(|_| Malformed::LineEnd)?;
     let Some(length) = end else {
-        return if bytes.len() < LARGEST {
-            Ok(None)
-        } else {
-            Err(Malformed("the answer's head is too large"))
-        };
+        return if bytes.len() < LARGEST { Ok(None) } else { Err(Malformed::HeadTooLarge) };
     };
     let Some(bytes) = bytes.get(..length).filter(|head| head.len() <= LARGEST) else {
-        return Err(Malformed("the answer's head is too large"));
+        return Err(Malformed::HeadTooLarge);
     };
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut response = httparse::Response::new(&mut []);
@@ -67,7 +63,8 @@ pub fn with_answer<T>(
     match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
         // Empty lines before an answer would be forgiven.
         Ok(httparse::Status::Complete(parsed)) if parsed == length && bytes.starts_with(b"HTTP/1.") => {}
-        _ => return Err(Malformed("the answer's head is malformed")),
+        Ok(_) => return Err(Malformed::StatusLine),
+        Err(error) => return Err(malformed(error)),
     }
     let mut framing = Framing::default();
     for field in response.headers.iter() {
@@ -75,15 +72,27 @@ pub fn with_answer<T>(
     }
     let is_http_10 = response.version == Some(0);
     let status = response.code.filter(|code| (100..600).contains(code));
-    let status = status.ok_or(Malformed("the answer's status is out of range"))?;
+    let status = status.ok_or(Malformed::Status)?;
     framing.check(is_http_10)?;
     if status == 101 && is_http_10 {
-        return Err(Malformed("HTTP/1.0 has no other protocols"));
+        return Err(Malformed::UpgradeHttp10);
     }
     let connection = framing.connection;
     let last = connection.close || is_http_10 && !connection.keep_alive;
     let reason = response.reason.unwrap_or_default();
     Ok(Some(then(&AnswerHead { length, last, bytes, status, reason, fields: response.headers, framing })))
+}
+
+/// What the parser found wrong with a head.
+pub fn malformed(error: httparse::Error) -> Malformed {
+    match error {
+        httparse::Error::HeaderName => Malformed::FieldName,
+        httparse::Error::HeaderValue => Malformed::FieldValue,
+        httparse::Error::NewLine => Malformed::LineEnd,
+        httparse::Error::Status | httparse::Error::Token => Malformed::StatusLine,
+        httparse::Error::TooManyHeaders => Malformed::TooManyFields,
+        httparse::Error::Version => Malformed::Version,
+    }
 }
 
 /// What the fields say of the body.
@@ -169,15 +178,14 @@ impl Framing {
             4 if name.eq_ignore_ascii_case(b"date") => self.has_date = true,
             10 if name.eq_ignore_ascii_case(b"connection") => self.connection.read(field.value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length =
-                    decimal(field.value).ok_or(Malformed("the answer's Content-Length is malformed"))?;
+                let length = decimal(field.value).ok_or(Malformed::ContentLength)?;
                 if self.content_length.replace(length).is_some() {
-                    return Err(Malformed("the answer has more than one Content-Length"));
+                    return Err(Malformed::TwoContentLengths);
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Malformed("the answer's Transfer-Encoding is not chunked"));
+                    return Err(Malformed::TransferEncoding);
                 }
                 self.chunked = true;
             }
@@ -188,10 +196,10 @@ impl Framing {
 
     fn check(&self, is_http_10: bool) -> Result<(), Malformed> {
         if self.chunked && self.content_length.is_some() {
-            return Err(Malformed("the answer has both Content-Length and Transfer-Encoding"));
+            return Err(Malformed::BothLengths);
         }
         if self.chunked && is_http_10 {
-            return Err(Malformed("HTTP/1.0 has no Transfer-Encoding"));
+            return Err(Malformed::ChunkedHttp10);
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ impl Chunked {
             section.extend_from_slice(b"\r\n");
             let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&section, &mut fields)
             else {
-                return Err(Malformed("a trailer is malformed"));
+                return Err(Malformed::Trailer);
             };
             for field in fields.iter().filter(|field| !is_forbidden_in_trailers(field.name.as_bytes())) {
                 write_field(out, field.name.as_bytes(), field.value);
@@ -116,7 +116,7 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<State, Malformed> {
         self.line += 1;
         if self.line > LONGEST_LINE && self.state != State::Trailer {
-            return Err(Malformed("a chunk's extensions are too long"));
+            return Err(Malformed::ChunkLine);
         }
         let next = match (self.state, byte) {
             (State::SizeStart | State::Size, byte) if byte.is_ascii_hexdigit() => return self.digit(byte),
@@ -133,7 +133,7 @@ impl Chunked {
             (State::Trailer, b'\r') => State::TrailerFeed,
             (State::TrailerFeed, b'\n') => State::TrailerStart,
             (State::LastFeed, b'\n') => State::Done,
-            _ => return Err(Malformed("the chunked body is malformed")),
+            _ => return Err(Malformed::Chunk),
         };
         if matches!(next, State::Data | State::SizeStart | State::TrailerStart) {
             self.line = 0;
@@ -146,10 +146,10 @@ impl Chunked {
 
     fn digit(&mut self, byte: u8) -> Result<State, Malformed> {
         let digit = u64::from(char::from(byte).to_digit(16).unwrap_or_default());
-        let size = self.size.checked_mul(16).ok_or(Malformed("a chunk's size is too large"))?;
+        let size = self.size.checked_mul(16).ok_or(Malformed::ChunkSize)?;
         self.size = size + digit;
         // Leading zeros say nothing, but some servers count digits.
-        if self.line > 16 { Err(Malformed("a chunk's size has too many digits")) } else { Ok(State::Size) }
+        if self.line > 16 { Err(Malformed::ChunkSize) } else { Ok(State::Size) }
     }
 
     /// Keeps a byte of a trailer: not the line end that closes them all.
@@ -158,7 +158,7 @@ impl Chunked {
             return Ok(());
         }
         if self.trailers.len() >= LARGEST_TRAILERS {
-            return Err(Malformed("the trailers are too large"));
+            return Err(Malformed::TrailersTooLarge);
         }
         self.trailers.push(byte);
         Ok(())

@@ -11,14 +11,11 @@ mod fields;
 mod own;
 mod request;
 
-pub use answer::{AnswerHead, AnswerStyle, with_answer};
+pub use answer::{AnswerHead, AnswerStyle, malformed, with_answer};
 pub use body::{Body, DRAINABLE};
 pub use buffer::{Buffer, give_back_spares};
 pub use chunked::{Chunked, Piece};
 pub use own::own_answer;
 pub use request::{Head, ReadHead, with_request};
 
-/// Why a body or an answer makes no sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub &'static str);
+pub use crate::exchange::Malformed;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use evenkeel_core::backend::Address;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::exchange::{Endpoint, Failure};
+use crate::exchange::{Break, ConnectError, Endpoint, Failure};
 use crate::http1::Buffer;
 use crate::stream::Socket;
 
@@ -34,7 +34,7 @@ impl Backend {
     pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Failure> {
         match tokio::time::timeout(limit, connect(endpoint.backend.address())).await {
             Ok(Ok(socket)) => Self::new(socket),
-            Ok(Err(_)) => Err(Failure::Connect),
+            Ok(Err(error)) => Err(Failure::Connect(ConnectError::of(&error))),
             Err(_) => Err(Failure::ConnectTimeout),
         }
     }
@@ -65,6 +65,15 @@ impl Backend {
             *sent += ready!(self.socket.poll_write(cx, rest))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads more to `input`, or says how the connection broke.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Break>> {
+        Poll::Ready(match ready!(self.poll_fill(cx)) {
+            Ok(0) => Err(Break::Closed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Break::of(&error)),
+        })
     }
 
     /// Reads more to `input`; how many bytes, none at the end.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
-use crate::exchange::Exchange;
+use crate::exchange::{Break, Exchange, Malformed};
 use crate::filter::ResponseHead;
 use crate::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
 use crate::stream::Link;
@@ -68,13 +68,13 @@ impl Download {
                     return Poll::Ready(Ok(()));
                 }
             }
-            match ready!(backend.poll_fill(cx)) {
-                Ok(count) if count > 0 => exchange.connection().backend_moved(),
-                Ok(_) if matches!(self.body, Some(Body::UntilClose)) => {
+            match ready!(backend.poll_more(cx)) {
+                Ok(()) => exchange.connection().backend_moved(),
+                Err(Break::Closed) if matches!(self.body, Some(Body::UntilClose)) => {
                     self.end(link);
                     return Poll::Ready(Ok(()));
                 }
-                _ => return Poll::Ready(Err(Stop::BackendLeft)),
+                Err(broken) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
             }
         }
     }
@@ -125,7 +125,8 @@ impl Download {
                 self.searched = searched;
                 Ok(false)
             }
-            Ok(Some(None)) | Err(_) => Err(Stop::Malformed),
+            Ok(Some(None)) => Err(Stop::Malformed(Malformed::UnexpectedUpgrade)),
+            Err(malformed) => Err(Stop::Malformed(malformed)),
         }
     }
 
@@ -180,7 +181,7 @@ fn pass(
     } else {
         ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
         let copied = link.gather(|out| body.copy(bytes, chunked, GATHER_LIMIT, out));
-        copied.map_err(|_| Stop::BackendLeft)?
+        copied.map_err(Stop::Malformed)?
     };
     backend.input.consume(read);
     exchange.count_sent(data as u64);

@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 use super::backend::Backend;
 use super::pump::{Fault, Progress, Pump, Stop};
-use crate::exchange::{Attempt, Failure};
+use crate::exchange::{Attempt, Break, Failure};
 
 /// A second attempt.
 struct Second {
@@ -65,7 +65,8 @@ impl Pump<'_> {
             (Err(stop), Some(first), _) => Err(self.fault(stop, &first)),
             (Err(Stop::TooSlow), ..) => Err(Fault::Attempt(Failure::Slow)),
             (Err(stop @ Stop::ClientLeft), ..) => Err(Fault::Request(stop)),
-            _ => Err(Fault::Attempt(Failure::Broken)),
+            (Err(Stop::BackendLeft(broken)), ..) => Err(Fault::Attempt(Failure::Broken(broken))),
+            _ => Err(Fault::Attempt(Failure::Broken(Break::Other))),
         }
     }
 
@@ -79,9 +80,9 @@ impl Pump<'_> {
         if !progress.sent && self.upload.poll(cx, self.link, first, &mut self.exchange)?.is_ready() {
             self.is_sent(progress);
         }
-        match first.poll_fill(cx) {
-            Poll::Ready(Ok(count)) if count > 0 => return Poll::Ready(Ok(Ended::First)),
-            Poll::Ready(_) => return Poll::Ready(Err(Stop::BackendLeft)),
+        match first.poll_more(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(Ended::First)),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
             Poll::Pending => {}
         }
         if let Poll::Ready(stop) = self.poll_stop(cx, progress) {
@@ -115,15 +116,15 @@ impl Pump<'_> {
         second: &mut Second,
         progress: &mut Progress,
     ) -> Poll<Result<Ended, Stop>> {
-        match first.as_mut().map(|first| first.poll_fill(cx)) {
-            Some(Poll::Ready(Ok(count))) if count > 0 => return Poll::Ready(Ok(Ended::First)),
-            Some(Poll::Ready(_)) => *first = None,
+        match first.as_mut().map(|first| first.poll_more(cx)) {
+            Some(Poll::Ready(Ok(()))) => return Poll::Ready(Ok(Ended::First)),
+            Some(Poll::Ready(Err(_))) => *first = None,
             Some(Poll::Pending) | None => {}
         }
         match second.poll(cx, self.upload.all().unwrap_or_default()) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(Ended::Second)),
-            Poll::Ready(Err(())) if first.is_some() => return Poll::Ready(Ok(Ended::First)),
-            Poll::Ready(Err(())) => return Poll::Ready(Err(Stop::BackendLeft)),
+            Poll::Ready(Err(_)) if first.is_some() => return Poll::Ready(Ok(Ended::First)),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
             Poll::Pending => {}
         }
         self.poll_stop(cx, progress).map(Err)
@@ -134,18 +135,15 @@ impl Pump<'_> {
 
 impl Second {
     /// Connects and sends the request; ready once an answer begins, or nothing can be had here.
-    fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), ()>> {
+    fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), Break>> {
         if let Line::Connecting(connect) = &mut self.line {
             self.line = match ready!(connect.as_mut().poll(cx)) {
                 Ok(backend) => Line::Open(backend),
                 Err(_) => Line::Broken,
             };
         }
-        let Line::Open(backend) = &mut self.line else { return Poll::Ready(Err(())) };
-        ready!(backend.poll_send(cx, request, &mut self.sent)).map_err(drop)?;
-        match ready!(backend.poll_fill(cx)) {
-            Ok(count) if count > 0 => Poll::Ready(Ok(())),
-            _ => Poll::Ready(Err(())),
-        }
+        let Line::Open(backend) = &mut self.line else { return Poll::Ready(Err(Break::Other)) };
+        ready!(backend.poll_send(cx, request, &mut self.sent)).map_err(|error| Break::of(&error))?;
+        backend.poll_more(cx)
     }
 }

@@ -11,7 +11,7 @@ use super::backend::Backend;
 use super::download::{Circumstances, Download};
 use super::upload::Upload;
 use super::{Lane, Request, Then};
-use crate::exchange::{Attempt, Ending, Exchange, Failure};
+use crate::exchange::{Attempt, Break, Ending, Exchange, Failure, Malformed};
 use crate::filter::Refusal;
 use crate::http1::{Body, Head};
 use crate::stream::Link;
@@ -22,9 +22,9 @@ pub(super) enum Stop {
     /// The client left, or broke off in the middle of its request.
     ClientLeft,
     /// The backend broke off.
-    BackendLeft,
-    /// The head of the answer makes no sense.
-    Malformed,
+    BackendLeft(Break),
+    /// The response is malformed.
+    Malformed(Malformed),
     /// The answer is thrown away for another attempt.
     Rejected,
     /// The time of one attempt is over, and there is no answer.
@@ -155,8 +155,12 @@ impl Pump<'_> {
     /// What it means for the attempt that passing on came to a stop.
     pub(super) fn fault(&self, stop: Stop, backend: &Backend) -> Fault {
         match stop {
-            Stop::BackendLeft if !self.download.has_head() => Fault::Attempt(self.failure(backend)),
-            Stop::Malformed => Fault::Attempt(Failure::Malformed),
+            Stop::BackendLeft(broken) if !self.download.has_head() => {
+                Fault::Attempt(self.failure(backend, broken))
+            }
+            Stop::Malformed(malformed) if !self.download.has_head() => {
+                Fault::Attempt(Failure::Malformed(malformed))
+            }
             Stop::TooSlow => Fault::Attempt(Failure::Slow),
             stop => Fault::Request(stop),
         }
@@ -210,16 +214,16 @@ impl Pump<'_> {
     }
 
     /// What it means that a backend broke off before its answer.
-    fn failure(&self, backend: &Backend) -> Failure {
+    fn failure(&self, backend: &Backend, broken: Break) -> Failure {
         let silent = backend.input.is_empty();
         let unsent = !self.upload.has_begun();
         let unread = unsent || self.exchange.is_idempotent() && self.upload.whole;
         match backend.reused {
-            _ if !silent => Failure::Broken,
+            _ if !silent => Failure::Broken(broken),
             true if unread => Failure::Stale,
-            true => Failure::Broken,
+            true => Failure::Broken(broken),
             false if unsent => Failure::Unsent,
-            false => Failure::Closed,
+            false => Failure::Closed(broken),
         }
     }
 
@@ -255,7 +259,12 @@ impl Pump<'_> {
                 self.exchange.on_end(Ending::ClientLeft);
                 Then::Close
             }
-            Stop::BackendLeft | Stop::Malformed | Stop::Rejected | Stop::TooSlow => {
+            stop @ (Stop::BackendLeft(_) | Stop::Malformed(_) | Stop::Rejected | Stop::TooSlow) => {
+                match stop {
+                    Stop::BackendLeft(broken) => self.exchange.cut(Failure::Cut(broken)),
+                    Stop::Malformed(malformed) => self.exchange.cut(Failure::Malformed(malformed)),
+                    _ => {}
+                }
                 self.exchange.on_end(Ending::BackendLeft);
                 Then::Close
             }

@@ -9,7 +9,7 @@ use super::Then;
 use super::answer::Left;
 use super::backend::Backend;
 use super::pump::{Pump, Stop};
-use crate::exchange::Ending;
+use crate::exchange::{Break, Ending};
 use crate::stream::Read;
 
 /// How far a tunnel is in each direction.
@@ -100,10 +100,10 @@ impl Pump<'_> {
                 backend.input.consume(sent);
                 self.exchange.count_sent(sent as u64);
             }
-            match ready!(backend.poll_fill(cx)) {
-                Ok(0) => tunnel.to_client = ToClient::Ending,
-                Ok(_) => self.exchange.connection().backend_moved(),
-                Err(_) => return Poll::Ready(Err(Stop::BackendLeft)),
+            match ready!(backend.poll_more(cx)) {
+                Ok(()) => self.exchange.connection().backend_moved(),
+                Err(Break::Closed) => tunnel.to_client = ToClient::Ending,
+                Err(broken) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
             }
         }
         if tunnel.to_client == ToClient::Ending {

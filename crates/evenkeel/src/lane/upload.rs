@@ -139,7 +139,7 @@ impl Upload {
             let bytes = bytes.get(..bytes.len().min(room)).unwrap_or_default();
             body.copy(bytes, as_chunks, most, out)
         });
-        let (read, data) = taken.map_err(|_| Refusal::BadRequest("the request's body is malformed"))?;
+        let (read, data) = taken.map_err(|malformed| Refusal::BadRequest(malformed.text()))?;
         link.skip(read);
         self.data += data as u64;
         Ok(data as u64)

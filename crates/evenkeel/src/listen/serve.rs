@@ -206,7 +206,7 @@ impl Serving<'_> {
         let length = head.length as u64;
         link.grant(match head.facts {
             HeadFacts { chunked: true, .. } => {
-                Grant::Chunked { head: length, body: Box::default(), broken: false }
+                Grant::Chunked { head: length, body: Box::default(), broken: None }
             }
             HeadFacts { content_length, .. } => {
                 Grant::Bytes(length.saturating_add(content_length.unwrap_or_default()))

@@ -55,6 +55,8 @@ pub enum Field {
     Referer,
     /// How it ended: `ok`, `client_left`, `backend_left`, `timeout=…`, `refused=…`, `panic`.
     End,
+    /// Why it failed: the cause of a 502, 503 or 504 and of a 400, such as `connection refused`.
+    Error,
     /// Which data path carried it.
     Lane,
     /// How the last backend was chosen; for routes with `explain: true`.
@@ -85,7 +87,7 @@ pub enum Value<'a> {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -105,6 +107,7 @@ impl Field {
         Self::UserAgent,
         Self::Referer,
         Self::End,
+        Self::Error,
         Self::Lane,
         Self::Explain,
     ];
@@ -131,6 +134,7 @@ impl Field {
             Self::UserAgent => "user_agent",
             Self::Referer => "referer",
             Self::End => "end",
+            Self::Error => "error",
             Self::Lane => "lane",
             Self::Explain => "explain",
         }
@@ -187,6 +191,13 @@ pub(super) fn combined(out: &mut String, entry: &impl Entry) {
     for field in [Field::Referer, Field::UserAgent] {
         out.push_str(" \"");
         escaped(out, entry.field(field));
+        out.push('"');
+    }
+    // At the end, and only where there is one: what reads this format takes the line of a good request as it always was.
+    let error = entry.field(Field::Error);
+    if error != Value::Absent {
+        out.push_str(" \"");
+        escaped(out, error);
         out.push('"');
     }
 }

@@ -75,33 +75,49 @@ pub(super) fn moment(out: &mut String, moment: Timestamp) {
 pub(super) fn json(out: &mut String, text: &str) {
     out.push('"');
     spell(out, text, |out, c| {
-        let _ = match c {
-            '"' | '\\' => write!(out, "\\{c}"),
-            _ => write!(out, "\\u{:04x}", u32::from(c)),
-        };
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+            out.push(c);
+            return;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
+        }
     });
     out.push('"');
 }
 
-/// So that nothing in it can end the line, or a quoted string.
+/// So that nothing in it can end the line or a quoted string, or change how the line is shown: byte by byte, as nginx does.
 pub(super) fn escaped(out: &mut String, text: &str) {
     spell(out, text, |out, c| {
-        let _ = write!(out, "\\x{:02X}", u32::from(c));
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            let _ = write!(out, "\\x{byte:02X}");
+        }
     });
 }
 
-/// Copies text, and lets `escape` write what could end a string or a line.
+/// Copies text, and lets `escape` write what could end a string or a line, or change how it is shown.
 fn spell(out: &mut String, text: &str, escape: impl Fn(&mut String, char)) {
     if is_plain(text) {
         return out.push_str(text);
     }
     for c in text.chars() {
-        if matches!(c, '"' | '\\') || c.is_control() {
+        if matches!(c, '"' | '\\') || c.is_control() || is_invisible(c) {
             escape(out, c);
         } else {
             out.push(c);
         }
     }
+}
+
+/// What is not seen itself and changes what is seen: it turns the direction of text (UAX #9), ends lines for some programs
+/// (U+2028, U+2029), or hides text.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 /// Whether nothing in it needs another look: almost all text is so.
@@ -153,15 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn no_character_ends_a_string() {
-        let all: Vec<char> = (0..0x300).filter_map(char::from_u32).collect();
+    fn no_character_ends_a_string_or_turns_the_line() {
+        let all = (0..0x300).chain(0x2000..0x2070).chain(0xfe00..0x1_0000).chain(0xe_0000..0xe_0080);
+        let all: Vec<char> = all.filter_map(char::from_u32).collect();
         for c in all {
             let text = format!("a{c}b");
             let json = written(|out| super::json(out, &text));
             assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
-            assert!(!json.chars().any(char::is_control), "{json:?}");
+            assert!(!json.chars().any(|c| c.is_control() || super::is_invisible(c)), "{json:?}");
             let escaped = written(|out| super::escaped(out, &text));
-            assert!(!escaped.contains(['"', '\n', '\r']) && !escaped.chars().any(char::is_control));
+            assert!(!escaped.contains('"'), "{escaped:?}");
+            assert!(!escaped.chars().any(|c| c.is_control() || super::is_invisible(c)), "{escaped:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The one type that implements Pingora's `ProxyHttp` is here ([`Proxy`]): each further one would compile Pingora's whole
 //! pump again.
 
+mod cause;
 mod head;
 mod peer;
 mod phases;

@@ -13,12 +13,15 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use super::cause;
 use super::head::{
     PingoraRequest, PingoraResponse, edit_request, edit_response, forget_spelling, remove_hop_fields,
 };
 use super::peer::{Authorities, peer};
 use super::respond;
-use crate::exchange::{Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane};
+use crate::exchange::{
+    Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane, Malformed,
+};
 use crate::filter::{Answer, Refusal};
 use crate::http1::Head;
 
@@ -46,6 +49,8 @@ pub struct Context {
     /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
     upgrade: Option<http::HeaderValue>,
     refusal: Option<Refusal>,
+    /// What we found wrong with the response.
+    malformed: Option<Malformed>,
     /// Whether an answer was thrown away for another attempt.
     rejected: bool,
 }
@@ -92,13 +97,15 @@ impl Context {
             (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
                 Some(Refusal::BadRequest("the request's head is malformed"))
             }
-            (ErrorSource::Downstream, ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd")) => {
-                Some(Refusal::BadRequest("the request's body is malformed"))
+            (ErrorSource::Downstream, ErrorType::Custom("InvalidChunk")) => {
+                Some(Refusal::BadRequest(Malformed::Chunk.text()))
             }
-            (ErrorSource::Downstream, _) if is_invalid_data(error) => {
-                Some(Refusal::BadRequest("the request's body is malformed"))
+            (ErrorSource::Downstream, ErrorType::Custom("InvalidTrailerEnd")) => {
+                Some(Refusal::BadRequest(Malformed::Trailer.text()))
             }
-            (ErrorSource::Downstream, _) => None,
+            (ErrorSource::Downstream, _) => {
+                cause::request_body(error).map(|malformed| Refusal::BadRequest(malformed.text()))
+            }
             (ErrorSource::Upstream, _) => Some(Refusal::BadAnswer),
             _ => Some(Refusal::Internal),
         }
@@ -275,7 +282,7 @@ impl ProxyHttp for Proxy {
         let upgraded = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !session.req_header().headers.contains_key(header::UPGRADE) {
             // Nobody asked for another protocol: what follows would be a tunnel past us.
-            context.refusal = Some(Refusal::BadAnswer);
+            context.malformed = Some(Malformed::UnexpectedUpgrade);
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unasked 101").map_err(Error::into_up);
         }
         let exchange = context.exchange()?;
@@ -317,13 +324,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let failure = match error.etype() {
-            ErrorType::ConnectTimedout if is_handshake_timeout(&error) => Failure::TlsTimeout,
-            ErrorType::ConnectTimedout => Failure::ConnectTimeout,
-            ErrorType::TLSHandshakeTimedout => Failure::TlsTimeout,
-            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::Tls,
-            _ => Failure::Connect,
-        };
+        let failure = cause::connecting(&error);
         // Nothing of the body was read yet.
         context.fail(failure, true, &mut error);
         error
@@ -342,18 +343,25 @@ impl ProxyHttp for Proxy {
             error.set_retry(true);
             return error;
         }
-        let begun = context.exchange.as_ref().is_none_or(|exchange| exchange.connection().has_head());
-        if begun || *error.esource() == ErrorSource::Downstream || context.refusal.is_some() {
+        if *error.esource() == ErrorSource::Downstream || context.refusal.is_some() {
+            return error;
+        }
+        let malformed = context.malformed.take().or_else(|| cause::response(&error));
+        if context.exchange.as_ref().is_none_or(|exchange| exchange.connection().has_head()) {
+            if let Some(exchange) = &mut context.exchange {
+                exchange
+                    .cut(malformed.map_or_else(|| Failure::Cut(cause::broken(&error)), Failure::Malformed));
+            }
             return error;
         }
         let replayable = is_replayable(session);
         let idempotent = context.exchange.as_ref().is_some_and(|exchange| exchange.is_idempotent());
         let repeatable = idempotent && replayable;
-        let failure = match error.etype() {
-            ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Failure::Malformed,
-            _ if reused && repeatable => Failure::Stale,
-            _ if !reused && !has_begun_to_answer(&error) => Failure::Closed,
-            _ => Failure::Broken,
+        let failure = match malformed {
+            Some(malformed) => Failure::Malformed(malformed),
+            None if reused && repeatable => Failure::Stale,
+            None if !reused && !cause::has_begun_to_answer(&error) => Failure::Closed(cause::broken(&error)),
+            None => Failure::Broken(cause::broken(&error)),
         };
         context.fail(failure, replayable, &mut error);
         error
@@ -410,24 +418,6 @@ impl ProxyHttp for Proxy {
 /// Whether the whole request can be sent again.
 fn is_replayable(session: &Session) -> bool {
     !session.as_ref().retry_buffer_truncated()
-}
-
-/// Whether some bytes of an answer came before its head was broken off. Pingora tells only in its texts.
-fn has_begun_to_answer(error: &Error) -> bool {
-    let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
-    context.split_once("bytes already read: ").is_some_and(|(_, read)| !read.starts_with('0'))
-}
-
-/// Whether the listener found that what came is no chunked body.
-fn is_invalid_data(error: &Error) -> bool {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
-}
-
-/// Whether TCP was connected, and the TLS handshake took too long. Pingora tells only in its texts: that for TCP begins with
-/// the word timeout, those for TLS and for both together do not (and [`peer`] sees that both together are later than TCP).
-fn is_handshake_timeout(error: &Error) -> bool {
-    error.context.as_ref().is_some_and(|context| context.as_str().starts_with("connecting to server"))
 }
 
 /// The protocol that a request wants to change to, other than a WebSocket, which Pingora passes on by itself.

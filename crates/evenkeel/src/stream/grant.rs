@@ -1,6 +1,6 @@
 //! How much of what a client sends belongs to the request that a data path has: the next request's bytes are not its own.
 
-use crate::http1::Chunked;
+use crate::http1::{Chunked, Malformed};
 
 /// What is left of a request, as the bytes that a data path may still have.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub enum Grant {
         head: u64,
         /// Where the body is.
         body: Box<Chunked>,
-        /// Whether it turned out to be no chunked body: then a data path gets nothing more.
-        broken: bool,
+        /// Why it is no chunked body, if it is none: then a data path gets nothing more.
+        broken: Option<Malformed>,
     },
     /// Whatever comes: the connection has left HTTP behind.
     All,
@@ -32,9 +32,12 @@ impl Grant {
         }
     }
 
-    /// Whether what came is not what was granted.
-    pub fn is_broken(&self) -> bool {
-        matches!(self, Self::Chunked { broken: true, .. })
+    /// Why what came is not what was granted, if it is not.
+    pub fn broken(&self) -> Option<Malformed> {
+        match self {
+            Self::Chunked { broken, .. } => *broken,
+            Self::Bytes(_) | Self::All => None,
+        }
     }
 
     /// The most that may be read at once without looking at it.
@@ -57,13 +60,15 @@ impl Grant {
             Self::Chunked { head, body, broken } => {
                 let mut count = usize::try_from(*head).unwrap_or(usize::MAX).min(bytes.len());
                 *head -= count as u64;
-                while !body.is_done() && !*broken && count < bytes.len() {
+                while !body.is_done() && broken.is_none() && count < bytes.len() {
                     match body.next(bytes.get(count..).unwrap_or_default()) {
                         Ok(piece) => count += piece.skip + piece.data,
-                        Err(_) => *broken = true,
+                        Err(malformed) => *broken = Some(malformed),
                     }
                 }
-                *broken |= body.is_done() && body.check_end().is_err();
+                if body.is_done() {
+                    *broken = broken.or(body.check_end().err());
+                }
                 count
             }
         }
@@ -75,7 +80,7 @@ mod tests {
     use super::Grant;
 
     fn chunked(head: u64) -> Grant {
-        Grant::Chunked { head, body: Box::default(), broken: false }
+        Grant::Chunked { head, body: Box::default(), broken: None }
     }
 
     #[test]
@@ -98,7 +103,7 @@ mod tests {
                     }
                 }
                 assert_eq!(&text[taken..], "GET /next", "{body:?} by {step}");
-                assert!(grant.is_spent() && !grant.is_broken());
+                assert!(grant.is_spent() && grant.broken().is_none());
             }
         }
     }
@@ -109,11 +114,11 @@ mod tests {
             let text = format!("HEAD{body}GET / HTTP/1.1\r\n\r\n0\r\n\r\n");
             let mut grant = chunked(4);
             assert!(grant.take(text.as_bytes()) < text.len(), "{body:?}");
-            assert!(grant.is_broken() && !grant.is_spent(), "{body:?}");
+            assert!(grant.broken().is_some() && !grant.is_spent(), "{body:?}");
         }
         let mut grant = chunked(0);
         grant.take(b"0\r\nno colon\r\n\r\n");
-        assert!(grant.is_broken());
+        assert!(grant.broken().is_some());
     }
 
     #[test]

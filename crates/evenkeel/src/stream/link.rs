@@ -16,7 +16,7 @@ use super::grant::Grant;
 use super::own::Own;
 use super::socket::Socket;
 use crate::exchange::Connection;
-use crate::http1::Buffer;
+use crate::http1::{Buffer, Malformed};
 
 /// A client's socket with its buffers.
 #[derive(Debug)]
@@ -141,8 +141,8 @@ impl Link {
             drop(guard);
             return self.poll_next_request(cx);
         }
-        if state.grant.is_broken() {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        if let Some(malformed) = state.grant.broken() {
+            return Poll::Ready(Err(invalid(malformed)));
         }
         if !state.input.is_empty() {
             return Poll::Ready(state.hand_on(buf));
@@ -308,6 +308,14 @@ impl State {
 
     /// An error, once a data path has had what is sound of a request that is not.
     fn sound(&self, count: usize) -> io::Result<()> {
-        if count == 0 && self.grant.is_broken() { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+        match self.grant.broken() {
+            Some(malformed) if count == 0 => Err(invalid(malformed)),
+            _ => Ok(()),
+        }
     }
+}
+
+/// What a data path is told of a request that is not sound.
+fn invalid(malformed: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, malformed)
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::super::support::samples::assert_golden;
 use super::super::support::{Backend, Balancer, Client, PATIENCE, Reply, eventually, lane};
 
-/// What is sent, one connection each. The values try to break out of their line and their quotes.
+/// What is sent, one connection each. The values try to break out of their line and their quotes, and to turn the line around.
 const REQUESTS: [&str; 6] = [
     "GET /plain?q=1 HTTP/1.1\r\nHost: test\r\nUser-Agent: agent/1.0\r\nReferer: http://from.test/\r\n\r\n",
     "POST /body HTTP/1.1\r\nHost: test:8080\r\nContent-Length: 4\r\n\r\nbody",
-    "GET /\"quoted\"\\x HTTP/1.1\r\nHost: test\r\nUser-Agent: a \"quoted\" \\ \u{e9} agent\ttab\r\n\r\n",
+    "GET /\"quoted\"\\x HTTP/1.1\r\nHost: test\r\nUser-Agent: a \"quoted\" \\ \u{e9} agent\ttab\r\nReferer: /\u{202e}txt.exe\u{2028}{}\r\n\r\n",
     "GET /old HTTP/1.0\r\n\r\n",
     "GET /nowhere HTTP/1.1\r\nHost: other\r\n\r\n",
     "nonsense\r\n\r\n",
@@ -22,8 +22,8 @@ async fn the_three_forms() {
         ("records/combined.txt", "combined"),
         (
             "records/template.txt",
-            "'{client} \"{method} {target} {protocol}\" {status} {end} route={route} attempts={attempts} \
-             in={bytes_in} out={bytes_out} agent=\"{user_agent}\" {{braces}}'",
+            "'{client} \"{method} {target} {protocol}\" {status} {end} \"{error}\" route={route} attempts={attempts} \
+             in={bytes_in} out={bytes_out} agent=\"{user_agent}\" from=\"{referer}\" {{braces}}'",
         ),
     ] {
         let backend = Backend::start(|_| Reply::ok("fine")).await;

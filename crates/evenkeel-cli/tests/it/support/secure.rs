@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -22,8 +22,21 @@ pub(crate) struct Secure {
 impl Secure {
     /// A backend with a certificate for this name, which does as `handler` says.
     pub(crate) async fn start(name: &str, handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::until(name, 4096, handler).await
+    }
+
+    /// One whose certificate has expired.
+    pub(crate) async fn expired(
+        name: &str,
+        handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::until(name, 2001, handler).await
+    }
+
+    /// One whose certificate is valid until this year.
+    async fn until(name: &str, year: i32, handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (config, authority) = certified(name, folder.path());
+        let (config, authority) = certified(name, year, folder.path());
         let options = Options { tls: Some(Arc::new(config)), ..Options::default() };
         Self { backend: Backend::with(options, handler).await, authority, _folder: folder }
     }
@@ -38,13 +51,14 @@ impl Deref for Secure {
 }
 
 /// A server's configuration with a certificate for this name, and a file with the authority that signed it.
-fn certified(name: &str, folder: &Path) -> (ServerConfig, PathBuf) {
+fn certified(name: &str, year: i32, folder: &Path) -> (ServerConfig, PathBuf) {
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority =
         CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
     let key = KeyPair::generate().expect("a key");
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+    params.not_after = date_time_ymd(year, 1, 1);
     let certificate = params.signed_by(&key, &authority).expect("a certificate");
     let path = folder.join("ca.pem");
     std::fs::write(&path, authority.pem()).expect("a file");

@@ -14,7 +14,7 @@ use super::{
     UpstreamExplanation,
 };
 use crate::exchange::{Endpoint, Members, Upstream, WouldChoose, moment_of, would_choose};
-use crate::filter::{Refusal, RequestHead};
+use crate::filter::{Overload, Refusal, RequestHead};
 
 /// What this upstream would do with a request of this client now.
 pub(super) fn explain(
@@ -67,7 +67,7 @@ fn choice(
     if let (Some(breaker), Some(most)) = (&gate.breaker, most)
         && breaker.in_flight() >= most
     {
-        return refusal(Refusal::Overloaded);
+        return refusal(Refusal::Overloaded(Overload::CircuitBreaker));
     }
     match would {
         WouldChoose::Backend(index) => {
@@ -81,7 +81,7 @@ fn choice(
         WouldChoose::Full if gate.pending() < gate.limits.queue.max_pending => {
             ChoiceExplanation::Wait { pending: gate.pending() }
         }
-        WouldChoose::Full => refusal(Refusal::Overloaded),
+        WouldChoose::Full => refusal(Refusal::Overloaded(Overload::QueueFull)),
         WouldChoose::Nothing => refusal(Refusal::NoBackend),
     }
 }

@@ -1,0 +1,107 @@
+//! What Pingora's errors mean: it tells some of it only in chains of causes, and some only in its texts.
+
+use std::io;
+
+use pingora_core::{Error, ErrorType};
+
+use crate::exchange::{Break, ConnectError, Failure, Malformed, TlsError};
+use crate::http1::malformed;
+
+/// Why connecting failed.
+pub(super) fn connecting(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::ConnectTimedout if is_handshake_timeout(error) => Failure::TlsTimeout,
+        // Without the system's error it is Pingora's timer, which is ours.
+        ErrorType::ConnectTimedout if cause::<io::Error>(error).is_none() => Failure::ConnectTimeout,
+        ErrorType::TLSHandshakeTimedout => Failure::TlsTimeout,
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => Failure::Tls(handshake(error)),
+        ErrorType::ConnectRefused => Failure::Connect(ConnectError::Refused),
+        _ => Failure::Connect(cause(error).map_or(ConnectError::Other, ConnectError::of)),
+    }
+}
+
+/// What is wrong with a response, if that is why passing it on failed.
+pub(super) fn response(error: &Error) -> Option<Malformed> {
+    match error.etype() {
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error => Some(match cause::<httparse::Error>(error) {
+            Some(error) => malformed(*error),
+            None if says(error, "Response header larger") => Malformed::HeadTooLarge,
+            None if says(error, "ontent-") => Malformed::ContentLength,
+            None => Malformed::Head,
+        }),
+        ErrorType::Custom("InvalidChunk") => Some(Malformed::Chunk),
+        ErrorType::Custom("InvalidTrailerEnd") => Some(Malformed::Trailer),
+        _ => None,
+    }
+}
+
+/// How a backend's connection broke.
+pub(super) fn broken(error: &Error) -> Break {
+    match (error.etype(), cause(error)) {
+        (_, Some(error)) => Break::of(error),
+        (ErrorType::ConnectionClosed | ErrorType::Custom("PrematureBodyEnd"), None) => Break::Closed,
+        _ => Break::Other,
+    }
+}
+
+/// Whether some bytes of an answer came before its head was broken off. Pingora tells only in its texts.
+pub(super) fn has_begun_to_answer(error: &Error) -> bool {
+    let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
+    context.split_once("bytes already read: ").is_some_and(|(_, read)| !read.starts_with('0'))
+}
+
+/// What the listener found wrong with a request's body.
+pub(super) fn request_body(error: &Error) -> Option<Malformed> {
+    let error = cause::<io::Error>(error)?;
+    error.get_ref()?.downcast_ref().copied()
+}
+
+/// Why the handshake failed. Pingora passes on the text of rustls, and nothing else.
+fn handshake(error: &Error) -> TlsError {
+    const TEXTS: [(&str, TlsError); 12] = [
+        ("certificate expired", TlsError::Expired),
+        ("not valid for name", TlsError::WrongName),
+        ("NotValidForName", TlsError::WrongName),
+        ("not valid yet", TlsError::NotYetValid),
+        ("NotValidYet", TlsError::NotYetValid),
+        ("Expired", TlsError::Expired),
+        ("UnknownIssuer", TlsError::UnknownAuthority),
+        ("BadSignature", TlsError::BadSignature),
+        ("invalid peer certificate", TlsError::Certificate),
+        ("fatal alert", TlsError::Alert),
+        ("corrupt message", TlsError::NotTls),
+        ("eof", TlsError::Closed),
+    ];
+    let found = TEXTS.into_iter().find(|(text, _)| says(error, text));
+    found.map_or(TlsError::Other, |(_, meaning)| meaning)
+}
+
+/// Whether TCP was connected, and the TLS handshake took too long. Pingora tells only in its texts: that for TCP begins with
+/// the word timeout, those for TLS and for both together do not (and [`peer`](super::peer) sees that both together are later
+/// than TCP).
+fn is_handshake_timeout(error: &Error) -> bool {
+    error.context.as_ref().is_some_and(|context| context.as_str().starts_with("connecting to server"))
+}
+
+/// Whether an error's text, or that of what caused it, has these words.
+fn says(error: &Error, words: &str) -> bool {
+    error.to_string().contains(words)
+}
+
+/// The cause of this type, however deep.
+fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> =
+        error.cause.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static));
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<Box<Error>>() {
+            Some(pingora) => {
+                pingora.cause.as_deref().map(|cause| cause as &(dyn std::error::Error + 'static))
+            }
+            None => error.source(),
+        };
+    }
+    None
+}
