@@ -11,13 +11,13 @@ use crate::{ConfigError, Diagnostic, Model, Place};
 
 /// A configuration, from a file or from [`ConfigBuilder`](crate::ConfigBuilder). Cheap to clone.
 ///
-/// It carries what was wrong with it, so that [`ConfigBuilder::build`](crate::ConfigBuilder::build) need not fail.
+/// It contains its errors, so that [`ConfigBuilder::build`](crate::ConfigBuilder::build) cannot fail.
 #[derive(Clone, Debug)]
 pub struct Config {
     outcome: Result<Arc<Model>, ConfigError>,
 }
 
-/// What an empty file is answered with.
+/// The message for an empty file.
 const SMALLEST: &str = "is empty: the smallest configuration is\n\n    \
     listeners: [{ address: 127.0.0.1:8080 }]\n    \
     upstreams:\n      \

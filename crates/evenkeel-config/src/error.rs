@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where: one [`Diagnostic`] for each mistake, all of them in one [`ConfigError`].
 //!
-//! This file knows nothing of YAML or of the model; it only says what it is told.
+//! This file knows nothing of YAML or of the model; it only formats what it receives.
 
 use std::fmt;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ impl fmt::Display for Diagnostic {
         if let Some(value) = &self.value {
             write!(f, "\"{}\" ", Printable(value))?;
         }
-        // Some messages of ours have several lines; what users wrote stands in them on one.
+        // Some messages have several lines; text from users is on one line in them.
         for (index, line) in self.message.lines().enumerate() {
             write!(f, "{}{}", if index == 0 { "" } else { "\n" }, Printable(line))?;
         }

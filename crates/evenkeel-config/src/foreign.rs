@@ -1,7 +1,7 @@
 //! Variables of other products in a value: `$host`, `%[src]`, `{http.request.host}`. They would be sent as they stand, so
 //! they are refused, with what to write instead.
 //!
-//! This file never knows what a value is for: it is told which of our own names may stand there.
+//! This file never knows the use of a value: the caller passes the names of ours that are allowed there.
 
 use std::borrow::Cow;
 use std::fmt;

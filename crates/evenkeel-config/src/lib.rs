@@ -1,7 +1,7 @@
 //! What a user wrote, and what it means: YAML or the builder in, a model that cannot be wrong out.
 //!
-//! This crate knows neither tokio nor Pingora, opens no socket, and reads no environment of its own: the environment is a
-//! lookup that the caller passes. Nobody outside sees the wire types; what leaves is [`Config`], and the [`Model`] in it.
+//! This crate knows neither tokio nor Pingora, opens no socket, and does not read the environment: the caller passes a
+//! lookup for it. The wire types are private; [`Config`] is public, with the [`Model`] in it.
 //!
 //! ```
 //! use evenkeel_config::Config;

@@ -1,6 +1,6 @@
 //! What the configuration means: every value checked, every default filled in, every name resolved to an index.
 //!
-//! Only this crate makes these values, so whoever holds one need not check it again.
+//! Only this crate makes these values, so no code needs to check them again.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -33,9 +33,9 @@ pub struct Model {
     pub routes: Vec<Route>,
     /// The groups of backends, by index.
     pub upstreams: Vec<Upstream>,
-    /// Whose `X-Forwarded-*` and `Forwarded` are believed. Nobody's by default.
+    /// The clients whose `X-Forwarded-*` and `Forwarded` are trusted. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// What is told to backends about the client, beside `X-Forwarded-*` and `X-Request-Id`.
+    /// What is sent to backends about the client, in addition to `X-Forwarded-*` and `X-Request-Id`.
     pub forwarding: Forwarding,
     /// How the balancer ends.
     pub shutdown: Shutdown,
@@ -86,7 +86,7 @@ pub struct HttpLimits {
     pub idle_timeout: Duration,
     /// Longest silence within a request's body; then 408. Default 30 s.
     pub body_timeout: Duration,
-    /// Longest time in which a client takes no byte of its answer; then the connection is cut. Default 60 s.
+    /// Longest time in which a client reads no byte of its response; then the connection is closed. Default 60 s.
     pub send_timeout: Duration,
     /// Largest request head, in bytes; then 431. Default 32 KiB.
     pub max_header_size: usize,
@@ -110,8 +110,8 @@ pub struct Route {
     pub filters: Vec<FilterSpec>,
     /// Where the request goes.
     pub action: Action,
-    /// From the end of the request's head to the head of the answer, over all attempts; then 504. `None`: only the
-    /// upstream's timeouts count. Default `None`.
+    /// From the end of the request head to the response head, over all attempts; then 504. `None`: only the upstream's
+    /// timeouts apply. Default `None`.
     pub timeout: Option<Duration>,
     /// When a request is tried again, instead of what its upstream says.
     pub retry: Option<Retry>,
@@ -129,7 +129,7 @@ pub enum Action {
     Split(Vec<(usize, u32)>),
     /// Back to the client, with another location.
     Redirect(Redirect),
-    /// An answer of our own.
+    /// A response of the balancer itself.
     Respond(Respond),
 }
 
@@ -144,7 +144,7 @@ pub struct Redirect {
     pub status: u16,
 }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Respond {
@@ -152,8 +152,8 @@ pub struct Respond {
     pub status: u16,
     /// Its body. Default empty.
     pub body: String,
-    /// Its fields: (lower-case name, value). `content-type: text/plain; charset=utf-8` unless given, but for statuses that
-    /// have no body.
+    /// Its fields: (lower-case name, value). `content-type: text/plain; charset=utf-8` by default, except for statuses
+    /// without a body.
     pub headers: Vec<(String, String)>,
 }
 
@@ -171,7 +171,7 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// When a request is tried again; a route may say otherwise.
     pub retry: Retry,
-    /// Second attempts beside slow first ones. Default none.
+    /// Second attempts if the first is slow. Default none.
     pub hedge: Option<Hedge>,
     /// Which backends may be chosen.
     pub health: Health,
@@ -229,9 +229,9 @@ pub enum BackendHost {
 pub struct Timeouts {
     /// To connect, TLS included. Default 2 s.
     pub connect: Duration,
-    /// From the end of the request to the head of the answer; then 504. Default 30 s.
+    /// From the end of the request to the response head; then 504. Default 30 s.
     pub first_byte: Duration,
-    /// Longest silence within an answer; then the connection is cut. Default 60 s.
+    /// Longest pause within a response; then the connection is closed. Default 60 s.
     pub idle: Duration,
     /// Longest silence, both ways, on a WebSocket or another upgraded connection. Default 1 h.
     pub upgraded_idle: Duration,
@@ -252,7 +252,7 @@ pub struct Pool {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct UpstreamTls {
-    /// The name that the certificate must carry, and the SNI; the URL's host unless given.
+    /// The name that the certificate must contain, and the SNI. Default: the host of the URL.
     pub server_name: Option<String>,
     /// A PEM file of authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
@@ -260,13 +260,13 @@ pub struct UpstreamTls {
     pub danger_accept_invalid_certificates: bool,
 }
 
-/// What is told to backends about the client, beside `X-Forwarded-For`, `-Proto`, `-Host` and `X-Request-Id`.
+/// What is sent to backends about the client, in addition to `X-Forwarded-For`, `-Proto`, `-Host` and `X-Request-Id`.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Forwarding {
     /// Add `Forwarded` (RFC 7239). Default no.
     pub forwarded: bool,
-    /// Add `Via` with this pseudonym (RFC 9110, 7.6.3), to requests and answers. Default none.
+    /// Add `Via` with this pseudonym (RFC 9110, 7.6.3) to requests and responses. Default none.
     pub via: Option<String>,
 }
 

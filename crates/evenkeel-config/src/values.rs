@@ -143,7 +143,7 @@ fn scaled(number: &str, scale: u128) -> Option<u128> {
     whole.checked_add(fraction.checked_mul(scale)?.checked_div(power)?)
 }
 
-/// What somebody meant who wrote `60`, `5 sec` or `10 Minutes`.
+/// What was probably meant by `60`, `5 sec` or `10 Minutes`.
 fn corrected_duration(text: &str) -> Option<String> {
     let (number, unit, "") = number_and_unit(text)? else { return None };
     let unit = match unit.to_lowercase().as_str() {

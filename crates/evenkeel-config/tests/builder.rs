@@ -185,7 +185,7 @@ fn resilient_upstream() -> UpstreamBuilder {
         .deadline_header("X-Deadline-Ms")
 }
 
-/// The upstreams beside the one of [`resilient_upstream`].
+/// The upstreams other than [`resilient_upstream`].
 fn other_upstreams() -> Vec<UpstreamBuilder> {
     let key = HashKey::Header("X-User".into());
     let ring = ConsistentHashOptions { key, bounded_load: Some(1.25) };

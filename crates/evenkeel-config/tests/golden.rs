@@ -33,7 +33,7 @@ fn load(file: &Path) -> Result<Config, String> {
     Config::from_yaml(&text, name, &env).map_err(|error| format!("{error}\n"))
 }
 
-/// Holds `found` against the file beside `file`, or rewrites that; says what differs.
+/// Compares `found` with the file next to `file`, or rewrites that file; returns the difference.
 fn compare(file: &Path, extension: &str, found: &str) -> Option<String> {
     let golden = file.with_extension(extension);
     if std::env::vars().any(|(name, _)| name == "UPDATE_GOLDEN") {

@@ -1,8 +1,8 @@
-//! Points in time, as whoever calls this crate tells them.
+//! Points in time, as the caller of this crate gives them.
 
 use std::time::Duration;
 
-/// A point in time: microseconds since a moment that the caller chose, the same for all that is told to one object.
+/// A point in time: microseconds since a moment that the caller chose, the same for all values given to one object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 

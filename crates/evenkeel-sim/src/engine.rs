@@ -94,7 +94,7 @@ impl<'a> Engine<'a> {
         self.report()
     }
 
-    /// Where arrivals do not wait for answers, each one brings about the next.
+    /// If arrivals do not wait for responses, each one schedules the next.
     fn plan_next_arrival(&mut self) {
         let time = match self.world.arrivals {
             Arrivals::Poisson { rate } => {
@@ -232,7 +232,7 @@ impl<'a> Engine<'a> {
 
 fn snapshot(world: &World) -> Snapshot {
     let member = |(index, model): (usize, &BackendModel)| {
-        // Nobody connects to it, so that ports repeat in a large world does not matter.
+        // The address is never connected to, so repeated ports in a large world do not matter.
         let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, index as u16)));
         let name = model.name.clone().unwrap_or_else(|| format!("backend {index}"));
         Member::new(Arc::new(Backend::new(name, address)), model.weight)

@@ -23,7 +23,7 @@ pub enum Fault {
         /// How many times as long requests take; positive.
         factor: f64,
     },
-    /// Some of the requests that begin to be served in this time are answered with a failure, after 0.2 ms.
+    /// Some of the requests that start in this time fail, after 0.2 ms.
     Errors {
         /// When it begins.
         from: Duration,

@@ -1,6 +1,6 @@
 //! How long it takes until a fault is no longer felt, and until a backend that has recovered is used again.
 //!
-//! Both are told to a window, and only when two windows in a row say so: one may be luck.
+//! Both are measured in windows, and count only from two windows in a row: one may be luck.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ struct Course<'a> {
 // === impl Course ===
 
 impl Course<'_> {
-    /// After how long 99 % of the requests were answered about as fast as before it.
+    /// The time until 99 % of the requests were about as fast as before it.
     fn recovered(&self, fault: &Fault) -> Option<Recovery> {
         let mut before = Histogram::new();
         let mut errors = 0;

@@ -1,4 +1,4 @@
-//! What came of it.
+//! The result.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::histogram::Histogram;
 pub struct Report {
     /// Requests that came.
     pub requests: u64,
-    /// Requests that were not answered, whatever was tried.
+    /// Requests without a response, after all attempts.
     pub errors: u64,
-    /// How long the answered ones took.
+    /// The durations of the requests with a response.
     pub latency: LatencySummary,
     /// How long an attempt waited on average until its backend had a free slot.
     pub mean_wait: Duration,
@@ -29,7 +29,7 @@ pub struct Report {
     pub faults: Vec<FaultReport>,
 }
 
-/// Times from a request's arrival to its answer, over all attempts. All zero when nothing was answered.
+/// Times from a request's arrival to its response, over all attempts. All zero if there was no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LatencySummary {
@@ -69,9 +69,9 @@ pub struct Window {
     pub from: Duration,
     /// Requests that came in it.
     pub requests: u64,
-    /// How many of them were not answered.
+    /// How many of them had no response.
     pub errors: u64,
-    /// 99 % of those that were answered took no longer; `None` when there were none.
+    /// 99 % of the requests with a response took no longer; `None` if there were none.
     pub p99: Option<Duration>,
     /// Attempts that were sent in it to each backend, in the order of the world.
     pub attempts: Box<[u32]>,
@@ -85,8 +85,8 @@ pub struct FaultReport {
     pub backend: usize,
     /// What was wrong with it.
     pub fault: Fault,
-    /// After it began: until 99 % of the requests were answered within 1.25 times (or a millisecond more than) the p99 of
-    /// the undisturbed windows before it. `None` when there were none to compare with.
+    /// After it started: until 99 % of the requests had a response within 1.25 times (or a millisecond more than) the
+    /// p99 of the undisturbed windows before it. `None` if there were none to compare with.
     pub recovered: Option<Recovery>,
     /// After it ended: until its backend had at least 80 % of the share that it had in the undisturbed windows before (by
     /// weight when there were none). `None` when it did not end within the duration.

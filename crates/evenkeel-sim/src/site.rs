@@ -40,8 +40,8 @@ impl<'a, R> Site<'a, R> {
         self.model.capacity.is_some_and(|slots| self.in_service >= slots.get())
     }
 
-    /// When service that begins `now` ends, and whether with a failure. Whoever gets a slot of a backend that is down was
-    /// waiting when it went down, and breaks off at once.
+    /// When service that starts `now` ends, and whether with a failure. A request that gets a slot of a backend that is
+    /// down was waiting when it went down, and breaks off at once.
     pub(super) fn serve_from(&mut self, now: Time) -> (Time, bool) {
         let moment = Duration::from_nanos(now);
         if self.model.is_down(moment) {

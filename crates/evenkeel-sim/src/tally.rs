@@ -33,7 +33,7 @@ pub(super) struct Part {
     pub(super) attempts: Box<[u32]>,
 }
 
-/// As many windows as there are unless somebody says otherwise.
+/// The number of windows by default.
 const WINDOWS: u64 = 60;
 
 /// There are no more, so that a mistake costs no more memory than this.

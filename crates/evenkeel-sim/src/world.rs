@@ -30,25 +30,25 @@ pub struct World {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Arrivals {
-    /// Independently of each other and of the answers: what a crowd of users looks like.
+    /// Independent of each other and of the responses: like many users.
     Poisson {
         /// Requests per second on average; positive, at most 10^9.
         rate: f64,
     },
-    /// Evenly spaced, whatever the answers.
+    /// Evenly spaced, whatever the responses.
     Constant {
         /// Requests per second; positive, at most 10^9.
         rate: f64,
     },
-    /// From clients that wait for each answer: what most load generators do. It hides overload, because slow
-    /// answers slow the clients down.
+    /// From clients that wait for each response: what most load generators do. It hides overload, because slow
+    /// responses slow down the clients.
     Closed {
         /// How many clients there are.
         clients: u32,
-        /// How long each waits between an answer and its next request.
+        /// How long each waits between a response and its next request.
         think: Duration,
     },
-    /// As they once came, whatever the answers.
+    /// At their recorded times, whatever the responses.
     Trace(Trace),
 }
 
@@ -119,15 +119,15 @@ impl World {
         }
     }
 
-    /// For how long requests come. Those that are under way then are still answered.
+    /// How long requests arrive. Those in progress at the end still get a response.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = duration;
         self
     }
 
-    /// How wide the windows are over which the report tells what happened when; at least a thousandth of the duration.
-    /// Recovery is told to a window, so narrow ones tell it more exactly; but each should have some hundred requests, or
-    /// its p99 means little. Each costs up to 100 KiB while the world runs.
+    /// The width of the windows in the report; at least a thousandth of the duration. Recovery is measured in windows,
+    /// so narrow windows are more exact. But each should have some hundred requests, or its p99 means little. Each
+    /// costs up to 100 KiB while the world runs.
     pub fn window(mut self, width: Duration) -> Self {
         self.window = Some(width);
         self
@@ -249,7 +249,7 @@ impl BackendModel {
         self.faults.iter().map(factor).product()
     }
 
-    /// How probable it is that a request that begins `now` is answered with a failure.
+    /// How likely a request that starts `now` fails.
     pub(super) fn failing(&self, now: Duration) -> f64 {
         let passing = |fault: &Fault| match *fault {
             Fault::Errors { share, .. } if fault.holds(now) => 1.0 - share,

@@ -59,7 +59,8 @@ impl HealthCheckBuilder {
         self
     }
 
-    /// For how long an answer is waited for; not longer than the interval. Default 2 s, or the interval if that is shorter.
+    /// How long to wait for the result of a probe; not longer than the interval. Default 2 s, or the interval if that
+    /// is shorter.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.wire.timeout = Some(values::Duration(timeout));
         self
@@ -107,13 +108,14 @@ impl HealthCheckBuilder {
         self
     }
 
-    /// The statuses that are well for a check by HTTP, instead of the default: `["200-299", "304"]`. Default 200 to 299.
+    /// The statuses that are healthy for an HTTP check, instead of the default: `["200-299", "304"]`. Default 200 to
+    /// 299.
     pub fn expect_status(mut self, statuses: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.asked().expect_status = statuses.into_iter().map(|text| Statuses(text.into())).collect();
         self
     }
 
-    /// A text that the body of the answer to a check by HTTP must hold, in its first 64 KiB. Default any body.
+    /// A text that the response body of an HTTP check must contain in its first 64 KiB. Default any body.
     pub fn expect_body(mut self, text: impl Into<String>) -> Self {
         self.asked().expect_body = Some(text.into());
         self

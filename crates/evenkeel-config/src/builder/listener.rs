@@ -51,7 +51,7 @@ impl ListenerBuilder {
         self
     }
 
-    /// The longest time in which a client takes no byte of its answer. Default 60 s.
+    /// The longest time in which a client reads no byte of its response. Default 60 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.wire.http.send_timeout = values::Duration(timeout);
         self

@@ -110,7 +110,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Adds addresses and networks whose `X-Forwarded-*` and `Forwarded` are believed. Default nobody's.
+    /// Adds addresses and networks whose `X-Forwarded-*` and `Forwarded` are trusted. Default none.
     pub fn trusted_proxies(mut self, networks: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.file.trusted_proxies.extend(networks.into_iter().map(Into::into));
         self
@@ -140,7 +140,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The address that shows what is going on: `ip:port`. Off unless named.
+    /// The admin address: `ip:port`. Default off.
     pub fn admin(mut self, address: impl Into<String>) -> Self {
         self.file.admin = Some(wire::Admin { address: address.into(), token: None });
         self
@@ -152,8 +152,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Where access records go (`stdout`, `stderr`, or the path of a file), and what they look like (`json`, `combined`, or
-    /// a template). No log unless given.
+    /// Where access records are written (`stdout`, `stderr`, or the path of a file), and their format (`json`,
+    /// `combined`, or a template). Default no log.
     pub fn access_log(mut self, to: impl Into<String>, format: impl Into<String>) -> Self {
         let log = wire::AccessLog { off: false, to: to.into(), format: format.into() };
         self.file.access_log = Some(wire::OrText(log));
@@ -178,7 +178,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The configuration. It cannot fail here: what is wrong is carried along, and whoever uses the configuration says so.
+    /// The configuration. It cannot fail here: it keeps its errors, and reports them when it is used.
     pub fn build(self) -> Config {
         Config::new(self.resolve())
     }

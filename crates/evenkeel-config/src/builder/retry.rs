@@ -42,7 +42,7 @@ impl RetryBuilder {
         self
     }
 
-    /// How long one attempt may take to the head of its answer. Default: only the upstream's timeouts count.
+    /// How long one attempt can take until its response head. Default: only the upstream's timeouts apply.
     pub fn per_try_timeout(mut self, timeout: Duration) -> Self {
         self.wire.per_try_timeout = Some(values::Duration(timeout));
         self

@@ -102,7 +102,7 @@ impl RouteBuilder {
         self
     }
 
-    /// Answers with this status and body.
+    /// Responds with this status and body.
     pub fn respond(mut self, status: u16, body: impl Into<String>) -> Self {
         let answer = self.wire.respond.get_or_insert_default();
         answer.status = status.into();
@@ -110,14 +110,14 @@ impl RouteBuilder {
         self
     }
 
-    /// Adds a header field to the answer of [`respond`](RouteBuilder::respond).
+    /// Adds a header field to the response of [`respond`](RouteBuilder::respond).
     pub fn respond_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.wire.respond.get_or_insert_default().headers.0.push((name.into(), value.into()));
         self
     }
 
-    /// From the end of the request's head to the head of the answer, over all attempts; then 504. Default: only the
-    /// upstream's timeouts count.
+    /// From the end of the request head to the response head, over all attempts; then 504. Default: only the upstream's
+    /// timeouts apply.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.wire.timeout = Some(values::Duration(timeout));
         self

@@ -62,7 +62,7 @@ impl UpstreamBuilder {
         self
     }
 
-    /// A second attempt beside a slow first one, for idempotent requests without a body; `budget` is the most second
+    /// A second attempt if the first is slow, for idempotent requests without a body; `budget` is the most second
     /// attempts for each request, as a fraction: 0.05. Default none.
     pub fn hedge(mut self, after: HedgeAfter, budget: f64) -> Self {
         self.wire.hedge = Some(wire::Hedge { after: wire::After(after), budget: Percent(budget) });
@@ -95,7 +95,7 @@ impl UpstreamBuilder {
         self
     }
 
-    /// The share of backends that may be chosen, as a fraction, below which all are chosen among. Default 0, never.
+    /// The share of usable backends, as a fraction, below which requests go to all backends. Default 0, never.
     pub fn panic_threshold(mut self, share: f64) -> Self {
         self.wire.panic_threshold = Percent(share);
         self
@@ -149,13 +149,13 @@ impl UpstreamBuilder {
         self
     }
 
-    /// From the end of the request to the head of the answer. Default 30 s.
+    /// From the end of the request to the response head. Default 30 s.
     pub fn first_byte_timeout(mut self, timeout: Duration) -> Self {
         self.wire.timeouts.first_byte = values::Duration(timeout);
         self
     }
 
-    /// The longest silence within an answer. Default 60 s.
+    /// The longest pause within a response. Default 60 s.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.wire.timeouts.idle = values::Duration(timeout);
         self
@@ -185,7 +185,7 @@ impl UpstreamBuilder {
         self
     }
 
-    /// The name that the certificates of backends must carry; the URL's host unless given.
+    /// The name that the certificates of backends must contain. Default: the host of the URL.
     pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
         self.wire.tls.get_or_insert_default().server_name = Some(name.into());
         self

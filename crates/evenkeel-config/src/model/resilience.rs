@@ -1,4 +1,4 @@
-//! What keeps an upstream well: checks, retries, limits, sessions.
+//! What keeps an upstream healthy: checks, retries, limits, sessions.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -17,9 +17,9 @@ pub struct Health {
     pub outliers: Option<OutlierOptions>,
     /// For how long the weight of a backend that came back grows. Default not at all.
     pub slow_start: Option<Duration>,
-    /// What is done when none may be chosen. Default all are chosen among.
+    /// What to do if no backend is usable. Default: send requests to all.
     pub when_all_down: WhenAllDown,
-    /// The share of backends that may be chosen below which all are chosen among. Default 0, never.
+    /// The share of usable backends below which requests go to all backends. Default 0, never.
     pub panic_threshold: f64,
 }
 
@@ -27,11 +27,11 @@ pub struct Health {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HealthCheck {
-    /// What is asked.
+    /// The kind of probe.
     pub kind: HealthCheckKind,
     /// From one probe to the next. Each backend's are independent, and jittered by a tenth. Default 5 s.
     pub interval: Duration,
-    /// For how long an answer is waited for; not longer than the interval. Default 2 s.
+    /// How long to wait for the result of a probe; not longer than the interval. Default 2 s.
     pub timeout: Duration,
     /// How many results in a row count.
     pub thresholds: Thresholds,
@@ -47,18 +47,18 @@ pub enum HealthCheckKind {
     Tcp,
     /// Whether a TLS handshake succeeds, with the upstream's authorities and names.
     Tls,
-    /// Whether HTTP/1.1 answers as expected; over TLS if the backend's URL is `https`.
+    /// Whether HTTP/1.1 returns the expected response; over TLS if the backend's URL is `https`.
     Http(HttpCheck),
     /// Whether the gRPC health protocol says `SERVING` (grpc.health.v1); over TLS if the backend's URL is `https`.
     Grpc {
-        /// The service that is asked for; empty for the server as a whole. Default empty.
+        /// The service to check; empty for the server as a whole. Default empty.
         service: String,
     },
     /// What the program registered under this name.
     Custom(String),
 }
 
-/// An HTTP request, and what is expected of its answer.
+/// An HTTP request, and the expected response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HttpCheck {
@@ -66,13 +66,13 @@ pub struct HttpCheck {
     pub path: String,
     /// The method. Default GET.
     pub method: String,
-    /// The host that is asked for; the URL's unless given.
+    /// The `Host` of the request. Default: the host of the URL.
     pub host: Option<String>,
     /// More header fields: (lower-case name, value).
     pub headers: Vec<(String, String)>,
-    /// The statuses that are well, each from and to, inclusive. Default 200 to 299.
+    /// The statuses that are healthy, as ranges, both ends inclusive. Default 200 to 299.
     pub expect_status: Vec<(u16, u16)>,
-    /// A text that the answer's body must hold, in its first 64 KiB. Default any body.
+    /// A text that the response body must contain in its first 64 KiB. Default any body.
     pub expect_body: Option<String>,
 }
 
@@ -84,7 +84,7 @@ pub struct Retry {
     pub attempts: NonZeroUsize,
     /// What is tried again. Default connect failures and resets.
     pub on: RetryOn,
-    /// How long one attempt may take to the head of its answer. Default only the upstream's timeouts count.
+    /// How long one attempt can take until its response head. Default: only the upstream's timeouts apply.
     pub per_try_timeout: Option<Duration>,
     /// The pause before the first retry; each further one twice as long, and each drawn between its half and its whole.
     /// Default none: another backend is another backend.
@@ -102,16 +102,16 @@ pub struct Retry {
 pub struct RetryOn {
     /// No connection. Default yes.
     pub connect_failure: bool,
-    /// The connection broke before the head of an answer. Default yes.
+    /// The connection broke before the response head. Default yes.
     pub reset: bool,
-    /// No head of an answer within `per_try_timeout` or `first_byte`. Default no.
+    /// No response head within `per_try_timeout` or `first_byte`. Default no.
     pub timeout: bool,
-    /// An answer with one of these statuses. Default none.
+    /// A response with one of these statuses. Default none.
     pub statuses: Vec<u16>,
 }
 
-/// A second attempt beside a slow first one, for idempotent requests without a body; and copies of safe requests for backends that
-/// an algorithm wants to hear from.
+/// A second attempt if the first is slow, for idempotent requests without a body; and copies of safe requests to
+/// backends that an algorithm wants to test.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Hedge {
@@ -125,7 +125,7 @@ pub struct Hedge {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum HedgeAfter {
-    /// Later than this share, from 0 to 1, of the upstream's answers began lately. Default 0.95.
+    /// Later than this share, from 0 to 1, of the upstream's recent responses began. Default 0.95.
     Quantile(f64),
     /// After this time.
     Time(Duration),
@@ -137,9 +137,9 @@ pub enum HedgeAfter {
 pub struct Sticky {
     /// The cookie's name. Default `evenkeel`.
     pub cookie: String,
-    /// For how long the client keeps it; for its session unless given.
+    /// How long the client keeps it. Default: for its session.
     pub ttl: Option<Duration>,
-    /// What keys the cookie's value, so that nobody can find the backend from it. Default none.
+    /// The key of the cookie's value, which hides the backend. Default none.
     pub secret: Option<String>,
 }
 

@@ -161,7 +161,7 @@ fn unix_path(path: &str) -> Result<PathBuf, Refused> {
     Ok(PathBuf::from(path))
 }
 
-/// What somebody meant who wrote `8080`, `:8080`, `localhost:8080`, `*:8080`, `::1:8080` or `http://1.2.3.4:80`.
+/// What was probably meant by `8080`, `:8080`, `localhost:8080`, `*:8080`, `::1:8080` or `http://1.2.3.4:80`.
 fn corrected_socket(text: &str) -> Option<String> {
     let text = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));

@@ -136,7 +136,7 @@ fn key(text: &str, path: &Path, context: &mut Context<'_>) -> Option<HashKey> {
     Some(key)
 }
 
-/// What somebody meant who wrote `header:x-user`, `Cookie session` or `ip`.
+/// What was probably meant by `header:x-user`, `Cookie session` or `ip`.
 fn corrected_key(text: &str) -> Option<String> {
     if let Some(variable) = text.strip_prefix('$') {
         let family = |prefix, kind| Some(format!("{kind} {}", variable.strip_prefix(prefix)?));

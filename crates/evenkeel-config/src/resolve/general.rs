@@ -38,7 +38,7 @@ pub(super) fn trusted_proxies(networks: &[String], path: &Path, context: &mut Co
     resolved
 }
 
-/// What backends are told.
+/// What is sent to backends.
 pub(super) fn forwarding(
     forwarding: &wire::Forwarding,
     path: &Path,
@@ -254,8 +254,8 @@ pub(super) fn method(text: &str) -> Result<(), Option<String>> {
     }
 }
 
-/// Whether a header field, in lower case, says how a connection or a message is framed, which whoever writes the message
-/// decides.
+/// Whether a header field, in lower case, controls the connection or the framing of a message. Only the sender of the
+/// message decides about those.
 pub(super) fn is_of_the_connection(name: &str) -> bool {
     matches!(name, "content-length" | "transfer-encoding" | "connection" | "keep-alive")
 }
@@ -265,7 +265,7 @@ pub(super) fn is_field_value(text: &str) -> bool {
     !text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') && text.trim() == text
 }
 
-/// A name that stands in logs and labels of metrics.
+/// A name for logs and metric labels.
 pub(super) fn label(name: &str, path: &Path, context: &mut Context<'_>) {
     let length = name.chars().count();
     if !(1..=128).contains(&length) || name.chars().any(char::is_control) || name.trim() != name {

@@ -94,7 +94,7 @@ pub(super) fn sticky(wire: &wire::Sticky, path: &Path, context: &mut Context<'_>
         context.wrong(&path.key("cookie"), &wire.cookie, message);
     }
     let ttl = given(wire.ttl, |ttl| {
-        // What a cookie is told is in whole seconds.
+        // A cookie's age has whole seconds.
         if ttl.0 < Duration::from_secs(1) {
             context.wrong(&path.key("ttl"), &ttl.to_string(), "is too short: expected at least 1s");
             return None;

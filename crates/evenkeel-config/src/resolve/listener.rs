@@ -59,7 +59,7 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
 }
 
 fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<HttpLimits> {
-    // Pingora reads at most 256 fields and 1 MiB - 1, and answers 400 instead of 431 beyond that.
+    // Pingora reads at most 256 fields and 1 MiB - 1, and returns 400 instead of 431 above that.
     const HEADER_SIZES: std::ops::RangeInclusive<u64> = 1 << 10..=512 << 10;
     const HEADER_FIELDS: std::ops::RangeInclusive<usize> = 1..=250;
     let Size(header_size) = http.max_header_size;

@@ -80,7 +80,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     })
 }
 
-/// What need not be given: the outer `None` if it is given and wrong.
+/// An optional value. The outer `None` means that it is present and wrong.
 fn given<W, T>(wire: Option<W>, resolve: impl FnOnce(W) -> Option<T>) -> Option<Option<T>> {
     match wire {
         None => Some(None),

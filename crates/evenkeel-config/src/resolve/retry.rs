@@ -75,7 +75,7 @@ fn conditions(texts: &[Condition], path: &Path, context: &mut Context<'_>) -> Op
     right.then_some(on)
 }
 
-/// Second attempts beside slow first ones.
+/// Second attempts if the first is slow.
 pub(super) fn hedge(wire: &wire::Hedge, path: &Path, context: &mut Context<'_>) -> Option<Hedge> {
     let after_path = path.key("after");
     let wire::After(after) = wire.after;

@@ -59,7 +59,7 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
     })
 }
 
-/// One attempt may not have longer than the answer.
+/// One attempt must not take longer than the whole response.
 fn shorter_tries(retry: &Retry, timeouts: &Timeouts, path: &Path, context: &mut Context<'_>) {
     if let Some(per_try) = retry.per_try_timeout
         && per_try >= timeouts.first_byte

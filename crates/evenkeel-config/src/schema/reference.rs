@@ -21,7 +21,7 @@ pub fn reference(filters: &[FilterSchema]) -> String {
         match name.as_str() {
             "filter" => filters_section(&writer, &mut out, filters),
             _ if schema.get("properties").is_some() => writer.section(&mut out, &format!("`{name}`"), schema),
-            // What filters refer to beside objects stands where it is used.
+            // Types that filters use and that are not objects are described where they are used.
             _ if !name.contains('.') => values.push((name, schema)),
             _ => {}
         }
@@ -50,7 +50,7 @@ fn filters_section(writer: &Writer<'_>, out: &mut String, filters: &[FilterSchem
     for filter in filters {
         let _ =
             write!(out, "\n### `{}`\n\n{}\n\n```yaml\n- {}\n```\n", filter.name, filter.doc, filter.example);
-        // The schema as it stands in the file's, so that its types are found under their names there.
+        // The schema as part of the file's schema, so that its types are found by their names there.
         let placed = writer.named("filter").and_then(|step| step.get("oneOf")).and_then(Value::as_array);
         let parameters = placed.into_iter().flatten().find_map(|kind| {
             kind.pointer(&format!("/properties/{}", filter.name.replace('~', "~0").replace('/', "~1")))
@@ -117,7 +117,7 @@ impl Writer<'_> {
         }
     }
 
-    /// A type in words.
+    /// A type as text.
     fn kind(&self, schema: &Value) -> String {
         if let Some(name) = target(schema) {
             let anchor = name.replace('.', "").to_lowercase();

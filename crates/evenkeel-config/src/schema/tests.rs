@@ -33,7 +33,7 @@ fn sample() -> Vec<FilterSchema> {
     ]
 }
 
-/// Objects that are not there unless given.
+/// Objects that are absent by default.
 const OPTIONAL: [&str; 15] = [
     "admin",
     "circuit_breaker",
@@ -109,7 +109,7 @@ fn the_defaults_shown_are_those_that_the_model_gets() {
     assert_eq!(format!("{:#?}", written.model()), format!("{:#?}", short.model()));
 }
 
-/// What is not there unless given has defaults as well, once it is.
+/// Optional objects have defaults too, once they are present.
 #[test]
 fn the_defaults_shown_within_what_is_optional_are_those_that_the_model_gets() {
     let schema = json_schema(&[]);

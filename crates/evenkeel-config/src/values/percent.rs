@@ -54,7 +54,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// What somebody meant who wrote `20` or `0.2`.
+/// What was probably meant by `20` or `0.2`.
 fn corrected(text: &str) -> Option<String> {
     let fraction = hundredths(text)?;
     match text.starts_with("0.") {

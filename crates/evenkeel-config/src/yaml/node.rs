@@ -28,7 +28,7 @@ pub(crate) enum Kind {
     List(Vec<Node>),
     /// A map, in the order of the file, no key twice.
     Map(Entries),
-    /// A mistake stood here. It was reported, and whoever reads on must skip it.
+    /// A mistake was here. It was reported; readers must skip it.
     Removed,
 }
 

@@ -17,11 +17,11 @@ pub(crate) const MAX_TEXT: usize = 8 << 20;
 const MAX_TREE: usize = 64 << 20;
 /// Deepest nesting; a configuration needs about ten.
 const MAX_DEPTH: usize = 40;
-/// What a node counts for beside its text.
+/// What a node counts for in addition to its text.
 const NODE: usize = size_of::<Entry>();
 
-/// Reads a document. Mistakes that leave the rest readable (a key given twice) come back beside the tree; `Ok(None)` is a
-/// text without content.
+/// Reads a document. Mistakes that leave the rest readable (a duplicate key) are returned with the tree; `Ok(None)` is
+/// a text without content.
 ///
 /// # Errors
 /// The first thing that makes the text unreadable.

@@ -9,8 +9,8 @@ use super::{Latency, Outcome, Reach, Reported, Total};
 /// What a backend is doing now and has done so far. All reads and writes are relaxed: each number is right, and two
 /// numbers read together may be a moment apart.
 ///
-/// On cache lines of their own (128 bytes, as processors fetch them in pairs): every core writes them, and must not
-/// slow down those who only read the backend's name and address beside them.
+/// On their own cache lines (128 bytes, because processors fetch lines in pairs): every core writes them. They must not
+/// slow down readers of the backend's name and address next to them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counters {
@@ -42,7 +42,7 @@ impl Counters {
         self.failures.load(Relaxed)
     }
 
-    /// Attempts that ended in [`Outcome::Failed`](super::Outcome::Failed) since the last one that was answered.
+    /// Attempts that ended in [`Outcome::Failed`](super::Outcome::Failed) since the last one with a response.
     #[inline]
     pub fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row.load(Relaxed)
@@ -54,7 +54,7 @@ impl Counters {
         &self.reach
     }
 
-    /// What its answers take, as far as the algorithm in use keeps it.
+    /// The response times, if the algorithm in use records them.
     #[inline]
     pub fn latency(&self) -> &Latency {
         &self.latency

@@ -1,4 +1,4 @@
-//! What a backend's answers take: an estimate that follows them by time.
+//! The response times of a backend: an estimate that follows them over time.
 //!
 //! # The estimate
 //! A sample pulls the estimate by `1 - exp(-age/decay)` of the difference, where `age` is how old the last sample is: many
@@ -6,11 +6,11 @@
 //! rises as [`Smoothing`] says. A failure has no latency to believe: it doubles the estimate.
 //!
 //! # Tests
-//! Whoever looks slow is sent nothing, and what is sent nothing cannot show that it became fast. So an estimate does not
-//! fade by itself; instead [`Latency::claim_test`] lets one request try, and what that one takes replaces the estimate. The
-//! first test comes an eighth of the longest pause after the last sample, so that one hiccup costs little; each that
-//! finds the backend as slow as before doubles the pause. Who sees by other means that it is still slow spares requests most
-//! of the tests: see [`Latency::spare_tests`].
+//! A backend that looks slow receives no requests, and without requests it cannot show that it became fast. So the
+//! estimate does not fade. Instead [`Latency::claim_test`] lets one request test the backend, and its response time
+//! replaces the estimate. The first test comes an eighth of the longest pause after the last sample, so that one hiccup
+//! costs little. Each test that finds the backend as slow as before doubles the pause. A caller that knows from
+//! elsewhere that the backend is still slow can skip most of the tests: see [`Latency::spare_tests`].
 //!
 //! # Cost
 //! One word, changed by compare and swap; another one that is only looked at when a test is due. Time is counted in units
@@ -92,9 +92,9 @@ impl Latency {
         }
     }
 
-    /// Whether the caller shall send a request to see what the backend takes now: when the last sample and the last test
-    /// are at least `longest` old, or less as long as tests bring news. Of several who ask at once one is told so. The
-    /// backend should have nothing in flight.
+    /// Whether the caller should send a request as a test: true if the last sample and the last test are at least
+    /// `longest` old, or less while tests show changes. If several callers ask at once, one receives true. The backend
+    /// should have nothing in flight.
     #[inline]
     pub fn claim_test(&self, now: Moment, longest: Duration) -> bool {
         let word = self.state.load(Relaxed);
@@ -162,7 +162,7 @@ impl State {
             (false, true) => (before.level + 1).min(LEVELS),
             (false, false) => before.level,
         };
-        // Of two samples that are told in the wrong order, the later one's time stands.
+        // If two samples arrive in the wrong order, the time of the later one counts.
         let stamp = if before.age(now).is_zero() { before.stamp } else { stamp(now) };
         Self { estimate: limited(estimate), level, testing: false, stamp }
     }
@@ -174,7 +174,7 @@ impl State {
     }
 
     /// From the top: 28 bits of the estimate (a positive float without its sign and its last three bits), three of the
-    /// level, one of the test, 32 of the stamp. Zero is nobody's, since an estimate is positive.
+    /// level, one of the test, 32 of the stamp. Zero means none, because an estimate is positive.
     #[inline]
     fn pack(self) -> u64 {
         let estimate = u64::from(self.estimate.to_bits() >> 3);

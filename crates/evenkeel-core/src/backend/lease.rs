@@ -8,11 +8,11 @@ use super::Backend;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The backend gave an answer.
+    /// The backend responded.
     Answered,
-    /// The backend could not be reached, broke off, was too slow, or said itself that it cannot answer.
+    /// The backend could not be reached, broke off, was too slow, or reported that it cannot serve the request.
     Failed,
-    /// The client left, or the request was given up for a reason that says nothing about the backend.
+    /// The client disconnected, or the request was given up for a reason that says nothing about the backend.
     Abandoned,
 }
 

@@ -1,8 +1,8 @@
 //! Whether a backend can be reached: what the last attempts to connect said.
 //!
 //! # The problem
-//! A backend that refuses connections costs no request, since a request that never reached it moves on. But it should not be
-//! picked first again and again: each time costs a connect, and where nothing answers the whole connect timeout.
+//! A backend that refuses connections costs no request, because a request that never reached it moves on. But it should
+//! not be picked first again and again: each time costs a connect, and if connects time out, the whole connect timeout.
 //!
 //! # The idea
 //! After a failure to reach it, a backend is in doubt until it gives a response. While it is in doubt, one attempt in each
@@ -39,9 +39,9 @@ impl Reach {
         self.test_at.load(Relaxed) != 0
     }
 
-    /// Whether a request should pass this backend over. Never while it is not in doubt; otherwise once in each window the
-    /// answer is no, for the one request that tests it. A request that may not be sent twice waits `grace` longer, so that
-    /// the test is left to others where there are any.
+    /// Whether a request should skip this backend. Never while the backend is not in doubt. Otherwise one request in
+    /// each window is let through as a test. A request that must not be sent twice waits `grace` longer, so that other
+    /// requests make the test if there are any.
     ///
     /// `patience` is how long a test may take: until then there is no other.
     #[inline]

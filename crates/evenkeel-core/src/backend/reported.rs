@@ -9,7 +9,7 @@ use crate::Moment;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Reported {
-    /// Requests that it has in flight, whoever sent them.
+    /// Its requests in flight, from all senders.
     pub in_flight: u32,
     /// What a request takes there now; `None` if it does not say.
     pub latency: Option<Duration>,

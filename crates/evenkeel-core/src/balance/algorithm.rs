@@ -24,7 +24,8 @@ pub enum LoadBalancingAlgorithm {
     LeastConnections,
     /// The less busy of two drawn at random: [`PowerOfTwoChoices`].
     PowerOfTwoChoices,
-    /// The one that is expected to answer soonest, by what it took lately and what it has in flight: [`PeakEwma`].
+    /// The backend with the lowest expected response time, from recent response times and requests in flight:
+    /// [`PeakEwma`].
     PeakEwma(PeakEwmaOptions),
     /// Requests of one client address go to one backend: a [`ConsistentHash`] without a bound, by that key.
     SourceIpHash,

@@ -5,10 +5,10 @@
 //! Taking a hash modulo the number of backends does that until the number changes: then nearly every key moves.
 //!
 //! # The idea
-//! Lay the hashes out as a circle. Each backend has many points on it, made of its name, in proportion to its weight; a key
-//! belongs to the first point at or after its own hash. When a backend goes, its points go, and its keys alone move: each to
-//! whoever comes next, which is many different ones. An attempt after a failure goes on to the next point of a backend that
-//! was not tried.
+//! Arrange the hashes as a circle. Each backend has many points on it, made from its name, in proportion to its weight.
+//! A key belongs to the first point at or after its own hash. When a backend is removed, its points are removed and
+//! only its keys move, each to the next point, which belongs to many different backends. An attempt after a failure
+//! goes to the next point of a backend that was not tried.
 //!
 //! With `bounded_load` a backend is passed over when it has `ceil(c * m * share)` attempts in flight already: `c` the bound,
 //! `m` what all have in flight and this attempt, `share` its weight over the sum of weights. There is always one that has room,
@@ -23,8 +23,8 @@
 //! 2,048 backends each has fewer points, and shares are less even. Building sorts the points.
 //!
 //! # When not to use it
-//! Where nothing is kept for anybody: it neither looks at load nor spreads evenly (shares are within about 10 %, and few keys
-//! spread badly). [`Maglev`](super::Maglev) is more even, and moves a few more keys when the set changes.
+//! If no backend caches anything for a key: it neither considers load nor spreads evenly (shares are within about 10 %,
+//! and few keys spread badly). [`Maglev`](super::Maglev) is more even, and moves a few more keys when the set changes.
 
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ impl Bound {
     #[inline]
     fn leaves_room(&self, member: &Member, in_flight: u32) -> bool {
         let part = self.factor * (f64::from(in_flight) + 1.0) * f64::from(member.weight.get());
-        // What is a whole number but for rounding must not become the next.
+        // A whole number with a rounding error must not become the next one.
         let most = (part / self.sum_of_weights - 1e-9).ceil();
         f64::from(member.backend.counters().in_flight()) < most
     }

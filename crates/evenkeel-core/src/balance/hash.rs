@@ -29,7 +29,7 @@ pub(super) fn place(hash: u64, count: usize) -> usize {
     ((u128::from(hash) * count as u128) >> 64) as usize
 }
 
-/// A hash of each backend's name, in order. Names that come more than once are told apart by which of them they are.
+/// A hash of each backend's name, in order. Equal names are distinguished by their position among the equal ones.
 pub(super) fn names(candidates: &Snapshot) -> Box<[u64]> {
     let mut seen = HashMap::<&str, u64>::with_capacity(candidates.len());
     let hash = |name| {

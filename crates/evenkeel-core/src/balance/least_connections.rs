@@ -55,7 +55,8 @@ impl Balancer for LeastConnections {
         }
         let mut point = least.point_in_turn(self.turn.0.fetch_add(1, Relaxed) as u64);
         for (index, member) in untried(candidates, request) {
-            // Loads may have changed since: whoever became busier is passed over, whoever became idler may be taken.
+            // Loads may have changed meanwhile: a backend that became busier is skipped, one that became less busy can
+            // be picked.
             if Load::of(member).compare(least.load) == Ordering::Greater {
                 continue;
             }

@@ -1,8 +1,8 @@
 //! Requests of one key go to one backend, by a table that is filled most evenly.
 //!
 //! # The problem
-//! A [ring](super::ConsistentHash) gives each backend its share but for several percent. Where a backend is sized for its
-//! share, that is several percent of all machines.
+//! A [ring](super::ConsistentHash) misses each backend's share by several percent. If a backend is sized for its share,
+//! that is several percent of all machines.
 //!
 //! # The idea
 //! A table of 65,537 entries, a prime. Each backend has its own order of preference over all of them, made of its name, and

@@ -64,8 +64,8 @@ pub trait Balancer: Debug + Send + Sync + 'static {
     /// The index in `candidates` of the backend to use, or `None` when none is left that was not tried.
     ///
     /// An index in [`Pick::tried`] must not be returned. `candidates` is the set last given to
-    /// [`rebuild`](Balancer::rebuild), if that returned a balancer: whoever publishes a set publishes what `rebuild`
-    /// made of it together with it, the first set included.
+    /// [`rebuild`](Balancer::rebuild), if that returned a balancer: a set is always published together with the result
+    /// of `rebuild`, including the first set.
     fn pick(&self, candidates: &Snapshot, request: &mut Pick<'_>) -> Option<usize>;
 
     /// The balancer to use with a new set, carrying over whatever state should survive; `None` (the default) when this
@@ -82,8 +82,8 @@ pub trait Balancer: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Learns how an attempt went: once for each, when the head of its answer has come, or when it has failed or was given up
-    /// before. The default learns nothing.
+    /// Learns the result of an attempt: once for each attempt, when its response head has arrived, or when it has
+    /// failed or was given up. The default learns nothing.
     ///
     /// The contract of [`pick`](Balancer::pick) holds here as well. What is learned of a backend belongs into the backend's
     /// own [`Counters`](crate::backend::Counters), so that it outlives this balancer.
@@ -91,9 +91,8 @@ pub trait Balancer: Debug + Send + Sync + 'static {
         let _ = (backend, sample);
     }
 
-    /// The algorithm, if it wants backends to be probed: on the occasion of each request those that
-    /// [`Prequal::to_probe`] names, without holding it up, and what they answer told to [`Prequal::report`]. The default
-    /// wants none.
+    /// The algorithm, if it needs probes: with each request, the backends that [`Prequal::to_probe`] returns are probed
+    /// without delaying the request, and their load is passed to [`Prequal::report`]. The default needs none.
     fn probing(&self) -> Option<&Prequal> {
         None
     }
@@ -103,12 +102,12 @@ pub trait Balancer: Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// From the beginning of the attempt to the head of its answer, or to its end without one.
+    /// From the start of the attempt to its response head, or to its end without one.
     pub latency: Duration,
     /// Whether the backend did not fail.
     pub success: bool,
-    /// Whether the attempt was given up while the backend might still have answered, as its client left or another attempt
-    /// was faster: it would have taken longer than this.
+    /// Whether the attempt was given up while the backend could still have responded, because the client disconnected
+    /// or another attempt was faster: it would have taken longer than this.
     pub unfinished: bool,
     /// When this is.
     pub now: Moment,
@@ -174,8 +173,7 @@ impl<'a> Pick<'a> {
 // === impl Sample ===
 
 impl Sample {
-    /// An attempt that took so long until now: to an answer that is none of those that count as a failure, or else to its
-    /// failure.
+    /// An attempt that took this long until now: to a response that does not count as a failure, or to its failure.
     pub fn new(latency: Duration, success: bool, now: Moment) -> Self {
         Self { latency, success, unfinished: false, now }
     }

@@ -7,8 +7,8 @@ use super::HashKey;
 /// Parameters of [`PeakEwma`](super::LoadBalancingAlgorithm::PeakEwma).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeakEwmaOptions {
-    /// How fast an estimate forgets: what is this old counts a third. Default 1 s. Shorter follows faster, and believes a
-    /// single answer more.
+    /// How fast an estimate forgets: a measurement of this age counts one third. Default 1 s. Shorter follows faster,
+    /// and gives a single response more weight.
     pub decay: Duration,
     /// How long a backend that looks slow may go without a request before it is given one, to see whether it still is.
     /// Default 4 s; up to eight times sooner as long as it has not been found slow several times in a row, and eight times
@@ -37,7 +37,7 @@ pub struct HashOptions {
 /// Parameters of [`Prequal`](super::LoadBalancingAlgorithm::Prequal).
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrequalOptions {
-    /// The path that answers with a backend's load; `None` judges by our own measurements.
+    /// The path that returns a backend's load; `None` uses the balancer's own measurements.
     pub probe_path: Option<Box<str>>,
     /// Probes for each request, on average, eight at most. Default 3.
     pub probes_per_request: f64,

@@ -1,14 +1,15 @@
-//! The one of two backends that is expected to answer sooner.
+//! Picks the one of two backends with the lower expected response time.
 //!
 //! # The problem
 //! Attempts in flight show who is slow only while many are in flight. At a light load every backend has none or one, and
 //! one that takes ten times as long as its peers still gets nearly its share: that is what the slowest requests are.
 //!
 //! # The idea
-//! Draw two different backends by weight and take the one with the lower cost: what its answers took lately, times its
-//! attempts in flight and this one, over its weight. What they took is an exponentially weighted moving average that
-//! takes a rise at once and a fall by and by; a failure doubles it, so that failing fast attracts nobody. A backend of
-//! which nothing is known costs nothing while idle, so it is tried, and a second for each attempt in flight until it answers.
+//! Draw two different backends by weight and take the one with the lower cost: its recent response time, times its
+//! attempts in flight plus this one, divided by its weight. The response time is an exponentially weighted moving
+//! average that follows a rise at once and a fall slowly. A failure doubles it, so that failing fast attracts no
+//! requests. A backend without measurements costs nothing while idle, so it is tried, and one second for each attempt
+//! in flight until its first response.
 //!
 //! What looks slow is not drawn into use by letting its average fade, as that sends it a request each time it has faded
 //! far enough: it is tested. When it loses a draw, has nothing in flight and was last heard of `retest` ago, it wins one
@@ -16,20 +17,20 @@
 //! few times in a row they come up to eight times sooner. What the test takes replaces the average. Where a copy of a request
 //! may be sent ([`Pick::copied`]), the copy is the test, and no request waits for a backend that looks slow.
 //!
-//! Where both look slow, at more than twice what answers took lately from whomever, two more are drawn, twice at most: that is
-//! what keeps two slow backends of ten from the requests that draw both.
+//! If both look slow, with more than twice the recent response time of all backends, two more are drawn, at most twice.
+//! Otherwise the requests that draw two slow backends of ten would be slow.
 //!
 //! Source: Finagle's `Load Balancer: Peak EWMA` (Twitter, 2015), which linkerd took over; for the two draws M. Mitzenmacher,
 //! see [`PowerOfTwoChoices`](super::PowerOfTwoChoices). The tests instead of fading and the second look are our own.
 //!
 //! # Cost
-//! O(1) a choice, however many backends: two draws, and two backends' counters; three times that where many are slow. A word
-//! for each backend, written once an attempt; one word for all, written when what answers take changes.
+//! O(1) per pick, however many backends: two draws and the counters of two backends; three times that if many are slow.
+//! One word per backend, written once per attempt; one word for all, written when the response times change.
 //!
 //! # When not to use it
-//! Where requests differ by orders of magnitude in what they take whoever serves them, a backend pays for the long ones it
-//! happened to get: [`LeastConnections`](super::LeastConnections) does not care. Where answers come before the work is done
-//! (streams, long polls), their latency says little.
+//! If the durations of requests differ by orders of magnitude on every backend, a backend is blamed for the long
+//! requests that it happened to receive: [`LeastConnections`](super::LeastConnections) does not have this problem. If
+//! responses start before the work is done (streams, long polls), their latency means little.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -47,7 +48,7 @@ const PAIRS: usize = 3;
 /// How many times the typical latency looks slow.
 const SLOW: f64 = 2.0;
 
-/// Chooses the one of two that is expected to answer sooner, both drawn by weight. Before its first
+/// Picks the one of two with the lower expected response time, both drawn by weight. Before its first
 /// [`rebuild`](Balancer::rebuild) all weights count as equal in the draw.
 #[derive(Debug, Default)]
 pub struct PeakEwma {
@@ -56,7 +57,7 @@ pub struct PeakEwma {
     typical: Arc<Typical>,
 }
 
-/// What answers take, whoever gives them: a slow average, in microseconds as a float; zero before the first.
+/// The typical response time of all backends: a slow average, in microseconds as a float; zero before the first.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Typical(AtomicU32);
@@ -152,8 +153,9 @@ impl Typical {
         f64::from(f32::from_bits(self.0.load(Relaxed)))
     }
 
-    /// Moves a sixteenth of the way, bounded so that no single answer moves it by more than a sixteenth of itself. Two cores at
-    /// once may lose one of two steps. Small steps are not written, so that a steady state is only read.
+    /// Moves by one sixteenth of the difference, limited so that no single response moves it by more than a sixteenth
+    /// of itself. Two cores at once may lose one of two steps. Small steps are not written, so that a steady state is
+    /// only read.
     #[inline]
     fn learn(&self, micros: f32) {
         let known = f32::from_bits(self.0.load(Relaxed));

@@ -5,25 +5,25 @@
 //! with others, or fast with much. And what one balancer counts is not what the backend has, where several send to it.
 //!
 //! # The idea
-//! Ask a few backends, drawn at random, for each request: how many requests have you in flight, and what does one take?
-//! The answers are not waited for; they go into a pool, from which this and later requests choose. By the hot-cold
-//! rule: whoever has more in flight (for its weight) than most, that is than a high quantile of what was seen lately, and more
-//! than four, is hot. Of
-//! the cold ones the one with the lowest latency is chosen; if all are hot, the one with the least in flight. So latency
-//! decides until load becomes dangerous. Latencies up to half above the lowest are no difference: there the least in
-//! flight decides, and nobody has more than its share because of noise.
+//! For each request, probe a few random backends for their requests in flight and their latency. No request waits for
+//! the results. They go into a pool, from which this and later requests pick. The hot-cold rule: a backend is hot if it
+//! has more in flight (for its weight) than a high quantile of recent reports, and more than four. Of the cold
+//! backends, the one with the lowest latency is picked. If all are hot, the one with the fewest in flight. So latency
+//! decides until load becomes dangerous. Latencies up to 1.5 times the lowest count as equal: then the fewest in flight
+//! decides, so that noise does not give one backend more than its share.
 //!
-//! A report ages: attempts that began since are added to what it says is in flight, it is dropped when it is too old or was
-//! used often enough, and from time to time the oldest or the worst of the pool is dropped, since what nobody wants would be
-//! all that is left. One that failed its last attempts counts as slower, twofold for each: failing fast attracts nobody.
+//! A report ages: attempts that started later are added to its requests in flight; it is dropped when it is too old or
+//! was used often enough; and from time to time the oldest or the worst report is dropped, because otherwise only bad
+//! reports would be left. A backend whose last attempts failed counts as slower, twofold for each failure, so that
+//! failing fast attracts no requests.
 //!
-//! Without a path to probe, or while the pool holds less than two, our own measurements take the place of reports: eight
-//! backends are drawn for each request, by weight, and judged by the attempts that they have in flight from here and by what
-//! their answers took on average. What looks slow is tested as [`PeakEwma`](super::PeakEwma) does.
+//! Without a probe path, or while the pool has fewer than two reports, the balancer's own measurements replace reports:
+//! eight backends are drawn by weight for each request, and judged by their attempts in flight from here and their
+//! average response time. A backend that looks slow is tested as in [`PeakEwma`](super::PeakEwma).
 //!
 //! Source: B. Wydrowski, R. Kleinberg, S. Rumble, A. Archer, "Load is not what you should balance: introducing Prequal", NSDI
-//! 2024. From there are the rule, the pool, its sizes, and how often a report is used; our own are the slack of a half,
-//! the four that make nobody hot, the weights, and what happens without probes.
+//! 2024. The rule, the pool, its sizes, and how often a report is used come from there. Our own are the factor of 1.5,
+//!       the four that are never hot, the weights, and the behavior without probes.
 //!
 //! # Cost
 //! O(1) a choice, however many backends: the pool, or eight backends, are looked at, each a cache line. Probes cost the
@@ -44,11 +44,11 @@ use crate::backend::{Backend, Member, Reported, Smoothing, Snapshot};
 
 /// Backends drawn for a request without probes.
 const LOOKS: usize = 8;
-/// Latencies up to so many times the lowest are as good. Less lets noise pile requests up on whoever looked best lately;
-/// more hides who is slow.
+/// Latencies up to this many times the lowest count as equal. Less lets noise send many requests to the backend that
+/// looked best last. More hides slow backends.
 const SLACK: f32 = 1.5;
-/// So many in flight, at the mean weight, make nobody hot, however few the others have: a moment's burst must not send
-/// requests to who is known to be slow.
+/// This many in flight, at the mean weight, is never hot, however few the others have: a short burst must not send
+/// requests to a backend that is known to be slow.
 const NEVER_HOT: f32 = 4.0;
 /// How own measurements follow, and the longest pause between tests of what looks slow.
 const SMOOTHING: Smoothing = Smoothing::mean(Duration::from_secs(1));
@@ -126,7 +126,7 @@ impl Prequal {
         let more = usize::from(rng.f64() < wanted.fract());
         let mut drawn = Tried::default();
         (0..(wanted as usize + more).min(count)).filter_map(move |_| {
-            // Whoever was drawn already is drawn again, but not for ever.
+            // A backend that was drawn already is drawn again, but not forever.
             let fresh =
                 (0..LOOKS).map(|_| self.table.draw(count, rng)).find(|&index| !drawn.contains(index))?;
             drawn.insert(fresh);
@@ -256,8 +256,8 @@ impl Prequal {
     }
 }
 
-/// What an attempt takes by what answers took, in microseconds. Nothing where nothing is known, so that it is tried; a
-/// second for each attempt in flight until it answers.
+/// The expected time of an attempt from the response times, in microseconds. Zero without measurements, so that the
+/// backend is tried; one second for each attempt in flight until its first response.
 #[inline]
 fn own_latency(member: &Member) -> f32 {
     let counters = member.backend.counters();

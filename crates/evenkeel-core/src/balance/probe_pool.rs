@@ -8,7 +8,7 @@ use crate::backend::{Member, Reported, Snapshot};
 /// No pool is larger: all of it is looked at for each choice.
 pub(super) const MAX_POOL: usize = 32;
 
-/// Slots with the index of a backend, plus one; zero when empty. What the backend reported stands in its counters.
+/// Slots with the index of a backend, plus one; zero if empty. The report itself is in the backend's counters.
 #[derive(Debug, Default)]
 pub(super) struct ProbePool {
     slots: Box<[AtomicU32]>,
@@ -70,7 +70,7 @@ impl ProbePool {
     #[inline]
     pub(super) fn remove(&self, slot: usize, index: usize) {
         if let (Some(slot), Ok(value)) = (self.slots.get(slot), u32::try_from(index + 1)) {
-            // Whoever changed it meanwhile did better.
+            // If another core changed it meanwhile, that value is newer.
             let _ = slot.compare_exchange(value, 0, Relaxed, Relaxed);
         }
     }

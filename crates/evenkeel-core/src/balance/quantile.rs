@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// So many numbers are remembered.
 const WINDOW: usize = 64;
-/// The quantile is found anew each time so many more have come.
+/// The quantile is computed again after this many samples.
 const EVERY: u32 = 16;
 
 /// A quantile of the last 64 numbers. Reading it is one load; learning a number is two stores, and each 16th time a search

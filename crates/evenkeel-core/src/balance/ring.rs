@@ -3,8 +3,8 @@
 use super::hash::{mix, names, nth};
 use crate::backend::Snapshot;
 
-/// Points of a backend of mean weight, at least: their number decides how near a backend's part of the circle comes to its
-/// share, here within 4.4 % in one standard deviation.
+/// Points of a backend of mean weight, at least. Their number decides how close a backend's part of the circle is to
+/// its share, here within 4.4 % (one standard deviation).
 const POINTS: u64 = 512;
 /// Points of all backends together, about.
 const MAX_POINTS: u64 = 1 << 20;

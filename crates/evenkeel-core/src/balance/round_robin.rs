@@ -4,10 +4,10 @@
 //! Weights 5:1:1 as `a a a a a b c` hand `a` five requests in a row. They should be spread: `a a b a c a a`.
 //!
 //! # The idea
-//! Smooth weighted round robin: in each turn every backend gains credit equal to its weight, the one with the most
-//! (the first of several) is chosen and pays the sum of all weights. The sequence repeats after that sum, so it is
-//! computed once for each set, and a choice only advances a cursor in it. The cursor survives new sets: publishing
-//! often does not favour whoever comes first.
+//! Smooth weighted round robin: in each turn every backend gains credit equal to its weight; the one with the most
+//! credit (the first of several) is picked and pays the sum of all weights. The sequence repeats after that sum, so it
+//! is computed once per set, and a pick only advances a cursor in it. The cursor survives new sets: publishing often
+//! does not favor the first backend.
 //!
 //! A retry (something was tried already) takes its turn from a second cursor and moves that one on past what was
 //! tried. With one cursor for both, two backends of which one fails would fall in step: every first attempt to the
@@ -16,11 +16,11 @@
 //! Source: smooth weighted round robin in nginx 1.3.1 (commit 52327e0627f4, 2012).
 //!
 //! # Cost
-//! O(1) a choice and one atomic increment; a retry at most 64 increments, then O(n). Memory: 4 bytes a slot of the
-//! sequence; none when the weights are equal. The sequence has at most about 16,384 slots, or two for each backend if
-//! that is more: weights are divided by their greatest common divisor, and if their sum is still too large, scaled
-//! down and rounded. Each backend's slots are then right to half a slot, and nobody gets less than one, so that the
-//! lightest may get more than its share.
+//! O(1) per pick and one atomic increment; a retry at most 64 increments, then O(n). Memory: 4 bytes per slot of the
+//! sequence; none if the weights are equal. The sequence has at most about 16,384 slots, or two per backend if that is
+//! more: weights are divided by their greatest common divisor, and if their sum is still too large, scaled down and
+//! rounded. Each backend's slots are then correct within half a slot, and no backend has less than one, so the lightest
+//! may receive more than its share.
 //!
 //! # When not to use it
 //! When requests differ much in length, or backends in speed: turns do not see that one is behind, see

@@ -4,9 +4,10 @@
 //!   however many there are in level 1. The panic threshold counts over all levels.
 //! * Within the level, backends in the balancer's own zone are preferred, as long as at least half of the level's local ones
 //!   are usable. With fewer, all zones are used: what is left at home would have to carry more than twice its load.
-//! * In a panic, and when all are down and the upstream fails open, all are chosen among as if all were up: of one level,
-//!   in every zone, with their full weights. In a panic it is the level that would be used, when all are down the lowest.
-//!   Only a backend that waits for its first success ([`Start::Down`](super::Start::Down)) gets nothing even then.
+//! * In a panic, and when all backends are down and the upstream fails open, requests go to all backends as if all were
+//!   up: of one level, in every zone, with their full weights. In a panic it is the level that would be used; when all
+//!   are down it is the lowest. Only a backend that waits for its first success ([`Start::Down`](super::Start::Down))
+//!   receives nothing even then.
 //! * A request that could reach none of the chosen ones tries the others before it fails: see [`Choice::others`].
 
 use std::collections::HashSet;
@@ -108,7 +109,8 @@ fn as_if_up(candidates: &[Candidate], level: u8) -> Vec<(usize, u32)> {
     open.map(|c| (c.index, c.weight)).collect()
 }
 
-/// Weights as whole numbers: as they are if nobody starts slowly, else a thousand times as large, or as much as fits.
+/// Weights as whole numbers: unchanged if no backend is in slow start, else a thousand times as large, or as much as
+/// fits.
 fn scaled(members: &[(usize, u32, f64)]) -> Vec<(usize, u32)> {
     if members.iter().all(|&(.., share)| share >= 1.0) {
         return members.iter().map(|&(index, weight, _)| (index, weight)).collect();

@@ -9,11 +9,12 @@
 //! [`Mode`] of its own.
 //!
 //! # When probes and traffic disagree
-//! What probes ask is seldom all that requests need, so the two can differ: *gray failure* (P. Huang et al., "Gray
-//! Failure: The Achilles' Heel of Cloud-Scale Systems", HotOS 2017). Traffic ejects such a backend, whatever probes say;
-//! it is flagged as gray from its second ejection in a row on, until it has served well for long enough that its
-//! ejections are forgotten, or probes agree. The other way round, a backend that probes call down but that answers well
-//! can only be seen where it gets requests at all, in [`Mode::FailOpen`] and [`Mode::Panic`]; there it is flagged, too.
+//! Probes rarely test all that requests need, so the two can differ: *gray failure* (P. Huang et al., "Gray Failure:
+//! The Achilles' Heel of Cloud-Scale Systems", HotOS 2017). Requests eject such a backend, whatever the probes say. It
+//! is flagged as gray from its second ejection in a row, until it has served without failures for so long that its
+//! ejections no longer count, or until the probes agree. The other way round, a backend whose probes fail but whose
+//! requests succeed is visible only if it receives requests at all, in [`Mode::FailOpen`] and [`Mode::Panic`]; there it
+//! is flagged too.
 
 mod choice;
 mod ejection;

@@ -33,7 +33,7 @@ pub struct OutlierOptions {
     pub failure_rate: Option<f64>,
     /// How many times the median of its peers' mean latency a backend's may be in an interval. Default `None`.
     pub latency_factor: Option<f64>,
-    /// Fewest answers in an interval from which a rate or a latency is judged. Default 50.
+    /// Fewest responses in an interval for judging a rate or a latency. Default 50.
     pub min_requests: u32,
     /// How often rate and latency are looked at. Default 5 s.
     pub interval: Duration,
@@ -49,7 +49,7 @@ pub struct OutlierOptions {
 /// What is done when no backend may be chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenAllDown {
-    /// All are chosen among, as if all were up: a probe may be wrong. The default.
+    /// Send requests to all, as if all were up: a probe may be wrong. The default.
     #[default]
     FailOpen,
     /// Requests are refused.
@@ -67,8 +67,8 @@ pub struct Policy {
     pub slow_start: Option<Duration>,
     /// What is done when none may be chosen.
     pub when_all_down: WhenAllDown,
-    /// Below this share of backends that may be chosen, from 0 to 1, all are chosen among: too few would only be overrun.
-    /// Default 0, never.
+    /// If the share of usable backends is below this, from 0 to 1, requests go to all backends: the few usable ones
+    /// would be overloaded. Default 0, never.
     pub panic_threshold: f64,
 }
 

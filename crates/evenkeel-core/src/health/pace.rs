@@ -14,7 +14,7 @@ const LEAST: usize = 4;
 
 /// How long the last probe of each of an upstream's backends took. Backends go by their index.
 ///
-/// Telling costs O(log n) on average: what is normal is found anew once all backends can have been told of.
+/// Recording costs O(log n) on average: the normal time is computed again after all backends could have been recorded.
 #[derive(Clone, Debug)]
 pub struct ProbeTimes {
     last: Vec<Option<Duration>>,
@@ -31,7 +31,7 @@ impl ProbeTimes {
         Self { last: vec![None; backends], told: 0, limit: None }
     }
 
-    /// A probe that succeeded took so long. Whether that is slow beside the others.
+    /// Records the time of a successful probe. Returns whether that is slow compared with the others.
     pub fn took(&mut self, index: usize, time: Duration) -> bool {
         if let Some(last) = self.last.get_mut(index) {
             *last = Some(time);

@@ -1,7 +1,7 @@
 //! Rise and fall: how many results of probes in a row change what a backend counts as.
 //!
-//! One result may be chance, so it takes several in a row against the state to change it, and one for the state starts
-//! the count anew. That costs `fall` intervals until a dead backend is out, which traffic's failures shorten.
+//! One result may be chance, so a change of state takes several results in a row against it, and one result for it
+//! restarts the count. So a dead backend is marked as down after `fall` intervals, or earlier if its requests fail.
 
 use super::{Start, Thresholds};
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 /// A backend's counters: totals since it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Attempts that were answered.
+    /// Attempts with a response.
     pub answers: u64,
     /// Attempts that failed.
     pub failures: u64,
-    /// How long all answers took together.
+    /// The sum of all response times.
     pub latency_sum: Duration,
-    /// Failures since the last answer.
+    /// Failures since the last response.
     pub failures_in_a_row: u32,
 }
 
@@ -21,10 +21,10 @@ pub(super) struct Record {
     last: Traffic,
     /// At the beginning of the interval.
     begin: Traffic,
-    /// What was there when the backend returned. Its failures in a row keep their value until the next answer, and would
-    /// eject it again at once.
+    /// What was there when the backend returned. Its failures in a row keep their value until the next response, and
+    /// would eject it again at once.
     forgiven: Option<Traffic>,
-    /// Whether what is told next is where judging begins.
+    /// Whether the next record is where judging starts.
     afresh: bool,
 }
 
@@ -41,7 +41,7 @@ impl Record {
         }
     }
 
-    /// Lets everything up to what is told next count for nothing.
+    /// Ignores everything up to the next record.
     pub(super) fn forgive(&mut self) {
         self.afresh = true;
     }
@@ -83,14 +83,14 @@ impl Traffic {
         self.failures as f64 / self.attempts().max(1) as f64
     }
 
-    /// How long an answer took, in seconds; 0 without answers.
+    /// The mean response time, in seconds; 0 without responses.
     pub(super) fn mean_latency(&self) -> f64 {
         self.latency_sum.as_secs_f64() / self.answers.max(1) as f64
     }
 }
 
-/// Whether failures in a row were counted anew since `old`. The counters are read one after the other, so an answer may
-/// show before the row that it ended is gone: then the row has its old value, and is not believed yet.
+/// Whether failures in a row were counted again since `old`. The counters are read one after the other, so a response
+/// may be visible before the count that it reset: then the count has its old value, and is not used yet.
 fn has_answered(old: &Traffic, now: &Traffic) -> bool {
     let rows = (old.failures_in_a_row, now.failures_in_a_row);
     rows.1 < rows.0 || (now.answers > old.answers && rows.1 != rows.0)

@@ -4,8 +4,8 @@
 //! A backend that comes back has cold caches, no connections, and the least load of all, so that it is sent the most.
 //!
 //! # The idea
-//! Its weight grows linearly from nearly nothing to all of it. Weights are told in steps, since each step publishes
-//! another set of backends; a weight stands for the whole of its step, so it is the share at the step's middle.
+//! Its weight grows linearly from nearly 0 to its full value. It grows in steps, because each step publishes another
+//! set of backends. The weight of a step is the share at its middle.
 //!
 //! # Cost
 //! At most 50 sets, and never more than ten a second, for as long as any backend starts slowly. Weights are small numbers,

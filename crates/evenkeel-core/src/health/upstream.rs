@@ -11,7 +11,8 @@ use super::slow_start;
 use super::{Event, OutlierOptions, Policy, Reason};
 use crate::Moment;
 
-/// The share of failures up to which a backend answers well that probes call down, if no failure rate is configured.
+/// If no failure rate is configured: the largest share of failures at which requests count as succeeding while probes
+/// fail.
 const WELL: f64 = 0.05;
 
 /// What an upstream says of a backend.
@@ -46,10 +47,10 @@ pub enum State {
     Out,
 }
 
-/// Which of one upstream's backends may be chosen: it is told what happens, and says what follows.
+/// Which backends of one upstream can be picked: it receives events, and returns the result.
 ///
-/// Backends go by their index, in the order in which they were given; what is told of one that does not exist is ignored.
-/// Times never go back. Not shared: whoever owns it takes in what happens on every core, and publishes what it says.
+/// Backends are identified by their index, in the given order. Events about an index that does not exist are ignored.
+/// Times never go back. Not shared: its owner collects the events of every core, and publishes the result.
 ///
 /// Telling costs O(1), or O(n) if it may eject; [`choice`](Self::choice) O(n), [`judge`](Self::judge) O(n log n).
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl Health {
         else {
             return;
         };
-        // A first success without a failure before it: the backend was up before anybody asked.
+        // A first success without a failure before it: the backend was up before the first probe.
         let was_unknown = backend.probes.waits() && !backend.probes.failed() && !backend.joined_later;
         if backend.probes.ended(success, thresholds) {
             if success {
@@ -135,7 +136,7 @@ impl Health {
                 backend.down_since = now;
                 backend.starting_since = None;
             }
-            // What probes see is newer than what got it ejected. And only while it is up does it behave well.
+            // Probe results are newer than the cause of its ejection. And it behaves correctly only while it is up.
             backend.ejection.end(now);
             self.gray_is_over(index, if success { Gray::ProbesDown } else { Gray::ProbesUp });
         }
@@ -146,8 +147,8 @@ impl Health {
     /// ejected ones as well, before each [`judge`](Self::judge) and when [`Choice::next`] has come; and at once when a
     /// backend has failed and its failures in a row are at the limit or beyond.
     ///
-    /// Ejects the backend if it failed too often in a row. Failures from before its last return do not count, although
-    /// the counter still has them: what is told first at or after the return is where counting begins.
+    /// Ejects the backend if it failed too often in a row. Failures before its last return do not count, although the
+    /// counter still contains them: counting starts with the first record at or after the return.
     pub fn served(&mut self, index: usize, traffic: Traffic, now: Moment) {
         self.settle(index, now);
         let Some(backend) = self.backends.get_mut(index) else { return };
@@ -270,8 +271,8 @@ impl Health {
         }
     }
 
-    /// Flags backends that answered well for a whole interval in which probes called them down, and takes that back when
-    /// they no longer do.
+    /// Flags backends whose requests succeeded for a whole interval while their probes failed, and removes the flag
+    /// when that ends.
     fn look_for_gray_the_other_way(&mut self, options: &OutlierOptions) {
         for (index, backend) in self.backends.iter_mut().enumerate() {
             let traffic = backend.record.interval();

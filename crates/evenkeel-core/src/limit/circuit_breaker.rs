@@ -77,7 +77,8 @@ impl CircuitBreaker {
     #[inline]
     fn enter_as(self: &Arc<Self>, kind: Kind, most: Option<u32>) -> Option<Entered> {
         let Some(most) = most else { return Some(Entered { counted: None }) };
-        // Never counted beyond the limit, not even for a moment: that would refuse somebody else who has room.
+        // Never counted above the limit, not even for a moment: that would reject another request for which there is
+        // room.
         let more = |count: u32| (count < most).then(|| count + 1);
         self.counter(kind).try_update(Relaxed, Relaxed, more).ok()?;
         Some(Entered { counted: Some((Arc::clone(self), kind)) })

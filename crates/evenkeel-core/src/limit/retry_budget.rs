@@ -11,8 +11,8 @@
 //! any window retries are at most `ratio` times the requests of the window and of the second before it, and
 //! `min_per_second` for each second and one more. From the beginning on that second is not even needed.
 //!
-//! How many requests there were is asked only when somebody wants to retry, so the second before is measured as the average
-//! of the last one to two seconds, or since the last retry but one if that was earlier.
+//! The number of requests is read only for a retry. So "the last second" is the average of the last one to two seconds,
+//! or since the last retry but one if that was earlier.
 //!
 //! The same budget serves for hedging ([`RetryBudget::for_hedges`]): there tokens come with requests alone, and at least
 //! one may be kept.
@@ -21,8 +21,8 @@
 //! "Metastable Failures in the Wild", OSDI 2022; Finagle's `RetryBudget` for tokens that come with requests.
 //!
 //! # Cost
-//! Nothing for a request that is not retried. A retry takes a lock for some ten nanoseconds: four numbers change together,
-//! and whoever retries has just lost milliseconds. 80 bytes an upstream.
+//! Nothing for a request that is not retried. A retry takes a lock for about ten nanoseconds: four numbers change
+//! together, and a retried request has already lost milliseconds. 80 bytes per upstream.
 //!
 //! # When not to use it
 //! It limits load, not attempts: that one request is not tried forever is up to the number of its attempts.
@@ -72,16 +72,16 @@ impl RetryBudget {
         Self { options, state: Mutex::new(state) }
     }
 
-    /// A budget for second attempts beside a first one: `ratio` for each request and none besides, as a hedge that is not
-    /// made costs nobody anything.
+    /// A budget for second attempts: `ratio` for each request and no minimum, because a hedge that is not made costs
+    /// nothing.
     pub fn for_hedges(ratio: f64) -> Self {
         Self::new(RetryBudgetOptions { ratio, min_per_second: 0 })
     }
 
-    /// Takes a token if there is one. `requests_so_far` is how many requests the upstream has had since the budget exists,
-    /// this one included, not counting retries; it need not be exact, as what one caller misses another one brings.
+    /// Takes a token if there is one. `requests_so_far` is the number of requests to the upstream since the budget
+    /// exists, this one included, retries excluded. It can be inexact: what one caller misses, another one adds.
     pub fn take(&self, now: Moment, requests_so_far: u64) -> bool {
-        // Whoever panicked here left numbers that are each still right.
+        // A panic here leaves numbers that are each still valid.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.earn(&self.options, Mark { at: now, requests: requests_so_far });
         let granted = state.tokens >= 1.0 - ROUNDING;
@@ -235,7 +235,7 @@ mod tests {
                 for _ in 0..rng.usize(1..800) {
                     now += rng.u64(0..2 * gap);
                     requests.push(now);
-                    // Now and then somebody asks in any case, so that the rate of the last seconds is known.
+                    // From time to time the budget is read in any case, so that the rate of the last seconds is known.
                     let asks = rng.f64() < asking || requests.len() % 10 == 0;
                     if asks && budget.take(micros(now), requests.len() as u64) {
                         retries.push(now);

@@ -26,7 +26,7 @@ pub enum FieldMatchError {
     /// The name is empty.
     #[error("expected a name, found nothing")]
     Empty,
-    /// A character that stands in no name of a header field (RFC 9110, 5.6.2).
+    /// A character that is not allowed in the name of a header field (RFC 9110, 5.6.2).
     #[error("expected a header name of letters, digits and any of !#$%&'*+-.^_`|~, found {0:?}")]
     Character(char),
 }
@@ -70,7 +70,7 @@ impl FieldMatch {
         &self.name
     }
 
-    /// What is asked of the value.
+    /// The condition on the value.
     pub fn value(&self) -> &FieldValue {
         &self.value
     }

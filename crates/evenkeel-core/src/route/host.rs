@@ -1,6 +1,6 @@
 //! Hosts: what a route asks of one, and in which form hosts are compared.
 //!
-//! Never knows of the table: a pattern answers for one host at a time.
+//! Never knows the table: a pattern matches one host at a time.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -51,7 +51,7 @@ pub enum HostPatternError {
     /// Two dots in a row, or a dot at the start.
     #[error("expected a name between any two dots, found none")]
     EmptyLabel,
-    /// A character that stands in no host name.
+    /// A character that is not allowed in a host name.
     #[error(
         "expected letters, digits, `-`, `_` and `.` in a host, found {0:?} (write international names as xn--…)"
     )]

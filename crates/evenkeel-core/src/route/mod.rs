@@ -1,8 +1,7 @@
 //! Which route has this host, path, method, these headers?
 //!
-//! This room never knows of backends: a route is an index. The first route that matches wins, in the order in which they
-//! were given; [`RouteMatch::matches`] is what "matches" means, and [`RouteTable`] answers the same, quickly, for all of
-//! them at once.
+//! This room never knows backends: a route is an index. The first matching route wins, in the given order.
+//! [`RouteMatch::matches`] defines "matches". [`RouteTable`] gives the same result, quickly, for all routes at once.
 
 mod field;
 mod host;

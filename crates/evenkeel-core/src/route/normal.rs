@@ -94,7 +94,7 @@ pub fn normal_path(path: &str) -> Result<Cow<'_, str>, InvalidPath> {
     Ok(Cow::Owned(normal))
 }
 
-/// Whether a path has nothing that could stand in the way of its being normal. Nearly every path has nothing.
+/// Whether a path contains nothing that could make it not normal. This is true for nearly every path.
 #[inline]
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;

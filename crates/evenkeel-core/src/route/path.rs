@@ -51,7 +51,7 @@ pub enum PathMatchError {
     /// The path holds a query or a fragment.
     #[error("expected a path alone, found {0:?}: the query has its own condition")]
     Query(char),
-    /// A character that stands in no path as clients send it.
+    /// A character that is not allowed in a path as clients send it.
     #[error("expected a path as clients send it, found {0:?}: write it percent-encoded")]
     Character(char),
     /// The expression is wrong, or too large.

@@ -1,4 +1,4 @@
-//! All routes at once: an index over their hosts and paths that gives the same answer as trying one after the other.
+//! All routes at once: an index over their hosts and paths that gives the same result as trying one after the other.
 //!
 //! Never knows what a host or a path means: [`HostPattern`] and [`PathMatch`] do. A client cannot slow it down by
 //! collisions, since the table is built from the configuration and never changed; that is why its hash needs no secret.
@@ -19,9 +19,10 @@ const FEW: usize = 4;
 /// # Cost
 /// [`find`](Self::find) takes a lookup by the host and one for each length of the `*.` patterns that fits the host;
 /// in each set of routes found, a lookup by the path and one for each length of the prefixes that ends with one of the
-/// path's segments. So it does not grow with the number of routes, but for those that share a host and a path and differ in
-/// methods, headers or query, and for the regular expressions of a host: these are tried in order, until one matches.
-/// Nothing is allocated (but for what a regular expression keeps, see [`PathRegex`](super::PathRegex)), and no lock taken.
+/// path's segments. So the cost does not grow with the number of routes, except for those that share a host and a path
+/// and differ in methods, headers or query, and for the regular expressions of a host: these are tried in order, until
+/// one matches. Nothing is allocated (except by a regular expression, see [`PathRegex`](super::PathRegex)), and no lock
+/// is taken.
 ///
 /// Memory is linear: about 330 bytes a route with one host and one path.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +66,7 @@ struct PathIndex {
     others: Candidates,
 }
 
-/// Mostly there is one; it stands in place, to spare a memory access.
+/// Usually there is one; it is stored inline to save a memory access.
 #[derive(Clone, Debug)]
 enum Candidates {
     One(Candidate),

@@ -15,7 +15,7 @@ fn constant(time: Duration) -> BackendModel {
     BackendModel::new(Law::Constant(time))
 }
 
-/// Takes turns, and keeps what it is told.
+/// Takes turns, and keeps what it receives.
 #[derive(Debug, Default)]
 struct Witness {
     turns: RoundRobin,
@@ -169,7 +169,7 @@ fn errors_are_felt_as_well() {
     assert_eq!(report.faults[0].recovered, Some(Recovery::After(ms(0))), "a second attempt hides it");
 }
 
-/// Leaves the last backend alone from its first slow answer on, for a second after its fault.
+/// Avoids the last backend from its first slow response, for a second after its fault.
 #[derive(Debug)]
 struct Cautious(RoundRobin, Mutex<Option<Moment>>);
 

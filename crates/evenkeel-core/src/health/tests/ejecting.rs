@@ -36,7 +36,7 @@ fn old_failures_do_not_eject_again() {
     let mut world = World::equal(judged(), 3);
     world.fails(0, 5).told(0);
     assert!(world.is_ejected(0));
-    // What was in flight fails as well while it is ejected, and this is told before the return or after it.
+    // Requests in flight also fail while it is ejected. This is recorded before the return or after it.
     world.pass(seconds(10)).fails(0, 20).told(0).pass(seconds(20));
     assert_eq!(world.state(0), State::Up);
     world.told(0).judge();
@@ -46,7 +46,7 @@ fn old_failures_do_not_eject_again() {
     world.fails(0, 1).told(0);
     assert!(world.is_ejected(0), "five new ones");
 
-    // After an answer the counter begins anew, and may pass its old value without having been seen lower.
+    // After a response the counter starts again, and may pass its old value without having been seen lower.
     world.pass(seconds(60)).told(0).answers(0, 1, millis(1)).fails(0, 4).told(0);
     assert_eq!(world.state(0), State::Up);
     world.fails(0, 1).told(0);
@@ -107,7 +107,7 @@ fn each_ejection_in_a_row_is_longer_up_to_the_longest() {
 
 #[test]
 fn good_behaviour_is_remembered_as_well() {
-    // Ejected three times in a row, then well for this many seconds: for how long the next time?
+    // Ejected three times in a row, then healthy for this many seconds: how long is the next ejection?
     for (well, next) in [(0, 120), (29, 120), (30, 90), (59, 90), (60, 60), (90, 30), (10_000, 30)] {
         let mut world = World::equal(judged(), 3);
         for n in 1..=3 {

@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    /// Answers, not yet told of.
+    /// Responses that are not recorded yet.
     fn answers(&mut self, index: usize, n: u32, latency: Duration) -> &mut Self {
         let traffic = &mut self.traffic[index];
         traffic.answers += u64::from(n);

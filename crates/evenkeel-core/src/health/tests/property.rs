@@ -187,7 +187,7 @@ impl Day {
         }
         for &(i, weight) in &choice.members {
             let State::Starting { share } = states[i] else { continue };
-            // In the last step it may have all of it already, and then nobody's is scaled.
+            // In the last step it may have its full weight already, and then no weight is scaled.
             let is_whole = share >= 0.9 && weight == self.backends[i].weight;
             if choice.mode == Mode::Normal && !is_whole {
                 let got = f64::from(weight) / f64::from(self.backends[i].weight) / 1000.0;
