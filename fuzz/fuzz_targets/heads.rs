@@ -1,5 +1,5 @@
-//! Heads of requests and answers: what is accepted is written so that it is accepted again, means the same, and is written
-//! the same; how the bytes come changes nothing.
+//! Heads of requests and responses: what is accepted is written so that it is accepted again, means the same, and is
+//! written the same way. How the bytes are split changes nothing.
 #![no_main]
 
 use evenkeel::core::route::RequestParts;
@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 /// Most fields of a request.
 const MOST_FIELDS: usize = 100;
 
-/// Most fields of an answer, as the library has it.
+/// Most fields of a response, as in the library.
 const MOST_ANSWER_FIELDS: usize = 256;
 
 /// So many fields the writer may add.
@@ -99,7 +99,7 @@ fn answer(bytes: &[u8]) {
         read_answer(&text).expect("what is written is an answer");
     assert_eq!(length, text.len());
     assert_eq!((status, body), (again_status, again_body));
-    // The framing is written anew, behind the other fields, and a Date that was missing is one of those the second time.
+    // The framing is written again, after the other fields, and a Date that was missing is present the second time.
     let (.., third_text) = read_answer(&again_text).expect("what is written is an answer");
     assert_eq!(again_text, third_text);
 }

@@ -1,4 +1,4 @@
-//! A health check of one's own: a backend is well while its lag, as it says itself, is below a second.
+//! A health check of one's own: a backend is healthy while its reported lag is below a second.
 
 use std::pin::Pin;
 
@@ -7,7 +7,7 @@ use evenkeel::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Asks a replica for its lag, in a protocol of its own: `LAG\n`, answered by milliseconds.
+/// Reads the lag of a replica, in a protocol of its own: it sends `LAG\n` and receives milliseconds.
 #[derive(Debug)]
 struct Lag;
 

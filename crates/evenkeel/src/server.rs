@@ -62,7 +62,7 @@ impl Server {
         Self { config, extensions, running: None, admin: None }
     }
 
-    /// With these kinds of filters for the configuration to name; [`Registry::builtin`] unless given.
+    /// Sets the kinds of filters that the configuration can use. Default: [`Registry::builtin`].
     #[must_use]
     pub fn filters(mut self, registry: Registry) -> Self {
         self.extensions.filters = registry;

@@ -1,4 +1,4 @@
-//! The founding example: it stands in the README as it stands in `examples/`, and it runs.
+//! The founding example: it is the same in the README and in `examples/`, and it runs.
 
 #![cfg(test)]
 
@@ -74,7 +74,8 @@ impl Drop for Program {
     }
 }
 
-/// The example as `cargo test` builds it, beside the tests. A run of this test alone has not built it: then it is built.
+/// The example as `cargo test` builds it, next to the tests. A run of this test alone has not built it: then it is
+/// built.
 fn example() -> PathBuf {
     let this = std::env::current_exe().expect("a test has a path");
     let folder = this.parent().and_then(|deps| deps.parent()).expect("tests are built in deps/");
@@ -111,7 +112,7 @@ fn pause() {
     std::thread::park_timeout(Duration::from_millis(5));
 }
 
-/// Answers every request on every connection, and counts them.
+/// Responds to every request on every connection, and counts them.
 fn backend(listener: TcpListener) -> Arc<AtomicUsize> {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();

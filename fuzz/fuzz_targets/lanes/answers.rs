@@ -11,10 +11,10 @@ pub struct Answer {
     pub until_close: bool,
 }
 
-/// The final answers in what came until the connection ended. Only the last one may not be whole.
+/// The final responses in what arrived until the connection ended. Only the last one can be incomplete.
 ///
-/// With `may_be_head`, any of them may be to a HEAD, if what follows makes sense then: requests that the balancer answers
-/// itself are not known here, so that nothing tells which answer is to which request.
+/// With `may_be_head`, any of them may be to a HEAD, if the rest is valid then: requests that the balancer responds to
+/// itself are not known here, so it is unknown which response belongs to which request.
 pub fn read(bytes: &[u8], may_be_head: bool, reset: bool) -> Result<Vec<Answer>, Fault> {
     if bytes.is_empty() {
         return Ok(Vec::new());
@@ -45,7 +45,7 @@ pub fn read(bytes: &[u8], may_be_head: bool, reset: bool) -> Result<Vec<Answer>,
     }
 }
 
-/// Whether they may be the same answer.
+/// Whether they can be the same response.
 impl PartialEq for Answer {
     fn eq(&self, other: &Self) -> bool {
         let cut = (self.until_close && other.body.starts_with(&self.body))

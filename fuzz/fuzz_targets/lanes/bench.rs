@@ -29,7 +29,7 @@ pub struct Bench {
     settled: usize,
 }
 
-/// What came of an input.
+/// The result of an input.
 pub struct Outcome {
     /// What the client got.
     pub received: Vec<u8>,
@@ -99,7 +99,7 @@ impl Bench {
         stream
     }
 
-    /// A request that follows must be answered as if nothing had been.
+    /// A request that follows must get a response as if nothing had happened.
     async fn settle(&mut self) -> Option<String> {
         self.settled += 1;
         let target = format!("/own/settle/{}", self.settled);
@@ -119,7 +119,7 @@ impl Bench {
         eventually(|| open() == 0).await
     }
 
-    /// Fails when attempts are counted that nobody makes.
+    /// Fails if attempts are counted that are not in progress.
     pub async fn is_at_rest(&self) {
         let in_flight = || {
             let status = self.state.status();

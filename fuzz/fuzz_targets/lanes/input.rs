@@ -1,18 +1,18 @@
-//! What an input means. Its first byte is a set of flags; what follows is what the client sends, and then, each behind an
-//! [`ANSWER`], what the backend may answer.
+//! What an input means. Its first byte is a set of flags. Then comes what the client sends, and then, each after an
+//! [`ANSWER`], what the backend can send.
 
 use std::fmt;
 
-/// Begins an answer of the backend.
+/// Starts a response of the backend.
 pub const ANSWER: u8 = 0xfe;
 
 /// What follows is sent on its own, a little later.
 pub const PAUSE: u8 = 0xfd;
 
-/// At the end of an answer: the connection is closed behind it.
+/// At the end of a response: the connection is closed after it.
 pub const CLOSE: u8 = 0xfc;
 
-/// At the end of an answer: the connection is reset behind it.
+/// At the end of a response: the connection is reset after it.
 pub const RESET: u8 = 0xfb;
 
 /// The client does not send [`LAST`] in the end.
@@ -21,7 +21,7 @@ const BARE: u8 = 1;
 /// The client closes its half at once, and not only when it has got nothing for a while.
 const HALF: u8 = 2;
 
-/// The backend answers as soon as it has a head.
+/// The backend responds as soon as it has a head.
 const EARLY: u8 = 4;
 
 /// A sound request, which ends the connection.
@@ -32,7 +32,7 @@ pub struct Input {
     pub client: Vec<Vec<u8>>,
     pub half: bool,
     pub early: bool,
-    /// What the backend may answer.
+    /// The responses of the backend.
     pub answers: Vec<Script>,
 }
 
@@ -66,7 +66,7 @@ impl Input {
         self.client.concat().windows(4).any(|four| four == b"HEAD")
     }
 
-    /// The answer to a request for this target, the same in both lanes and however often it is asked for; `None` for a sound
+    /// The response to a request for this target, the same in both lanes and for every repetition; `None` for a valid
     /// one.
     pub fn answer(&self, target: &str) -> Option<Script> {
         let sum = target.bytes().map(usize::from).sum::<usize>();

@@ -1,8 +1,9 @@
-//! The whole lane against a scripted backend, beside Pingora's lane with the same input: no panic; what the lean lane passes
-//! on, either way, is strictly well-formed; what both lanes pass on is the same; nothing is left behind.
+//! The whole lane against a scripted backend, compared with Pingora's lane with the same input: no panic; what the lean
+//! lane forwards, in both directions, is strictly well-formed; what both lanes forward is the same; nothing is left
+//! over.
 //!
-//! An input says what the client sends and what the backend answers: see `input.rs`. Over Pingora's lane, what is wrong with
-//! it alone is no finding: the tests of the framing corpus list how it departs.
+//! An input defines what the client sends and what the backend sends: see `input.rs`. A fault of Pingora's lane alone
+//! is not a finding: the tests of the framing corpus list its differences.
 #![no_main]
 
 mod answers;
@@ -24,13 +25,13 @@ use tokio::runtime::{Builder, Runtime};
 /// milliseconds, for what may still come: the machine may be busy.
 const WAITS: [u64; 4] = [3, 20, 60, 150];
 
-/// After so many inputs it is looked whether attempts are left that nobody makes.
+/// After this many inputs, check for counted attempts that are not in progress.
 const STRIDE: usize = 16;
 
 /// Statuses of refusals: the backend never sees such a request.
 const REFUSALS: &[u16] = &[400, 405, 408, 413, 417, 421, 431, 501, 505];
 
-/// Statuses of the balancer's own answers. What else comes is the backend's.
+/// Statuses of the balancer's own responses. All others come from the backend.
 const OWN: &[u16] = &[400, 405, 408, 413, 417, 421, 431, 500, 501, 502, 503, 504, 505];
 
 struct World {

@@ -1,4 +1,4 @@
-//! A backend that takes nothing but strictly well-formed requests, and answers as the input says.
+//! A backend that accepts only strictly well-formed requests, and responds as the input says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -63,7 +63,7 @@ impl Origin {
         format!("http://{}", self.address)
     }
 
-    /// What is answered from now on.
+    /// The script for responses from now on.
     pub fn plays(&self, input: &Input) {
         let mut inner = self.shared.lock();
         let answers = input.answers.clone();
@@ -72,8 +72,8 @@ impl Origin {
         inner.faults.clear();
     }
 
-    /// What came since, without the requests that were only to see whether all is well. One that came several times in a row
-    /// counts once: it may have been sent again, on another connection.
+    /// What arrived since, without the requests that only check for health. A request that arrived several times in a
+    /// row counts once: it may have been sent again, on another connection.
     pub async fn take(&self, faults: &mut Vec<String>) -> Vec<Seen> {
         // The tasks of the connections, which run on this thread, take what has come.
         for _ in 0..8 {
@@ -179,14 +179,15 @@ async fn serve(mut stream: TcpStream, open: &Open) {
 }
 
 impl Inner {
-    /// Whether a request is answered before it is whole, and with what; without a script, it is what it asks for.
+    /// Whether a request gets its response before it is complete, and which. Without a script, the response is what the
+    /// request says.
     fn script(&self, head: &Head) -> (bool, Option<Script>) {
         let input = self.input.as_ref();
         (input.is_some_and(|input| input.early), input.and_then(|input| input.answer(&head.line[1])))
     }
 }
 
-/// Answers; false when the connection is over. It is, too, after an answer that is not whole, or none.
+/// Responds; false when the connection is over. This is also the case after an incomplete response, or none.
 async fn answer(stream: &mut TcpStream, head: &Head, script: Option<Script>) -> bool {
     let [method, target, _] = &head.line;
     let Some(Script { pieces, then }) = script else {
@@ -219,7 +220,7 @@ async fn answer(stream: &mut TcpStream, head: &Head, script: Option<Script>) -> 
     false
 }
 
-/// Whether there is a whole final answer, strictly.
+/// Whether there is a complete final response, strictly.
 fn is_whole(bytes: &[u8], method: &str) -> bool {
     let Ok(Some(head)) = strict::answer_head(bytes) else { return false };
     let rest = &bytes[head.length..];

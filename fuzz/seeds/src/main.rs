@@ -10,7 +10,7 @@ use std::path::Path;
 
 use corpus::Entry;
 
-/// As in the target `lanes`: begins an answer; is a pause; closes behind an answer; resets.
+/// As in the target `lanes`: starts a response; is a pause; closes after a response; resets.
 const ANSWER: u8 = 0xfe;
 const PAUSE: u8 = 0xfd;
 const CLOSE: u8 = 0xfc;
@@ -52,7 +52,7 @@ fn asking(entry: &Entry) -> Vec<u8> {
     [&[u8::from(bare)][..], &entry.pieces.join(&PAUSE)].concat()
 }
 
-/// The backend answers with an entry.
+/// The backend responds with an entry.
 fn answering(entry: &Entry) -> Vec<u8> {
     let says = |wanted| entry.expected.iter().any(|(word, _)| word == wanted);
     let (method, version) =

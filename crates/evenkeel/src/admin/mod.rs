@@ -33,7 +33,7 @@ pub struct Admin {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
-    /// Somebody listens there.
+    /// Another process listens on this address.
     #[error("admin address {0} in use")]
     InUse(SocketAddr),
     /// Something else.
@@ -58,7 +58,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
-    /// Binds the address and answers on it, on the caller's runtime.
+    /// Binds the address and serves it, on the caller's runtime.
     ///
     /// # Errors
     /// When the address is in use or cannot be had.
@@ -104,7 +104,7 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .serve_connection(TokioIo::new(socket), service);
-            // A client that breaks off hurts nobody else.
+            // A client that breaks off affects no other client.
             let _ = connection.await;
             drop(place);
         });

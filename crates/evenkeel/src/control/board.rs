@@ -1,4 +1,4 @@
-//! What is known of an upstream's backends, for whoever shows it: the keeper writes, the admin address reads.
+//! What is known about an upstream's backends, for display: the keeper writes, the admin address reads.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -36,7 +36,7 @@ pub(super) struct LastProbe {
     /// By the wall clock.
     pub(super) at: SystemTime,
     pub(super) took: Duration,
-    /// Why the backend is not well; `None` when it is.
+    /// Why the backend is unhealthy; `None` if it is healthy.
     pub(super) failed: Option<String>,
 }
 

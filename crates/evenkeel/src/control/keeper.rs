@@ -60,7 +60,7 @@ const MEASURE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(10);
 
 impl Doorbell {
-    /// Somebody has rung, and it is late enough to look again.
+    /// The bell was rung, and the pause has passed.
     async fn rung(&self, rest: Instant) {
         tokio::time::sleep_until(rest.into()).await;
         self.0.notified().await;
@@ -76,7 +76,7 @@ impl Bell for Doorbell {
 // === impl Keeper ===
 
 impl Keeper {
-    /// Keeps for ever. Probes end with this future.
+    /// Runs forever. Probes end with this future.
     pub(super) async fn run(mut self) {
         let (tell, mut reports) = mpsc::channel::<Report>(64);
         let mut probes = JoinSet::new();

@@ -16,7 +16,7 @@ pub(super) struct Prober {
     pub(super) probes: Vec<Arc<LoadProbe>>,
 }
 
-/// How often it is looked for requests: often enough that what is asked for them serves those that come next.
+/// How often to check for new requests: often enough that the results serve the next requests.
 const BUSY: Duration = Duration::from_millis(10);
 /// The same while there are none.
 const IDLE: Duration = Duration::from_millis(100);
@@ -26,7 +26,7 @@ const MOST: usize = 64;
 // === impl Prober ===
 
 impl Prober {
-    /// Asks for ever. Probes under way end with this future.
+    /// Probes forever. Probes in progress end with this future.
     pub(super) async fn run(self) {
         let mut asked = JoinSet::new();
         let mut rng = fastrand::Rng::new();

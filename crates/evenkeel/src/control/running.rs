@@ -107,7 +107,7 @@ impl Running {
         &self.state
     }
 
-    /// Resolves when a worker has ended that nobody asked to: its thread panicked.
+    /// Resolves when a worker has ended without a request to end: its thread panicked.
     pub async fn broken(&self) {
         let mut ends: Vec<_> = self.workers.iter().map(|worker| Box::pin(worker.ended())).collect();
         std::future::poll_fn(|cx| {
@@ -161,7 +161,7 @@ impl Drop for Running {
         self.keepers.abort_all();
         self.workers.clear();
         if let Some(log) = &self.log {
-            // Somebody who looks at the state may still hold it.
+            // A reader of the state may still hold it.
             log.close();
         }
         for path in &self.sockets {

@@ -1,4 +1,4 @@
-//! What is running, for whoever shows it.
+//! What is running, for display.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -131,7 +131,7 @@ fn judged_every(upstream: &evenkeel_config::Upstream) -> Option<Duration> {
     (rates || upstream.health.check.is_some()).then_some(outliers.interval)
 }
 
-/// How backends are asked for their load, if the algorithm wants to know.
+/// How backends are probed for their load, if the algorithm uses it.
 fn load_probes(
     upstream: &evenkeel_config::Upstream,
     all: &[Arc<Endpoint>],
@@ -139,7 +139,7 @@ fn load_probes(
     let LoadBalancingAlgorithm::Prequal(options) = &upstream.algorithm else { return Ok(None) };
     let Some(path) = &options.probe_path else { return Ok(None) };
     let probes = all.iter().zip(&upstream.backends).map(|(endpoint, backend)| {
-        // What comes later than it would be believed need not be waited for.
+        // A result that arrives after its maximum age is useless.
         let probe = LoadProbe::new(&target(endpoint, &backend.url), path, options.max_age);
         probe.map(Arc::new).map_err(|source| unprobed(upstream, &backend.url, source))
     });

@@ -20,8 +20,8 @@ pub struct Affinity {
     pub sticky: Option<Sticky>,
 }
 
-/// The name of a backend in a sticky cookie. It tells nothing of the address: whoever has no secret can at most find out
-/// that a guess is right, and with a secret not even that.
+/// The name of a backend in a sticky cookie. It does not reveal the address: without the secret a client can at most
+/// verify a guess, and if there is a secret not even that.
 pub fn cookie_value(sticky: &Sticky, upstream: &str, backend: &str) -> Box<str> {
     let secret = sticky.secret.as_deref().unwrap_or("evenkeel: no secret was given");
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
@@ -117,8 +117,8 @@ fn hash_of_client(client: Option<IpAddr>) -> u64 {
     }
 }
 
-/// FNV-1a, mixed once more at the end (as splitmix64 does) so that keys that differ in their last byte lie far apart. Fixed
-/// for ever: several balancers, and one before and after its restart, must agree.
+/// FNV-1a, mixed again at the end (as in splitmix64) so that keys that differ in their last byte are far apart. Fixed
+/// forever: several balancers, and one before and after its restart, must agree.
 fn hash(bytes: impl IntoIterator<Item = u8>) -> u64 {
     let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let mut hash = bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, fold);

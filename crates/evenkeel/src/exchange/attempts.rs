@@ -87,7 +87,7 @@ struct Past {
     stale: bool,
 }
 
-/// What goes on beside the attempt that is on.
+/// What runs in parallel with the current attempt.
 #[derive(Debug, Default)]
 struct Beside {
     /// The second attempt.
@@ -104,9 +104,9 @@ pub(super) struct Current {
     /// By the connection's clock.
     pub(super) started: u64,
     lease: Lease,
-    /// Whether an answer has begun.
+    /// Whether a response has begun.
     answered: bool,
-    /// Whether that says that the backend cannot answer.
+    /// Whether this means that the backend cannot serve requests.
     failed: bool,
 }
 
@@ -123,8 +123,8 @@ const GRACE: Duration = Duration::from_secs(5);
 // === impl At ===
 
 impl At {
-    /// How long an attempt that began then has waited for its backend. The time in which the client sends its request is not
-    /// the backend's: whoever sends slowly says nothing of it.
+    /// How long an attempt that started then has waited for its backend. The time in which the client sends its request
+    /// does not count: a slow client says nothing about the backend.
     pub(super) fn waited(&self, started: u64) -> Duration {
         let (connected, sent) = self.sending;
         let sending = if started <= connected { sent.saturating_sub(connected) } else { 0 };
@@ -254,12 +254,12 @@ impl Attempts {
         }
     }
 
-    /// Whether an answer with this status is to be tried again, as far as the configuration goes.
+    /// Whether a response with this status should be retried, according to the configuration.
     pub(super) fn retries_status(&self, status: u16) -> bool {
         self.retry().on.statuses.contains(&status)
     }
 
-    /// Whether an answer with a status that is to be tried again is thrown away for another attempt, which then follows.
+    /// Whether a response with a status that should be retried is discarded for another attempt, which then follows.
     pub(super) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
         let retry = self.retry();
         if !replayable || !self.plan.idempotent || self.past.reached + 1 >= retry.attempts.get() {
@@ -275,7 +275,7 @@ impl Attempts {
         true
     }
 
-    /// The head of an answer has come after this time.
+    /// The response head arrived after this time.
     pub(super) fn answered(&mut self, status: u16, waited: Duration, at: At) {
         let Some(current) = &mut self.current else { return };
         (current.answered, current.failed) = (true, is_failure(status));
@@ -326,20 +326,20 @@ impl Attempts {
         self.end(Outcome::Abandoned);
     }
 
-    /// Ends an attempt that has no answer: it took longer than this, and nobody will know how much.
+    /// Ends an attempt without a response: it took longer than this, and the full time stays unknown.
     fn give_up(&self, current: Current, at: At) {
         let sample = Sample::unfinished(at.waited(current.started), at.moment);
         self.members.balancer.observe(&current.endpoint.backend, sample);
         self.release(current, Outcome::Abandoned);
     }
 
-    /// When a second attempt may follow beside the first: for a request without a body that may be repeated without harm.
+    /// When a second attempt can start in parallel with the first: for a request without a body that is safe to repeat.
     pub(super) fn hedge_delay(&self) -> Option<Duration> {
         let hedging = self.upstream.hedging.as_ref()?;
         if self.plan.idempotent && self.plan.bodiless { hedging.delay() } else { None }
     }
 
-    /// Begins a second attempt beside the one that is on, on another backend, if there may be one more.
+    /// Starts a second attempt on another backend, in parallel with the current one, if one more is allowed.
     pub(super) fn hedge(&mut self, at: At) -> Option<Attempt> {
         let hedging = self.upstream.hedging.as_ref()?;
         if self.beside.second.is_some() || !hedging.budget.take(at.moment, self.upstream.requests()) {
@@ -394,7 +394,7 @@ impl Attempts {
         self.plan.retry.as_ref().unwrap_or(&self.upstream.retry)
     }
 
-    /// How long one attempt may take to the head of its answer, where its end is to be followed by another.
+    /// How long one attempt can take until its response head, if another attempt should follow.
     pub(super) fn time_for_one(&self) -> Option<Duration> {
         let retry = self.retry();
         let first_byte = retry.on.timeout.then_some(self.upstream.timeouts.first_byte);

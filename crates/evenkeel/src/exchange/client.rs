@@ -100,8 +100,8 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
 /// What stands before the last `separator`, if there is one, and what stands behind it. With `quotes`, a separator within a
 /// quoted string is none.
 ///
-/// Read from the right: what is there was written by the nearest proxy, and a quote that a client left open further left
-/// changes nothing about it.
+/// Read from the right: that part was written by the nearest proxy, and an unclosed quote from a client further left
+/// does not affect it.
 fn cut_last(text: &str, separator: char, quotes: bool) -> (Option<&str>, &str) {
     let mut quoted = false;
     for (at, c) in text.char_indices().rev() {

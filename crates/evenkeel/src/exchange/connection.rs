@@ -71,7 +71,7 @@ struct Limits {
     first_byte: AtomicU64,
     backend_idle: AtomicU64,
     upgraded_idle: AtomicU64,
-    /// When the whole request must have its answer's head, in microseconds since the connection began.
+    /// When the whole request must have its response head, in microseconds since the connection started.
     deadline: AtomicU64,
 }
 
@@ -87,7 +87,7 @@ pub enum Phase {
     Head,
     /// A data path has the request.
     Exchange,
-    /// Sending what is left of an answer.
+    /// Sending the rest of a response.
     Flush,
 }
 
@@ -101,11 +101,11 @@ pub enum Expired {
     Header,
     /// For the request's body.
     Body,
-    /// For the client to take its answer.
+    /// For the client to read its response.
     Send,
-    /// For the head of the backend's answer.
+    /// For the head of the backend's response.
     FirstByte,
-    /// For more of the backend's answer.
+    /// For more of the backend's response.
     BackendIdle,
     /// For anything on an upgraded connection.
     UpgradedIdle,
@@ -162,9 +162,8 @@ impl Connection {
         Duration::from_micros(self.now().saturating_sub(at))
     }
 
-    /// The moment that [`Connection::now`] calls `at`; what is further off than the furthest a timer need reach is brought
-    /// nearer. Never in the past for what lies ahead, however old the connection is: a timer there would fire at once, and
-    /// for ever.
+    /// The moment that [`Connection::now`] calls `at`. A moment beyond the maximum of a timer is brought nearer. Never
+    /// in the past for a future moment, however old the connection is: a timer there would fire at once, and forever.
     pub fn instant(&self, at: u64) -> Instant {
         self.clock.instant(at)
     }
@@ -228,8 +227,8 @@ impl Connection {
         }
     }
 
-    /// How long a connection may be quiet: not long any more once it is to end. The moment that is left lets a request that
-    /// is on its way arrive, and be answered with `Connection: close`.
+    /// How long a connection can be idle: only briefly once it is draining. The short time lets a request that is on
+    /// its way arrive and receive a response with `Connection: close`.
     fn quiet(&self, limit: u64) -> u64 {
         if self.is_draining() { limit.min(LAST_CALL) } else { limit }
     }
@@ -279,12 +278,12 @@ impl Connection {
         Expired::from_code(self.verdict.load(Relaxed))
     }
 
-    /// Leaves an answer for the listener to give.
+    /// Leaves a response for the listener to send.
     pub fn leave(&self, answer: Answer) {
         *self.farewell.lock() = Some(Box::new(answer));
     }
 
-    /// The answer that was left for the listener to give.
+    /// The response that was left for the listener to send.
     pub fn take_farewell(&self) -> Option<Box<Answer>> {
         self.farewell.lock().take()
     }
@@ -320,7 +319,7 @@ impl Connection {
         self.begun.load(Relaxed)
     }
 
-    /// Notes that a whole answer was written and nothing is left to read, whatever the data path says.
+    /// Records that a complete response was written and nothing is left to read, whatever the data path reports.
     pub fn set_reusable(&self) {
         self.reusable.store(true, Relaxed);
     }
@@ -345,7 +344,7 @@ impl Connection {
     pub fn sent(&self) {
         let now = self.now();
         self.timings.client_moved.store(now, Relaxed);
-        // Whatever still waits is written next; if that blocks again, its time begins anew.
+        // What still waits is written next. If that blocks again, its time starts again.
         self.timings.blocked.store(0, Relaxed);
     }
 
@@ -376,7 +375,7 @@ impl Connection {
         (self.timings.connected.load(Relaxed), self.timings.request_sent.load(Relaxed))
     }
 
-    /// The head of the final answer has come.
+    /// The head of the final response has arrived.
     pub fn head_received(&self, upgraded: bool) {
         let now = self.now();
         self.timings.head_received.store(now, Relaxed);
@@ -384,7 +383,7 @@ impl Connection {
         self.timings.upgraded.store(upgraded, Relaxed);
     }
 
-    /// More of the answer has come.
+    /// More of the response has arrived.
     pub fn backend_moved(&self) {
         self.timings.backend_moved.store(self.now(), Relaxed);
     }
@@ -394,7 +393,7 @@ impl Connection {
         self.timings.backend_ended.store(true, Relaxed);
     }
 
-    /// Whether the head of an answer has come.
+    /// Whether a response head has arrived.
     pub fn has_head(&self) -> bool {
         self.timings.head_received.load(Relaxed) > 0
     }

@@ -1,4 +1,5 @@
-//! A copy of a request for a backend that looks slow: whether it still is, without a client that waits for the answer.
+//! A copy of a request for a backend that looks slow: tests whether it is still slow, without a client that waits for
+//! the response.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ impl RequestCopy {
         Self { endpoint, upstream, members, lease }
     }
 
-    /// How long to connect, and then to the head of the answer, may take.
+    /// The time limits for the connect and then for the response head.
     pub fn patience(&self) -> (Duration, Duration) {
         (self.upstream.timeouts.connect, self.upstream.timeouts.first_byte)
     }
@@ -42,7 +43,7 @@ impl RequestCopy {
         self.upstream.release(&self.endpoint, self.lease, Outcome::Abandoned);
     }
 
-    /// The answer came with this status, or none did, so long after the backend was connected.
+    /// The response arrived with this status, or there was none, this long after the backend was connected.
     pub fn ended(self, status: Option<u16>, waited: Duration) {
         let success = status.is_some_and(|status| !is_failure(status));
         if status.is_some() {

@@ -78,7 +78,7 @@ impl Explained {
     }
 }
 
-/// The backends that may not be chosen. Members stand in the same order as all.
+/// The backends that cannot be picked. Members are in the same order as all backends.
 fn left_out<'a>(upstream: &'a Upstream, members: &Members) -> Vec<&'a Endpoint> {
     let mut members = members.endpoints.iter().peekable();
     let is_out =

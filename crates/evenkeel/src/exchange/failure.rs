@@ -160,8 +160,8 @@ impl Failure {
         }
     }
 
-    /// Whether no byte of the request reached the backend: then another one is asked, whatever the method, and it costs
-    /// nothing.
+    /// Whether no byte of the request reached the backend: then another one is tried, whatever the method, without
+    /// using the budget.
     pub(super) fn never_reached(self) -> bool {
         use Failure::{Connect, ConnectTimeout, Tls, TlsTimeout, Unsent};
         matches!(self, Connect(_) | ConnectTimeout | Tls(_) | TlsTimeout | Unsent)
@@ -178,7 +178,8 @@ impl Failure {
         self.never_reached() || matches!(self, Self::Closed(_)) && failures + 1 >= ENOUGH
     }
 
-    /// What it comes to so long after the connection was made: only what is closed at once was not worked on.
+    /// The failure, this long after the connection was made: a backend that closes at once has not worked on the
+    /// request.
     pub(super) fn after(self, connected: Duration) -> Self {
         match self {
             Self::Closed(broken) if connected > AT_ONCE => Self::Broken(broken),
@@ -200,7 +201,7 @@ impl Failure {
     }
 }
 
-/// Whether an answer with this status says that the backend, or what stands behind it, cannot answer at all.
+/// Whether a response with this status means that the backend, or a server behind it, cannot serve requests at all.
 pub(super) fn is_failure(status: u16) -> bool {
     matches!(status, 502..=504)
 }

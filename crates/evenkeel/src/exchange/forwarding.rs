@@ -1,4 +1,4 @@
-//! What a backend is told about the client.
+//! What is sent to a backend about the client.
 //!
 //! Whatever an untrusted peer says about itself is replaced, never added to.
 
@@ -34,7 +34,7 @@ pub(super) struct Hop<'a> {
     pub(super) connection: &'a Connection,
     pub(super) client: ClientAddress,
     pub(super) head: &'a dyn RequestHead,
-    /// Whether the head has any field of this page: most have none, and need not be searched.
+    /// Whether the head has any field of this module: most have none, and need no search.
     pub(super) claims: bool,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
     }
 }
 
-/// `Via` for an answer: what it had, and us.
+/// `Via` for a response: its previous value, and us.
 pub(super) fn via(given: Option<&[u8]>, pseudonym: &str) -> Option<HeaderValue> {
     let mut value = given.map(<[u8]>::to_vec).unwrap_or_default();
     if !value.is_empty() {

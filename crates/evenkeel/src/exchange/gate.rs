@@ -31,7 +31,7 @@ struct Waiting<'a>(&'a Gate);
 // === impl Gate ===
 
 impl Gate {
-    /// With nobody in it yet.
+    /// With no requests in it yet.
     pub fn new(limits: UpstreamLimits, budget: RetryBudgetOptions) -> Self {
         let breaks = limits.circuit_breaker != CircuitBreakerOptions::default();
         Self {
@@ -49,21 +49,21 @@ impl Gate {
         self.waiting.load(Relaxed)
     }
 
-    /// Somebody left a backend.
+    /// A request has left a backend.
     pub(super) fn left(&self) {
         if self.limits.max_connections.is_some() {
             self.room.notify_one();
         }
     }
 
-    /// Waits until `choose` finds something, trying again each time somebody leaves; first come, first served.
+    /// Waits until `choose` finds something, trying again each time a request leaves; first come, first served.
     pub(super) async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, Refusal> {
         let _waiting = self.enter().ok_or(Refusal::Overloaded(Overload::QueueFull))?;
         let chosen = async {
             loop {
                 let room = self.room.notified();
                 tokio::pin!(room);
-                // In line before looking, so that nobody who leaves in between goes unnoticed.
+                // In the queue before looking, so that no request that leaves in between is missed.
                 room.as_mut().enable();
                 if let Some(chosen) = choose() {
                     return chosen;

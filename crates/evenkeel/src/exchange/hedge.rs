@@ -1,4 +1,4 @@
-//! Second attempts beside slow first ones: how slow is slow, and how many there may be.
+//! Second attempts if the first is slow: what counts as slow, and how many there can be.
 //!
 //! Source: J. Dean, L. A. Barroso, "The Tail at Scale", Communications of the ACM 56(2), 2013.
 
@@ -15,16 +15,16 @@ const STEPS: u32 = 8;
 const BUCKETS: usize = 32 * STEPS as usize;
 /// How much of the past counts: with each look, what was counted before counts this much less.
 const FADING: f64 = 0.9;
-/// Fewest answers from which a quantile is told.
+/// Fewest responses for a quantile.
 const ENOUGH: f64 = 20.0;
 
-/// What an upstream knows about second attempts. Only made where they are asked for.
+/// What an upstream knows about second attempts. Only made if they are configured.
 #[derive(Debug)]
 pub struct Hedging {
     after: HedgeAfter,
     /// How many there may be.
     pub budget: RetryBudget,
-    /// When a first attempt is slow, in microseconds; `u64::MAX` as long as nobody knows.
+    /// When a first attempt is slow, in microseconds; `u64::MAX` while this is unknown.
     delay: AtomicU64,
     answers: Box<[AtomicU32]>,
     past: Mutex<Vec<f64>>,
@@ -33,7 +33,7 @@ pub struct Hedging {
 // === impl Hedging ===
 
 impl Hedging {
-    /// With no answers yet.
+    /// With no responses yet.
     pub fn new(hedge: &Hedge) -> Self {
         let delay = match hedge.after {
             HedgeAfter::Time(time) => u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
@@ -54,7 +54,7 @@ impl Hedging {
         (delay != u64::MAX).then(|| Duration::from_micros(delay))
     }
 
-    /// An answer began after this time.
+    /// A response began after this time.
     pub(super) fn answered(&self, latency: Duration) {
         if matches!(self.after, HedgeAfter::Quantile(_))
             && let Some(bucket) = self.answers.get(bucket_of(latency))
@@ -63,7 +63,7 @@ impl Hedging {
         }
     }
 
-    /// Measures anew how slow is slow. To be called about once a second.
+    /// Measures again what counts as slow. Call it about once a second.
     pub fn measure(&self) {
         let HedgeAfter::Quantile(quantile) = self.after else { return };
         let mut past = self.past.lock();

@@ -34,7 +34,7 @@ pub enum Malformed {
     BothLengths,
     /// A response in HTTP/1.0 has `Transfer-Encoding`.
     ChunkedHttp10,
-    /// A response is a 101 that nobody asked for.
+    /// A response is a 101 that the client did not request.
     UnexpectedUpgrade,
     /// A response in HTTP/1.0 is a 101.
     UpgradeHttp10,

@@ -1,6 +1,6 @@
 //! The life of one request as decisions: client address, route, filters, choose, retry or not, what to record.
 //!
-//! This room never knows which transport carries the request: it sees a head through a trait, and answers with edits, a
+//! This room never knows which transport carries the request: it sees a head through a trait, and returns edits, a
 //! refusal, or a backend to try.
 
 mod affinity;

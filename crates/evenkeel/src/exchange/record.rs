@@ -17,7 +17,7 @@ pub struct Record {
     pub client: Option<IpAddr>,
     /// Its id: 32 hexadecimal digits, or what a trusted proxy called it.
     pub request_id: Option<RequestId>,
-    /// The status of its answer; zero as long as there is none.
+    /// The status of its response; zero while there is none.
     pub status: u16,
     /// How it ended, once that is known.
     pub ending: Option<Ending>,
@@ -25,9 +25,9 @@ pub struct Record {
     pub error: Option<&'static str>,
     /// Bytes of its body.
     pub received: u64,
-    /// Bytes of its answer's body.
+    /// Bytes of its response body.
     pub sent: u64,
-    /// From the choice of the last backend to the head of its answer, without the time in which the client sent the request.
+    /// From the pick of the last backend to its response head, without the time in which the client sent the request.
     pub first_byte: Option<Duration>,
     /// What only the access log asks for; nothing if there is none.
     pub text: Option<Box<Text>>,
@@ -47,11 +47,11 @@ pub enum RequestId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ending {
-    /// With a whole answer of a backend, or one that a route or filter gave.
+    /// With a complete response from a backend, a route or a filter.
     Ok,
-    /// The client left before it had its whole answer.
+    /// The client disconnected before it had its complete response.
     ClientLeft,
-    /// The backend broke off in the middle of its answer.
+    /// The backend broke off in the middle of its response.
     BackendLeft,
     /// The balancer refused or gave up: `refused=…` or `timeout=…`.
     Refused(&'static str),

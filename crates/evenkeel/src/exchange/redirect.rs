@@ -1,4 +1,4 @@
-//! The answer of a route that redirects.
+//! The response of a route that redirects.
 
 use evenkeel_config::{Part, Redirect};
 use http::{HeaderValue, header};

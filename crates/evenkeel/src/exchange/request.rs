@@ -63,7 +63,7 @@ pub struct HeadFacts {
     pub upgrade: bool,
     /// In which form its path is matched and forwarded.
     pub paths: Paths,
-    /// Whether the answer has no body, for the request is a HEAD.
+    /// Whether the response has no body, because the request is a HEAD.
     pub head_only: bool,
     /// In which form the client wants to read a refusal.
     pub format: AnswerFormat,
@@ -74,9 +74,9 @@ pub struct HeadFacts {
 /// What is done with a request.
 #[derive(Debug)]
 pub enum Decision {
-    /// A backend is asked: see [`Exchange::next_attempt`].
+    /// A backend receives the request: see [`Exchange::next_attempt`].
     Proxy,
-    /// The balancer answers.
+    /// The balancer responds.
     Answer(Answer),
 }
 
@@ -147,7 +147,7 @@ impl Exchange {
         (exchange, answer)
     }
 
-    /// Begins and ends with a request whose client left in the middle of its head.
+    /// Starts and ends with a request whose client disconnected in the middle of its head.
     pub fn left_in_head(environment: Arc<Environment>, connection: Arc<Connection>) {
         drop(Self::without_head(environment, connection));
     }
@@ -257,14 +257,14 @@ impl Exchange {
         &self.edits
     }
 
-    /// The head of an answer has come from the backend; `upgraded` when it leaves HTTP behind. Gives what is changed in it
-    /// before it goes to the client.
+    /// The response head has arrived from the backend; `upgraded` if it leaves HTTP. Returns the edits for it before it
+    /// goes to the client.
     pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Edits {
         let status = head.status();
         let mut edits = self.response_edits(head);
         if status >= 200 || upgraded {
             self.keep_client(&mut edits);
-            // Only now: a filter that panics leaves the client without this answer.
+            // Only now: a filter that panics leaves the client without this response.
             self.record.status = status;
             self.record.error = is_failure(status).then(|| Failure::Status(status).text());
             self.connection.head_received(upgraded);
@@ -298,13 +298,13 @@ impl Exchange {
         self.record.received
     }
 
-    /// So many more bytes of the answer's body go to the client.
+    /// This many more bytes of the response body go to the client.
     pub fn count_sent(&mut self, bytes: u64) {
         self.record.sent += bytes;
     }
 
-    /// The exchange is over, as the transport sees it: with an answer that is whole or was broken off by the backend or
-    /// the client.
+    /// The exchange is over, as the transport sees it: with a complete response, or broken off by the backend or the
+    /// client.
     pub fn on_end(&mut self, ending: Ending) {
         let at = self.at();
         if let Some(attempts) = &mut self.attempts {
@@ -318,7 +318,7 @@ impl Exchange {
         self.record.ending.get_or_insert(ending);
     }
 
-    /// A refusal as an answer, in the form that the client wants; notes it for the record.
+    /// A refusal as a response, in the format that the client accepts; records it.
     pub fn refusal_answer(&mut self, refusal: &Refusal) -> Answer {
         self.note(refusal);
         self.edited(refusal.answer(self.facts.format))
@@ -336,7 +336,7 @@ impl Exchange {
         self.connection.set_begun();
     }
 
-    /// Notes that the balancer gave up in the middle of an answer.
+    /// Records that the balancer gave up in the middle of a response.
     pub fn note_refusal(&mut self, refusal: &Refusal) {
         self.environment.metrics.refused(self.environment.worker, refusal.reason());
         self.record.ending = Some(Ending::Refused(refusal.end()));
@@ -467,7 +467,7 @@ fn is_idempotent(method: &str) -> bool {
     is_safe(method) || matches!(method, "PUT" | "DELETE")
 }
 
-/// Whether a method changes nothing (RFC 9110, 9.2.1), so that nobody minds whether it was asked for once or twice.
+/// Whether a method is safe (RFC 9110, 9.2.1), so that it does not matter whether the request is sent once or twice.
 fn is_safe(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
 }

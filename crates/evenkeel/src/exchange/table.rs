@@ -32,7 +32,7 @@ pub struct Table {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// What is told to backends about the client.
+    /// What is sent to backends about the client.
     pub forwarding: Forwarding,
     /// In which form each listener has paths, with its port; behind a Unix socket, without one. The exchange has its
     /// listener's from the connection: this is for explaining requests that did not come on any.
@@ -50,7 +50,7 @@ pub struct Rule {
     pub kinds: Vec<Box<str>>,
     /// Where it sends requests.
     pub action: RuleAction,
-    /// How long a request may wait for the head of its answer, over all attempts.
+    /// How long a request can wait for its response head, over all attempts.
     pub timeout: Option<Duration>,
     /// When a request is tried again, instead of what its upstream says.
     pub retry: Option<Arc<Retry>>,
@@ -74,7 +74,7 @@ pub enum RuleAction {
     },
     /// Back to the client with another location.
     Redirect(Redirect),
-    /// A fixed answer.
+    /// A fixed response.
     Respond(Answer),
 }
 
@@ -93,7 +93,7 @@ pub struct Upstream {
     pub pool: Pool,
     /// When a request is tried again, unless its route says otherwise.
     pub retry: Arc<Retry>,
-    /// Second attempts beside slow first ones, if there are any.
+    /// Second attempts if the first is slow, if configured.
     pub hedging: Option<Hedging>,
     /// What makes requests belong together.
     pub affinity: Affinity,
@@ -103,7 +103,7 @@ pub struct Upstream {
     pub alarms: Alarms,
     /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
     pub plain: bool,
-    /// Every backend that was configured, also those of weight zero: for whoever shows them.
+    /// Every configured backend, including those of weight zero: for display.
     pub all: Vec<Arc<Endpoint>>,
 }
 
@@ -112,7 +112,7 @@ pub struct Upstream {
 pub struct Alarm {
     /// From how many failures in a row on.
     pub failures: u32,
-    /// Who is told; must not block.
+    /// The receiver; must not block.
     pub bell: Arc<dyn Bell>,
 }
 

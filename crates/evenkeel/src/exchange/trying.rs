@@ -1,4 +1,4 @@
-//! A request's attempts, as whoever carries it asks for them.
+//! A request's attempts, for the transport that carries it.
 
 use std::time::Duration;
 
@@ -86,10 +86,10 @@ impl Exchange {
         }
     }
 
-    /// Whether an answer with this status is not passed on: another attempt follows in its place. To be asked before
+    /// Whether a response with this status is not forwarded: another attempt replaces it. Call it before
     /// [`Exchange::on_head`].
     pub fn rejects(&mut self, status: u16, replayable: bool) -> bool {
-        // First what is almost always false: this is asked of every answer.
+        // The check that is almost always false comes first: this runs for every response.
         if !self.attempts.as_ref().is_some_and(|attempts| attempts.retries_status(status)) {
             return false;
         }
@@ -108,7 +108,7 @@ impl Exchange {
         body <= self.replay_limit() as u64
     }
 
-    /// How long the attempt that is on may take to the head of its answer, if another one may follow it.
+    /// How long the current attempt can take until its response head, if another one can follow it.
     pub fn time_for_one(&self) -> Option<Duration> {
         self.attempts.as_ref()?.time_for_one()
     }
@@ -118,12 +118,12 @@ impl Exchange {
         self.attempts.as_ref().map_or(0, Attempts::replay_limit)
     }
 
-    /// After how long without the head of an answer a second attempt may begin beside the first.
+    /// After how long without a response head a second attempt can start in parallel with the first.
     pub fn hedge_delay(&self) -> Option<Duration> {
         self.attempts.as_ref()?.hedge_delay()
     }
 
-    /// Begins a second attempt beside the one that is on. `None` when there may be none.
+    /// Starts a second attempt in parallel with the current one. `None` if none is allowed.
     pub fn hedge(&mut self) -> Option<Attempt> {
         let at = self.at();
         self.attempts.as_mut()?.hedge(at)
@@ -137,10 +137,10 @@ impl Exchange {
         }
     }
 
-    /// A copy of the request for a backend that looks slow, if the algorithm wants to hear from one; for whoever carries the
-    /// request to send, whole, at once.
+    /// A copy of the request for a backend that looks slow, if the algorithm wants to test one. The caller sends it,
+    /// complete, at once.
     pub fn copy(&mut self) -> Option<RequestCopy> {
-        // First what is almost always so: this is asked for every attempt.
+        // The check that is almost always true comes first: this runs for every attempt.
         if !self.attempts.as_ref()?.is_to_hear() {
             return None;
         }
@@ -160,8 +160,8 @@ impl Exchange {
         self.connection.time_left().map_or(limit, |left| limit.min(share(left)))
     }
 
-    /// The field that tells a backend how many milliseconds are left of the route's time, now; always as long. `None` where
-    /// nobody wants to know.
+    /// The field with the milliseconds that are left of the route's time, now; its length is fixed. `None` if it is not
+    /// configured.
     pub fn deadline(&self) -> Option<(HeaderName, HeaderValue)> {
         let name = self.upstream()?.gate.deadline_field.clone()?;
         let left = self.connection.time_left()?;

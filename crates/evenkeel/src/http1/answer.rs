@@ -1,4 +1,4 @@
-//! The head of a backend's answer, strictly by RFC 9112, and as a client gets it.
+//! The head of a backend's response, strictly by RFC 9112, and as a client receives it.
 
 use std::mem::MaybeUninit;
 
@@ -12,12 +12,12 @@ use super::request::{decimal, find_end};
 use super::{Buffer, Malformed};
 use crate::filter::{Edits, HeaderEdit, ResponseHead};
 
-/// The head of an answer, as it lies in the bytes that came.
+/// The head of a response, in the received bytes.
 #[derive(Debug)]
 pub struct AnswerHead<'a> {
     /// Its length in bytes, with the empty line that ends it.
     pub length: usize,
-    /// Whether the backend's connection ends with this answer.
+    /// Whether the backend's connection ends with this response.
     pub last: bool,
     bytes: &'a [u8],
     status: u16,
@@ -26,7 +26,7 @@ pub struct AnswerHead<'a> {
     framing: Framing,
 }
 
-/// How an answer is given to a client.
+/// How a response is sent to a client.
 #[derive(Clone, Copy, Debug)]
 pub struct AnswerStyle {
     /// Whether the body goes in chunks.
@@ -35,12 +35,12 @@ pub struct AnswerStyle {
     pub connection: Option<&'static str>,
 }
 
-/// Most fields of an answer.
+/// Most fields of a response.
 const MOST_FIELDS: usize = 256;
-/// Largest head of an answer.
+/// Largest head of a response.
 const LARGEST: usize = 64 * 1024;
 
-/// Reads what has come of an answer's head, and lets `then` have a look at it. `Ok(None)` when its end is not there yet.
+/// Reads the received part of a response head, and lets `then` look at it. `Ok(None)` if its end has not arrived.
 /// `searched` is as in [`with_request`](super::with_request).
 ///
 /// # Errors
@@ -61,7 +61,7 @@ pub fn with_answer<T>(
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
-        // Empty lines before an answer would be forgiven.
+        // The parser would accept empty lines before a response.
         Ok(httparse::Status::Complete(parsed)) if parsed == length && bytes.starts_with(b"HTTP/1.") => {}
         Ok(_) => return Err(Malformed::StatusLine),
         Err(error) => return Err(malformed(error)),
@@ -107,7 +107,7 @@ struct Framing {
 // === impl AnswerHead ===
 
 impl AnswerHead<'_> {
-    /// The body that follows, in answer to a HEAD request or another one (RFC 9112, 6.3).
+    /// The body that follows, in response to a HEAD or another request (RFC 9112, 6.3).
     pub fn body(&self, head_only: bool) -> Body {
         match self.framing {
             _ if head_only || self.is_bodiless() => Body::NONE,
@@ -158,7 +158,7 @@ impl ResponseHead for AnswerHead<'_> {
     }
 }
 
-/// Writes the line that an answer begins with.
+/// Writes the status line of a response.
 pub(super) fn write_status(out: &mut Buffer, status: u16, reason: &str) {
     let digit = |power: u16| b'0' + (status / power % 10) as u8;
     let digits = [digit(100), digit(10), digit(1), b' '];

@@ -11,7 +11,7 @@ pub enum Body {
     Length(u64),
     /// Chunks to their end.
     Chunked(Chunked),
-    /// Whatever comes until the connection ends; only of answers.
+    /// Everything until the connection ends; only for responses.
     UntilClose,
 }
 

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-/// Bytes that come in at one end and leave at the other. Empty, it holds no memory: that comes from, and returns to, a
-/// store of the thread. So whoever waits for a socket waits without a buffer, and a core needs about as many as it works
-/// with at one moment, whatever the number of its connections.
+/// Bytes that enter at one end and leave at the other. An empty buffer holds no memory: memory comes from, and returns
+/// to, a store of the thread. So a connection that waits for a socket has no buffer, and a core needs about as many as
+/// it uses at one moment, whatever the number of its connections.
 #[derive(Debug, Default)]
 pub struct Buffer {
-    /// All of it is initialised, so that it need not be again for each read.
+    /// All of it is initialized, so that this is not repeated for each read.
     bytes: Vec<u8>,
     start: usize,
     end: usize,

@@ -1,4 +1,4 @@
-//! The chunked coding (RFC 9112, 7.1), read strictly and written anew.
+//! The chunked coding (RFC 9112, 7.1), read strictly and written again.
 
 use super::fields::{is_forbidden_in_trailers, write_field};
 use super::{Buffer, Malformed};
@@ -43,7 +43,7 @@ enum State {
     Done,
 }
 
-/// Longest line of a chunk's size with its extensions, which nobody reads.
+/// Longest line of a chunk size with its extensions, which are not used.
 const LONGEST_LINE: usize = 1024;
 /// Most bytes of trailers.
 const LARGEST_TRAILERS: usize = 8 * 1024;

@@ -7,7 +7,7 @@ use http::{HeaderName, header};
 use super::Buffer;
 use crate::filter::HeaderEdit;
 
-/// Fields that are for one hop only (RFC 9110, 7.6.1), and those that frame the message, which are written anew.
+/// Hop-by-hop fields (RFC 9110, 7.6.1), and those that frame the message, which are written again.
 pub(super) fn is_for_one_hop(name: &[u8]) -> bool {
     match name.len() {
         2 => name.eq_ignore_ascii_case(b"te"),
@@ -136,7 +136,7 @@ impl Passing<'_> {
     }
 
     fn is_nominated(&self, name: &[u8]) -> bool {
-        // The framing and the host are nobody's to hide.
+        // No one can hide the framing and the host.
         if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"host") {
             return false;
         }
@@ -160,7 +160,8 @@ fn replaces(edit: &HeaderEdit, name: &[u8]) -> bool {
     }
 }
 
-/// Writes which protocols are asked for, or which one follows, and that this is for the other end of the connection only.
+/// Writes which protocols are requested, or which one follows, and that this is only for the other end of the
+/// connection.
 pub(super) fn write_upgrade(out: &mut Buffer, fields: &[httparse::Header<'_>]) {
     for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case("upgrade")) {
         write_field(out, b"upgrade", field.value);

@@ -1,4 +1,4 @@
-//! An answer that the balancer gives itself, as bytes.
+//! A response that the balancer generates itself, as bytes.
 
 use super::Buffer;
 use super::answer::write_status;
@@ -6,8 +6,8 @@ use super::date::write_date;
 use super::fields::write_field;
 use crate::filter::Answer;
 
-/// Writes the whole answer (only its head in answer to a HEAD request); how many bytes of body are in it. `connection` is
-/// what its field of that name says, if anything.
+/// Writes the complete response (only its head for a HEAD request). Returns how many bytes of body it has. `connection`
+/// is the value of this field, if any.
 pub fn own_answer(answer: &Answer, head_only: bool, connection: Option<&str>, out: &mut Buffer) -> u64 {
     let status = http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     write_status(out, status.as_u16(), status.canonical_reason().unwrap_or("Refused"));

@@ -1,7 +1,7 @@
 //! The framing of a request's head, strictly by RFC 9112: where it ends, and how long the body is.
 //!
-//! This runs before any data path sees the request, so that what is refused is refused alike, recorded, and answered in
-//! our own words. What a request means is not decided here.
+//! This runs before any data path sees the request, so that a rejected request is rejected, recorded and responded to
+//! in the same way everywhere. What a request means is not decided here.
 
 use std::mem::MaybeUninit;
 use std::net::Ipv6Addr;
@@ -50,7 +50,7 @@ const MALFORMED_HOST: Refusal = Refusal::BadRequest("Host is malformed");
 /// Most fields that a head may be configured to have.
 const MOST_FIELDS: usize = 256;
 
-/// Reads what has come of a head, and lets `then` have a look at it. `Ok(None)` when its end is not there yet.
+/// Reads the received part of a head, and lets `then` look at it. `Ok(None)` if its end has not arrived.
 ///
 /// `searched` is how many bytes were looked at before; it is moved on, so that a head that comes byte by byte is not
 /// searched from its start each time.
@@ -90,7 +90,7 @@ pub fn with_request<T>(
 // === impl Head ===
 
 impl Head {
-    /// What the answer's `Connection` says, if anything, so that the client knows whether its connection is kept.
+    /// The `Connection` field of the response, if any, so that the client knows whether its connection is kept.
     pub fn connection(&self, keep: bool) -> Option<&'static str> {
         match (keep, self.is_http_11) {
             (true, true) => None,

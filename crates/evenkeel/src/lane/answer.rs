@@ -1,4 +1,4 @@
-//! Answers that the balancer gives itself, and what becomes of a body that nobody wants.
+//! Responses that the balancer generates itself, and what happens to an unused request body.
 
 use super::{Lane, Then};
 use crate::exchange::{Ending, Exchange, Phase};
@@ -6,7 +6,7 @@ use crate::filter::Answer;
 use crate::http1::{Body, DRAINABLE, Head, own_answer};
 use crate::stream::{Link, Read};
 
-/// What is left once a request has its answer.
+/// What is left once a request has its response.
 #[derive(Debug)]
 pub(super) struct Left {
     /// Whether the client's connection can be kept.
@@ -16,7 +16,7 @@ pub(super) struct Left {
 }
 
 impl Lane {
-    /// Gives an answer to a request of whose body this is left.
+    /// Sends a response to a request of whose body this is left.
     pub(super) fn answer(
         link: &Link,
         mut exchange: Box<Exchange>,
@@ -37,7 +37,7 @@ impl Lane {
         Left { keep, unread }
     }
 
-    /// What is done with a connection after an answer.
+    /// What happens to a connection after a response.
     pub(super) async fn after(&self, link: &Link, left: Left) -> Then {
         match (left.keep, left.unread.is_done()) {
             (false, done) => Then::end(link, !done),
@@ -47,8 +47,8 @@ impl Lane {
         }
     }
 
-    /// Reads what is left of a body, so that the next request can follow. The client has its answer, and as much time as it
-    /// has between requests.
+    /// Reads the rest of a body, so that the next request can follow. The client has its response, and as much time as
+    /// between two requests.
     async fn discard(&self, link: &Link, mut body: Body) -> Then {
         let mut left = DRAINABLE;
         link.connection.enter(Phase::Idle);

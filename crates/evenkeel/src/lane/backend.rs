@@ -15,7 +15,7 @@ use crate::stream::Socket;
 #[derive(Debug)]
 pub(super) struct Backend {
     pub(super) socket: Socket,
-    /// What it said and nobody has taken.
+    /// What it sent and no code has read.
     pub(super) input: Buffer,
     /// Whether it has served requests before.
     pub(super) reused: bool,

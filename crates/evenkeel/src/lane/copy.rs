@@ -8,13 +8,14 @@ use crate::exchange::RequestCopy;
 use crate::filter::ResponseHead;
 use crate::http1::{AnswerHead, with_answer};
 
-/// What of an answer is read before its connection is closed, and for how long: most often all of it, so that the backend sees
-/// its answer taken.
+/// How much of a response is read before its connection is closed, and for how long: usually all of it, so that the
+/// backend sees it read.
 const REST: usize = 64 * 1024;
 const REST_TIME: Duration = Duration::from_secs(1);
 
 impl Pump<'_> {
-    /// Sends a copy of the request to the backend that the algorithm wants to hear from, if there is one. Nobody waits for it.
+    /// Sends a copy of the request to the backend that the algorithm wants to test, if there is one. No request waits
+    /// for it.
     pub(super) fn send_copy(&mut self) {
         if !self.head.facts.upgrade
             && let Some(copy) = self.exchange.copy()
@@ -40,11 +41,11 @@ async fn follow(copy: RequestCopy, request: Vec<u8>) {
     let start = Instant::now();
     let status = tokio::time::timeout(to_answer, ask(&mut backend, &request)).await;
     copy.ended(status.ok().flatten(), start.elapsed());
-    // Whoever does not end in time has at least been asked.
+    // A backend that does not finish in time has at least received the request.
     let _ = tokio::time::timeout(REST_TIME, take_rest(&mut backend)).await;
 }
 
-/// Sends the request, and gives the status of its answer.
+/// Sends the request, and returns the status of its response.
 async fn ask(backend: &mut Backend, request: &[u8]) -> Option<u16> {
     let mut sent = 0;
     std::future::poll_fn(|cx| backend.poll_send(cx, request, &mut sent)).await.ok()?;

@@ -1,4 +1,4 @@
-//! An answer on its way to the client.
+//! A response on its way to the client.
 
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +10,7 @@ use crate::filter::ResponseHead;
 use crate::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
 use crate::stream::Link;
 
-/// An answer, part sent, part still to come from the backend.
+/// A response: one part is sent, one part is still to come from the backend.
 #[derive(Debug, Default)]
 pub(super) struct Download {
     /// `None` as long as there is no head.
@@ -18,7 +18,7 @@ pub(super) struct Download {
     searched: usize,
     /// Whether the client gets chunks.
     chunked: bool,
-    /// Whether the client's connection can carry another request after this answer.
+    /// Whether the client's connection can carry another request after this response.
     pub(super) keeps_client: bool,
     /// Whether the backend's can.
     pub(super) keeps_backend: bool,
@@ -26,7 +26,7 @@ pub(super) struct Download {
     pub(super) upgraded: bool,
 }
 
-/// What an answer's head depends on besides itself.
+/// What a response head depends on besides itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances<'a> {
     pub(super) head: &'a Head,
@@ -37,12 +37,12 @@ pub(super) struct Circumstances<'a> {
 }
 
 impl Download {
-    /// Whether the answer's head has come.
+    /// Whether the response head has arrived.
     pub(super) fn has_head(&self) -> bool {
         self.body.is_some()
     }
 
-    /// Passes the answer on; ready once it has ended.
+    /// Forwards the response; ready once it has ended.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -53,7 +53,7 @@ impl Download {
     ) -> Poll<Result<(), Stop>> {
         loop {
             while self.body.is_none() && !backend.input.is_empty() {
-                // Of interim answers there may be many.
+                // There can be many interim responses.
                 ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
                 if !self.read_head(link, backend, exchange, circumstances)? {
                     break;
@@ -86,7 +86,7 @@ impl Download {
         }
     }
 
-    /// Reads a head, of an interim answer or of the final one; false when it is not whole yet.
+    /// Reads a head, of an interim or the final response; false if it is not complete yet.
     fn read_head(
         &mut self,
         link: &Link,
@@ -155,14 +155,14 @@ impl Download {
         link.begin_answer(!delimited);
         let connection = head.connection(self.keeps_client);
         let edits = exchange.on_head(answer, false);
-        // What a HEAD request is told is what a GET would be.
+        // The response to a HEAD request has the head that a GET would have.
         let chunked = self.chunked || head.is_http_11 && head.facts.head_only && answer.is_chunked();
         link.gather(|out| answer.write(&edits, AnswerStyle { chunked, connection }, out));
         self.body = Some(body);
     }
 }
 
-/// Passes on what has come of a body: the largest part from where it is, chunks newly made.
+/// Forwards the received part of a body: mostly without copying; chunks are written again.
 fn pass(
     cx: &mut Context<'_>,
     link: &Link,

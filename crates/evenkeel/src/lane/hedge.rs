@@ -1,4 +1,4 @@
-//! A second attempt beside a slow first one: whoever answers first goes on, the other is cancelled.
+//! A second attempt if the first is slow: the first response wins, the other attempt is cancelled.
 //!
 //! Source: J. Dean, L. A. Barroso, "The Tail at Scale", Communications of the ACM 56(2), 2013.
 
@@ -26,7 +26,7 @@ enum Line {
     Broken,
 }
 
-/// What ended the wait for an answer.
+/// What ended the wait for a response.
 enum Ended {
     First,
     Second,
@@ -35,8 +35,8 @@ enum Ended {
 }
 
 impl Pump<'_> {
-    /// Sends the request and waits until an answer begins, with a second attempt once the first is slow. Gives the backend that
-    /// answered, with the beginning of its answer; `attempt` is then the one to it.
+    /// Sends the request and waits until a response begins, with a second attempt once the first is slow. Returns the
+    /// backend that responded, with the start of its response; `attempt` is then the attempt on it.
     pub(super) async fn race(
         &mut self,
         mut first: Backend,
@@ -108,7 +108,7 @@ impl Pump<'_> {
         Some(Second { attempt, line, sent: 0 })
     }
 
-    /// Whoever answers first; when one breaks off, the other may still answer.
+    /// The first response wins. If one attempt breaks off, the other can still succeed.
     fn poll_both(
         &mut self,
         cx: &mut Context<'_>,
@@ -134,7 +134,7 @@ impl Pump<'_> {
 // === impl Second ===
 
 impl Second {
-    /// Connects and sends the request; ready once an answer begins, or nothing can be had here.
+    /// Connects and sends the request; ready once a response begins, or once the attempt has failed.
     fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), Break>> {
         if let Line::Connecting(connect) = &mut self.line {
             self.line = match ready!(connect.as_mut().poll(cx)) {

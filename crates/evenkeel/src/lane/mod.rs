@@ -37,7 +37,7 @@ pub struct Lane {
 pub enum Then {
     /// Another request may follow.
     Next,
-    /// Close; the client may still be sending what nobody will read.
+    /// Close; the client may still be sending data that is not read.
     Linger,
     /// Close.
     Close,

@@ -1,4 +1,4 @@
-//! A request, from the first attempt to the end of its answer.
+//! A request, from the first attempt to the end of its response.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,15 +19,15 @@ use crate::stream::Link;
 /// Why passing on came to a stop.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The client left, or broke off in the middle of its request.
+    /// The client disconnected, or broke off in the middle of its request.
     ClientLeft,
     /// The backend broke off.
     BackendLeft(Break),
     /// The response is malformed.
     Malformed(Malformed),
-    /// The answer is thrown away for another attempt.
+    /// The response is discarded for another attempt.
     Rejected,
-    /// The time of one attempt is over, and there is no answer.
+    /// The time of one attempt is over, and there is no response.
     TooSlow,
     /// The balancer refuses to go on.
     Refused(Refusal),
@@ -78,7 +78,7 @@ impl Lane {
 }
 
 impl Pump<'_> {
-    /// Tries one backend after the other, until one has answered and the answer is passed on.
+    /// Tries one backend after the other, until one has responded and the response is forwarded.
     async fn run(&mut self) -> Result<(Attempt, Backend), Stop> {
         loop {
             let mut attempt = self.next_attempt().await?;
@@ -93,7 +93,7 @@ impl Pump<'_> {
         }
     }
 
-    /// The next backend to try. Who leaves while that must be waited for need not be served any more.
+    /// The next backend to try. If the client disconnects during the wait, the request needs no response any more.
     async fn next_attempt(&mut self) -> Result<Attempt, Stop> {
         let mut next = std::pin::pin!(self.exchange.next_attempt());
         let (link, head, read) = (self.link, &self.head, self.upload.body.is_done());
@@ -113,7 +113,7 @@ impl Pump<'_> {
         .await
     }
 
-    /// Connects, sends the request and passes the answer on; within its time, if one attempt has a time of its own.
+    /// Connects, sends the request and forwards the response; within its time, if one attempt has a time limit.
     async fn attempt(&mut self, attempt: &mut Attempt) -> Result<Backend, Fault> {
         let timer = self.exchange.time_for_one().map(timer);
         let mut backend = self.connect(attempt).await.map_err(Fault::Attempt)?;
@@ -193,7 +193,7 @@ impl Pump<'_> {
         }
     }
 
-    /// What may end the wait for a backend: the client leaves, the attempt's time is over.
+    /// What can end the wait for a backend: the client disconnects, or the attempt's time is over.
     pub(super) fn poll_stop(&self, cx: &mut Context<'_>, progress: &mut Progress) -> Poll<Stop> {
         if let Some(timer) = &mut progress.timer
             && !self.download.has_head()
@@ -201,7 +201,7 @@ impl Pump<'_> {
         {
             return Poll::Ready(Stop::TooSlow);
         }
-        // After its last request, a client can only leave: that is looked for only once the answer takes its time.
+        // After its last request, a client can only disconnect: that is checked only if the response takes long.
         let looks = self.head.persistent || self.link.is_watched();
         if progress.sent && !progress.half_closed && looks {
             match self.link.poll_next_request(cx) {
@@ -213,7 +213,7 @@ impl Pump<'_> {
         Poll::Pending
     }
 
-    /// What it means that a backend broke off before its answer.
+    /// What it means that a backend broke off before its response.
     fn failure(&self, backend: &Backend, broken: Break) -> Failure {
         let silent = backend.input.is_empty();
         let unsent = !self.upload.has_begun();
@@ -227,7 +227,7 @@ impl Pump<'_> {
         }
     }
 
-    /// The answer is passed on whole.
+    /// The response is forwarded completely.
     fn end(mut self, attempt: &Attempt, backend: Backend) -> Left {
         self.link.end_answer();
         self.exchange.on_end(Ending::Ok);
@@ -243,8 +243,8 @@ impl Pump<'_> {
         Left { keep: self.download.keeps_client, unread: self.upload.body }
     }
 
-    /// Nothing more can be done for the request. If its answer has begun, it is broken off, and the client can tell: from the
-    /// framing, or from a reset (see [`Link::begin_answer`]).
+    /// Nothing more can be done for the request. If its response has begun, it is broken off, and the client can detect
+    /// that: from the framing, or from a reset (see [`Link::begin_answer`]).
     pub(super) fn give_up(mut self, stop: Stop) -> Result<Left, Then> {
         Err(match stop {
             Stop::Refused(refusal) if !self.download.has_head() => {
@@ -286,7 +286,7 @@ pub(super) struct Progress {
     pub(super) sent: bool,
     /// Whether the client will say nothing more, and still listens.
     half_closed: bool,
-    /// When there must be an answer's head, if one attempt has a time of its own.
+    /// When the response head must have arrived, if one attempt has a time limit.
     timer: Option<Pin<Box<Sleep>>>,
 }
 

@@ -13,7 +13,7 @@ pub struct Request {
     /// In a box, for it is handed on more than once.
     pub(super) exchange: Box<Exchange>,
     pub(super) head: Head,
-    /// What the balancer answers itself, if it does.
+    /// The response of the balancer itself, if any.
     pub(super) answer: Option<Answer>,
     /// The head as a backend gets it.
     pub(super) text: Buffer,

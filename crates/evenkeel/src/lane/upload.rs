@@ -15,7 +15,7 @@ use crate::stream::{Link, Read};
 pub(super) struct Upload {
     /// What of the body the client has still to send.
     pub(super) body: Body,
-    /// What is being sent: at first the head, and what came of the body with it.
+    /// What is being sent: first the head, and the part of the body that arrived with it.
     out: Buffer,
     sent: usize,
     /// Bytes of body in `out`.
@@ -24,7 +24,7 @@ pub(super) struct Upload {
     keep: usize,
     /// Whether `out` is still the whole of what was sent, so that it can be sent again.
     pub(super) whole: bool,
-    /// Whether the backend takes no more: then there may be an answer all the same.
+    /// Whether the backend reads no more: there may be a response nevertheless.
     pub(super) broken: bool,
 }
 
@@ -124,7 +124,8 @@ impl Upload {
         if self.whole && fits { room as usize } else { 0 }
     }
 
-    /// Takes what has come of the body, until there are `most` bytes to send; how many bytes of body that was.
+    /// Takes the received part of the body, until there are `most` bytes to send. Returns how many bytes of body that
+    /// was.
     fn take_in(&mut self, link: &Link, most: usize) -> Result<u64, Refusal> {
         if !self.whole {
             self.data = 0;

@@ -16,8 +16,8 @@ pub(super) struct Acceptor(TcpStream);
 
 impl Acceptor {
     pub(super) fn new(socket: RawSocket) -> io::Result<Self> {
-        // Answers leave in one piece: waiting for more would only delay them. Connections have it from their listener; a Unix
-        // socket has no such thing.
+        // Responses leave in one piece: waiting for more would only delay them. Connections inherit this from their
+        // listener; a Unix socket has no such option.
         let _ = socket.set_tcp_nodelay(true);
         TcpStream::from_std(socket.into()).map(Self)
     }

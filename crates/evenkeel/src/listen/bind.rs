@@ -21,7 +21,7 @@ pub struct Bound {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Somebody listens there.
+    /// Another process listens there.
     #[error("address {0} in use")]
     InUse(String),
     /// The port needs a privilege.
@@ -100,7 +100,7 @@ fn bind_unix(path: &Path, workers: usize) -> Result<Bound, BindError> {
     Ok(Bound { address: ListenAddress::Unix(path.to_owned()), sockets })
 }
 
-/// Takes away the socket file of a balancer that is gone; never one that somebody listens on, never another file.
+/// Removes the socket file of a balancer that has ended; never one with a listener, never another file.
 fn clear_stale_socket(path: &Path, name: &str) -> Result<(), BindError> {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !metadata.file_type().is_socket() {

@@ -36,8 +36,8 @@ impl AsyncWrite for Conn {
         Poll::Ready(Ok(()))
     }
 
-    /// Pingora calls this after an answer that is whole, and after none that is not. The listener closes connections, once all
-    /// is sent.
+    /// Pingora calls this after a complete response, and never after an incomplete one. The listener closes
+    /// connections, once all is sent.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.end_answer();
         Poll::Ready(Ok(()))

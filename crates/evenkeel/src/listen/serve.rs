@@ -46,14 +46,15 @@ enum Arrived {
     Pingora(Head),
 }
 
-/// A head that is on its way. Dropping it before it has become a request or a refusal records that the client left.
+/// A head that is arriving. Dropping it before it has become a request or a refusal records that the client
+/// disconnected.
 struct PartialHead<'a> {
     service: &'a Service,
     link: &'a Link,
     settled: bool,
 }
 
-/// How long a client is listened to after the last answer, so that it can read that before it learns of the close.
+/// How long a client is read from after the last response, so that it can read that response before it sees the close.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The head passed our check and not Pingora's.
@@ -77,7 +78,7 @@ async fn serve_all(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
         serving.link.connection.begin_request();
         let then = match serving.next_head(phase).await {
             Ok(Some(Arrived::Lean(request))) => serving.carry(request).await,
-            // The rarer ways are in boxes: a connection need not always have room for them.
+            // The rarer cases are in boxes: a connection does not always need room for them.
             Ok(Some(Arrived::HandedOver(head, exchange))) => {
                 Box::pin(serving.hand_over(head, exchange)).await
             }
@@ -135,7 +136,7 @@ impl Serving<'_> {
         }
     }
 
-    /// Looks at what has come of a head; once it is whole, finds the lane that takes the request.
+    /// Looks at the received part of a head; once it is complete, finds the lane for the request.
     fn look(&self, searched: &mut usize, started: u64) -> Result<Option<Arrived>, Refusal> {
         let (link, most) = (&*self.link, self.limits.max_header_size);
         let arrived = link.peek(|bytes| {
@@ -213,7 +214,8 @@ impl Serving<'_> {
             }
         });
         connection.enter(Phase::Exchange);
-        // How Pingora frames the answer is not seen here; HTTP/1.0 has no better way for what has no length.
+        // Pingora's framing of the response is not visible here; HTTP/1.0 has no better way for a response without
+        // length.
         link.begin_answer(!head.is_http_11);
         let mut session = ServerSession::new_http1(Box::new(Conn(link.clone())));
         // All waits are the watchdog's.
@@ -250,7 +252,7 @@ impl Serving<'_> {
         Then::end(&self.link, !self.link.is_spent() && !self.link.connection.is_upgraded())
     }
 
-    /// Answers what never became a request, and records it.
+    /// Responds to something that never became a request, and records it.
     fn refuse_head(&mut self, refusal: &Refusal) -> Then {
         let environment = self.service.environment.clone();
         let (exchange, answer) = Exchange::refuse_head(environment, self.link.connection.clone(), refusal);
@@ -259,8 +261,8 @@ impl Serving<'_> {
         then
     }
 
-    /// Writes an answer without a data path: only its head for a HEAD request, and perhaps as the connection's last. It is
-    /// gathered, and sent by the flush that follows.
+    /// Writes a response without a data path: only its head for a HEAD request, and possibly as the connection's last
+    /// one. It is gathered, and sent by the flush that follows.
     fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
         self.link.connection.set_begun();
         self.link.gather(|out| own_answer(answer, head_only, last.then_some("close"), out));
@@ -279,8 +281,8 @@ impl Serving<'_> {
         matches!(self.watch.guard(link, flushed).await, Ok(Ok(())))
     }
 
-    /// Closes in a way that lets the client read the last answer: a socket that is closed with bytes unread resets the
-    /// connection, and the answer may be lost with it (RFC 9112, 9.6).
+    /// Closes so that the client can read the last response: closing a socket with unread bytes resets the connection,
+    /// and the response can be lost with it (RFC 9112, 9.6).
     async fn linger(&mut self) {
         let link = &*self.link;
         link.finish();

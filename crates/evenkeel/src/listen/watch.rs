@@ -119,7 +119,7 @@ mod tests {
             })
             .await
         };
-        // Should nobody wake it, the end of patience does.
+        // If nothing wakes it, the end of the time limit does.
         let begun = tokio::time::Instant::now();
         let ended = tokio::time::timeout(Duration::from_secs(5), wait).await;
         assert_eq!(ended, Ok(Err(Expired::Idle)));

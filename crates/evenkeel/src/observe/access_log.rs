@@ -156,7 +156,7 @@ impl AccessLog {
         self.shared.stop.store(true, Ordering::Release);
         let Some(Writer { thread, ended }) = self.writer.lock().take() else { return };
         thread.thread().unpark();
-        // A pipe that nobody drains must not keep the process from its end.
+        // A pipe that no one reads must not keep the process from ending.
         if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             log::warn!("access log: the last records were lost: the output is not being read");
         } else {

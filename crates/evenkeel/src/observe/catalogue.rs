@@ -58,7 +58,7 @@ struct BackendShard {
     hedges: Counter,
     copies: Counter,
     first_byte: Histogram,
-    /// Of the answers, those that say that the backend cannot answer, and how long they took to begin.
+    /// Of the responses: those which mean that the backend cannot serve requests, and the sum of their response times.
     failed_answers: Counter,
     failed_micros: Counter,
 }
@@ -158,7 +158,7 @@ impl BackendMetrics {
         Self { shards: Sharded::new(workers) }
     }
 
-    /// Counts an answer's head; `failed` if it says that the backend cannot answer.
+    /// Counts a response head; `failed` if it means that the backend cannot serve requests.
     pub fn answered(&self, worker: usize, status: u16, waited: std::time::Duration, failed: bool) {
         let shard = self.shards.of(worker);
         if failed {
@@ -176,7 +176,7 @@ impl BackendMetrics {
         self.shards.of(worker).connect_failures.increment();
     }
 
-    /// Counts an attempt whose connection broke, or whose answer made no sense.
+    /// Counts an attempt whose connection broke, or whose response was malformed.
     pub fn broke(&self, worker: usize) {
         self.shards.of(worker).broken.increment();
     }
@@ -191,7 +191,7 @@ impl BackendMetrics {
         self.shards.of(worker).retries.increment();
     }
 
-    /// Counts an attempt that was made beside a slow one.
+    /// Counts a second attempt made because the first was slow.
     pub fn hedged(&self, worker: usize) {
         self.shards.of(worker).hedges.increment();
     }
@@ -207,7 +207,8 @@ impl BackendMetrics {
         self.shards.sum(|shard| &shard.retries) + beside
     }
 
-    /// Answers so far, without those that say that the backend cannot answer, and how long they took to begin.
+    /// Responses so far, without those which mean that the backend cannot serve requests, and the sum of their response
+    /// times.
     pub fn answers(&self) -> (u64, std::time::Duration) {
         let all: u64 = self.shards.iter().flat_map(|shard| &shard.answers).map(Counter::get).sum();
         let micros: u64 = self.shards.iter().map(|shard| shard.first_byte.read().1).sum();
@@ -275,7 +276,7 @@ impl ListenerMetrics {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Why the balancer answers by itself, as the label `reason` says it.
+    /// Why the balancer responds itself, as in the label `reason`.
     pub const REFUSALS: [&'static str; 19] = [
         "bad_request",
         "header_timeout",
@@ -312,7 +313,7 @@ impl Metrics {
         self.workers
     }
 
-    /// Counts an answer of our own, by one of [`Metrics::REFUSALS`].
+    /// Counts a response of the balancer itself, by one of [`Metrics::REFUSALS`].
     pub fn refused(&self, worker: usize, reason: &str) {
         let at = Self::REFUSALS.iter().position(|known| *known == reason);
         if let Some(counter) = at.and_then(|at| self.refusals.of(worker).0.get(at)) {

@@ -30,7 +30,7 @@ pub enum Field {
     Target,
     /// `HTTP/1.0` or `HTTP/1.1`.
     Protocol,
-    /// The status of the answer; 499 when the client left before there was one.
+    /// The status of the response; 499 if the client disconnected before there was one.
     Status,
     /// The route that took the request.
     Route,
@@ -40,14 +40,14 @@ pub enum Field {
     Backend,
     /// How many backends were tried.
     Attempts,
-    /// Milliseconds from the request's first byte to the end of the answer.
+    /// Milliseconds from the request's first byte to the end of the response.
     Duration,
-    /// Milliseconds from the choice of the last backend to the head of its answer, without the time in which the client sent
+    /// Milliseconds from the pick of the last backend to its response head, without the time in which the client sent
     /// the request.
     FirstByte,
     /// Bytes of the request's body.
     Received,
-    /// Bytes of the answer's body.
+    /// Bytes of the response body.
     Sent,
     /// The client's `User-Agent`.
     UserAgent,

@@ -29,7 +29,7 @@ pub struct HealthView {
     pub up: bool,
     /// Whether probes and traffic disagree about it.
     pub gray: bool,
-    /// Probes that found it well.
+    /// Probes that found it healthy.
     pub probes_passed: u64,
     /// Probes that did not.
     pub probes_failed: u64,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A number that only grows. Written by one worker, read by whoever asks.
+/// A number that only grows. Written by one worker, read by any thread.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 

@@ -40,7 +40,7 @@ pub(super) struct Deadline {
     whole: Duration,
 }
 
-/// A time that nobody waits for, yet that can be added to now.
+/// A time that is never reached, and that can be added to now.
 pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 // === impl Stream ===
@@ -85,10 +85,10 @@ async fn connect(address: &Address) -> Result<Socket, Failed> {
     }
 }
 
-/// Makes sure that there is somebody at the other end.
+/// Makes sure that there is another process at the other end.
 ///
-/// Where nobody listens on a port that the system hands out to clients, a connection may be given that very port and meet
-/// itself: it would call a dead backend well.
+/// A connection to a local port without a listener can get that very port as its own and connect to itself. The probe
+/// would then call a dead backend healthy.
 pub(super) fn connected(socket: TcpStream) -> Result<Socket, Failed> {
     let explain = |error: io::Error| Failed::connecting(&error);
     if socket.local_addr().map_err(explain)? == socket.peer_addr().map_err(explain)? {
@@ -102,7 +102,7 @@ pub(super) fn connected(socket: TcpStream) -> Result<Socket, Failed> {
 /// Closes a connection over which nothing was said, and tells the peer so: one that speaks TLS would complain of it.
 pub(super) async fn part(mut socket: Socket, deadline: Deadline) {
     let closed = poll_fn(|context| Pin::new(&mut socket).poll_shutdown(context));
-    // What was asked is answered: that there is a connection.
+    // The check is complete: there is a connection.
     let _ =
         deadline.hold(Failed::NoEnd, async { closed.await.map_err(|error| Failed::broken(&error)) }).await;
 }

@@ -1,4 +1,4 @@
-//! Why a backend is not well, in words that people read.
+//! Why a backend is unhealthy, as text for people.
 
 use std::error::Error;
 use std::io;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::CertificateError;
 
-/// Why a backend is not well. Its text is short, of one line, and of a bounded length, whatever the backend sent.
+/// Why a backend is unhealthy. The text is short, on one line, and of bounded length, whatever the backend sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failed {
-    /// Nobody listens there.
+    /// No process listens there.
     #[error("refused")]
     Refused,
-    /// Nobody took the connection in time.
+    /// The connection was not accepted in time.
     #[error("no connection in {0:?}")]
     NoConnection(Duration),
     /// There is no way there, for another reason.
@@ -23,13 +23,13 @@ pub enum Failed {
     /// Connected, but TLS was not there in time.
     #[error("no TLS in {0:?}")]
     NoHandshake(Duration),
-    /// Connected, but there was no answer in time.
+    /// Connected, but there was no response in time.
     #[error("no answer in {0:?}")]
     NoAnswer(Duration),
-    /// The answer began, but did not end in time.
+    /// The response began, but did not end in time.
     #[error("no end of the answer in {0:?}")]
     NoEnd(Duration),
-    /// The backend closed the connection before its answer ended.
+    /// The backend closed the connection before its response ended.
     #[error("closed before the answer ended")]
     Closed,
     /// The connection broke.
@@ -44,16 +44,16 @@ pub enum Failed {
     /// What came back is not in the protocol that was asked for.
     #[error("not {0}")]
     Protocol(String),
-    /// The answer's status is not one of those expected.
+    /// The response status is not one of the expected ones.
     #[error("status {0}")]
     Status(u16),
-    /// The answer's body does not hold the text expected.
+    /// The response body does not contain the expected text.
     #[error("the body lacks `{0}`")]
     Body(String),
     /// What the gRPC health protocol said.
     #[error("gRPC: {0}")]
     Grpc(String),
-    /// The answer carries no load that can be read.
+    /// The response contains no load that can be read.
     #[error("load: {0}")]
     Load(String),
     /// What a user's own check said.

@@ -21,19 +21,19 @@ use super::{Failed, ProbeError, Target, tls};
 pub(super) struct Question {
     way: Way,
     uri: Uri,
-    /// For how long the server need not try, as gRPC writes it.
+    /// How long the server should try, as gRPC writes it.
     timeout: HeaderValue,
     service: String,
     message: Bytes,
 }
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
-/// Largest answer, in bytes; one of the protocol has seven.
+/// Largest response, in bytes; a response of the protocol has seven.
 const ANSWER: usize = 4 << 10;
-/// Largest head of an answer, in bytes.
+/// Largest response head, in bytes.
 const HEAD: u32 = 16 << 10;
-/// About how many bytes are read from a backend for one call, whatever they are: frames that belong to no answer have no
-/// other bound.
+/// The approximate limit of bytes read from a backend for one call: frames that belong to no response have no other
+/// bound.
 const ALL: usize = 256 << 10;
 /// The statuses of gRPC, by their numbers.
 const STATUSES: [&str; 17] = [
@@ -172,7 +172,7 @@ async fn read(body: &mut RecvStream) -> Result<Vec<u8>, Failed> {
             return Err(Failed::Protocol("a message of the gRPC health protocol".to_owned()));
         }
         bytes.extend_from_slice(&data);
-        // The window of a call is sixteen times larger than the answer may be.
+        // The window of a call is sixteen times larger than the largest response.
         let _ = body.flow_control().release_capacity(data.len());
     }
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as a client speaks it: one request, and what its answer says.
+//! HTTP/1.1 as a client: one request, and the content of its response.
 
 use std::future::pending;
 use std::pin::pin;
@@ -20,7 +20,7 @@ use super::{BODY, Failed, ProbeError, Target, tls};
 /// What probes call themselves.
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("evenkeel-health");
 
-/// A request over a connection of its own, and what is expected of the answer.
+/// A request over its own connection, and the expected response.
 #[derive(Debug)]
 pub(super) struct Question {
     request: Template,
@@ -37,19 +37,19 @@ pub(super) struct Template {
     headers: HeaderMap,
 }
 
-/// The two ends of one connection: what requests are given to, and what must run for them to be sent and answered.
+/// The two ends of one connection: one accepts requests, the other must run so that they are sent and responses arrive.
 type Ends = (SendRequest<Empty<Bytes>>, Connection<TokioIo<Socket>, Empty<Bytes>>);
 
-/// An answer's body, as far as it is looked at.
+/// A response body, as far as it is read.
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
     /// Whether that was all of it.
     pub(super) whole: bool,
 }
 
-/// Largest head of an answer, in bytes; hyper reads that much ahead.
+/// Largest response head, in bytes; hyper reads that much ahead.
 const HEAD: usize = 64 << 10;
-/// Most header fields of an answer.
+/// Most header fields of a response.
 const FIELDS: usize = 100;
 
 // === impl Question ===
@@ -79,7 +79,7 @@ impl Question {
         if !self.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
             return Err(Failed::Status(status));
         }
-        // An answer that breaks off is not well, whether or not a text is looked for.
+        // A response that breaks off is unhealthy, whether or not a text is expected.
         let body = deadline.hold(Failed::NoEnd, read(answer)).await?;
         match &self.body {
             Some(text) if text.find(&body.bytes).is_none() => {
@@ -128,7 +128,7 @@ impl Template {
         builder.handshake(socket).await.map_err(|error| Failed::http1(&error))
     }
 
-    /// Sends the request, and gives the head of the answer.
+    /// Sends the request, and returns the response head.
     pub(super) async fn send(
         &self,
         client: &mut SendRequest<Empty<Bytes>>,
@@ -141,7 +141,7 @@ impl Template {
     }
 }
 
-/// Reads the body of an answer to its end, or as far as it is looked at.
+/// Reads the body of a response to its end, or as far as it is needed.
 pub(super) async fn read(answer: Response<Incoming>) -> Result<Body, Failed> {
     let mut body = answer.into_body();
     let mut bytes = Vec::new();
@@ -159,8 +159,8 @@ pub(super) async fn read(answer: Response<Incoming>) -> Result<Body, Failed> {
     Ok(Body { bytes, whole: true })
 }
 
-/// Waits for the work, and runs the connection that it needs beside it: when the work is dropped, so is the connection, and
-/// no task of its own outlives a probe.
+/// Waits for the work, and runs the connection that it needs. When the work is dropped, so is the connection, and no
+/// task outlives a probe.
 pub(super) async fn alongside<T>(work: impl Future<Output = T>, connection: impl Future) -> T {
     let mut work = pin!(work);
     // A connection that is over has told the work so, or has left it all that it needs.

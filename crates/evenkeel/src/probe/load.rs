@@ -28,9 +28,9 @@ pub struct Load {
 
 /// Asks one backend for its load, with `GET` of one path; made once, asked often, from many tasks at once.
 ///
-/// The answer carries the load in a header field `endpoint-load-metrics`, or else in its body: in ORCA's text form
-/// (`TEXT named_metrics.rif=3,named_metrics.latency_ms=12.5`), in its JSON form
-/// (`JSON {"named_metrics": {"rif": 3, "latency_ms": 12.5}}`), or as `{"rif": 3, "latency_ms": 12.5}`.
+/// The response contains the load in a header field `endpoint-load-metrics`, or else in its body: in ORCA's text form
+/// (`TEXT named_metrics.rif=3,named_metrics.latency_ms=12.5`), in its JSON form (`JSON {"named_metrics": {"rif": 3,
+/// "latency_ms": 12.5}}`), or as `{"rif": 3, "latency_ms": 12.5}`.
 ///
 /// Connections are kept while the backend keeps them: up to [`KEPT`](Self::KEPT).
 pub struct LoadProbe {
@@ -39,7 +39,7 @@ pub struct LoadProbe {
     kept: Mutex<Vec<Kept>>,
 }
 
-/// A connection that nothing is asked over. Nobody runs it either: whether the backend has closed it shows when it is used.
+/// An idle connection. No task runs it: whether the backend has closed it shows when it is used.
 struct Kept {
     client: SendRequest<Empty<Bytes>>,
     connection: Open,
@@ -51,7 +51,7 @@ struct Open(Option<Box<Connection<TokioIo<Socket>, Empty<Bytes>>>>);
 // === impl LoadProbe ===
 
 impl LoadProbe {
-    /// Most connections that are kept while nothing is asked.
+    /// Most connections that are kept idle.
     pub const KEPT: usize = 4;
 
     /// Asks this backend for this path, and waits no longer than `timeout`.
@@ -66,7 +66,7 @@ impl LoadProbe {
     /// Asks once.
     ///
     /// # Errors
-    /// Why there was no answer, or no load in it.
+    /// Why there was no response, or no load in it.
     pub async fn ask(&self) -> Result<Load, Failed> {
         let deadline = Deadline::after(self.timeout);
         let kept = self.kept.lock().pop();
@@ -99,7 +99,7 @@ impl LoadProbe {
         load
     }
 
-    /// What the answer says, and whether another request may follow on the connection.
+    /// The load in the response, and whether another request can follow on the connection.
     async fn exchange(
         &self,
         client: &mut SendRequest<Empty<Bytes>>,

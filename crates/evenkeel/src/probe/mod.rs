@@ -1,6 +1,6 @@
 //! Asks backends how they are: over TCP, TLS, HTTP, gRPC, or by a user's own check.
 //!
-//! This room never knows what its answers lead to, how backends are chosen, or how requests are carried.
+//! This room never knows what its results cause, how backends are picked, or how requests are carried.
 //!
 //! A probe is made once for each backend and run as often as one likes. Every run opens a connection of its own and does
 //! all that it does within one timeout; dropping its future ends it and closes what it opened. Nothing that a backend
@@ -32,10 +32,10 @@ pub use watch::{Outcome, watch};
 
 use self::connect::{Deadline, Way};
 
-/// How much of an answer's body is looked at, in bytes.
+/// How much of a response body is read, in bytes.
 pub const BODY: usize = 64 << 10;
 
-/// What is asked of one backend, and where: made once, run again and again.
+/// The probe of one backend, and its address: made once, run again and again.
 #[derive(Debug)]
 pub struct Probe {
     target: Target,
@@ -135,7 +135,7 @@ impl Probe {
     /// Asks once, and is done within the check's timeout.
     ///
     /// # Errors
-    /// Why the backend is not well.
+    /// Why the backend is unhealthy.
     pub async fn run(&self) -> Result<(), Failed> {
         let deadline = Deadline::after(self.timeout);
         match &self.question {

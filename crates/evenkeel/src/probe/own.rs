@@ -17,7 +17,7 @@ pub trait Check: Debug + Send + Sync + 'static {
     /// Asks the backend once how it is.
     ///
     /// # Errors
-    /// Why it is not well, in a few words that people read in the log and in `/status`.
+    /// Why it is unhealthy, in a few words for the log and for `/status`.
     fn check<'a>(
         &'a self,
         target: &'a Target,

@@ -103,7 +103,7 @@ fn system() -> Result<Arc<RootCertStore>, ProbeError> {
     let certificates = rustls_native_certs::load_native_certs()
         .map_err(|error| ProbeError::Authorities(format!("the system's: {error}")))?;
     let mut store = RootCertStore::empty();
-    // One that does not parse vouches for nobody; the others still do.
+    // One that does not parse is not trusted; the others still are.
     store.add_parsable_certificates(certificates);
     Ok(SYSTEM.get_or_init(|| Arc::new(store)).clone())
 }

@@ -29,7 +29,7 @@ pub struct Outcome {
     pub at: std::time::Instant,
     /// How long it took.
     pub took: Duration,
-    /// Well, or why not.
+    /// Healthy, or why not.
     pub result: Result<(), Failed>,
 }
 
@@ -38,7 +38,7 @@ const JITTER: f64 = 0.1;
 /// Shortest interval: a slot must be longer than a tick of the runtime's timer.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Runs a probe in every interval for ever, and tells each result. Ends when it is dropped.
+/// Runs a probe in every interval forever, and reports each result. Ends when it is dropped.
 ///
 /// `tell` is called on the task that runs this, and holds up this backend's next probe as long as it takes.
 pub async fn watch(probe: Probe, interval: Duration, mut tell: impl FnMut(Outcome)) {

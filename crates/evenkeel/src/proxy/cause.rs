@@ -44,7 +44,8 @@ pub(super) fn broken(error: &Error) -> Break {
     }
 }
 
-/// Whether some bytes of an answer came before its head was broken off. Pingora tells only in its texts.
+/// Whether some bytes of a response arrived before its head was broken off. Pingora reports this only in its error
+/// texts.
 pub(super) fn has_begun_to_answer(error: &Error) -> bool {
     let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
     context.split_once("bytes already read: ").is_some_and(|(_, read)| !read.starts_with('0'))

@@ -14,7 +14,7 @@ pub(super) struct PingoraRequest<'a> {
     target: &'a str,
 }
 
-/// The head of an answer that Pingora parsed.
+/// The response head that Pingora parsed.
 #[derive(Debug)]
 pub(super) struct PingoraResponse<'a>(pub(super) &'a ResponseHeader);
 
@@ -119,7 +119,8 @@ pub(super) fn forget_spelling(request: &mut RequestHeader, upgrade: bool) -> Res
     })
 }
 
-/// Pingora lets nobody at the map of fields while it keeps their spelling; taken apart and put together, a head keeps none.
+/// Pingora does not give access to the map of fields while it keeps their spelling. A head that is taken apart and put
+/// together loses it.
 fn with_fields(request: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) -> Result<()> {
     // Only a path comes back from the URI as it was sent.
     let target = request.raw_path();
@@ -134,7 +135,7 @@ fn with_fields(request: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) -
     }
 }
 
-/// Applies edits to an answer on its way to the client.
+/// Applies edits to a response on its way to the client.
 pub(super) fn edit_response(response: &mut ResponseHeader, edits: Edits) -> Result<()> {
     for edit in edits.headers {
         match edit {
@@ -179,7 +180,7 @@ fn remove_nominated(response: &mut ResponseHeader) {
     response.remove_header(&header::CONNECTION);
 }
 
-/// An empty head of an answer with this status.
+/// An empty response head with this status.
 pub(super) fn response(status: u16, fields: usize) -> Result<ResponseHeader> {
     let header = ResponseHeader::build_no_case(status, Some(fields));
     header.or_err(ErrorType::InternalError, "status").map_err(Error::into_in)

@@ -35,7 +35,7 @@ pub struct Proxy {
 /// What the listener hands over with a request: Pingora carries it as the connection's user context.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A request on which nobody has decided yet: the connection that it came on, and what was learned of its head.
+    /// A request that was not decided yet: its connection, and the facts of its head.
     Fresh(Arc<Connection>, HeadFacts),
     /// A request on which the exchange has decided that a backend be asked. It is taken out as Pingora takes the request.
     Decided(Arc<Mutex<Option<Exchange>>>),
@@ -51,7 +51,7 @@ pub struct Context {
     refusal: Option<Refusal>,
     /// What we found wrong with the response.
     malformed: Option<Malformed>,
-    /// Whether an answer was thrown away for another attempt.
+    /// Whether a response was discarded for another attempt.
     rejected: bool,
 }
 
@@ -72,7 +72,7 @@ pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
 // === impl Incoming ===
 
 impl Incoming {
-    /// A request on which nobody has decided yet.
+    /// A request that was not decided yet.
     pub fn new(connection: &Arc<Connection>, head: &Head) -> Self {
         Self::Fresh(connection.clone(), head.facts)
     }
@@ -88,7 +88,7 @@ impl Context {
         }
     }
 
-    /// What the client is told of an error that no attempt explained.
+    /// The response to the client for an error that no attempt explained.
     fn refusal_of(&mut self, error: &Error) -> Option<Refusal> {
         if let Some(refusal) = self.refusal.take() {
             return Some(refusal);
@@ -144,7 +144,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {
-        // Pingora's default adds a compression module that would run, switched off, on every answer.
+        // Pingora's default adds a compression module that would run, switched off, on every response.
     }
 
     fn on_connection_reuse(
@@ -281,7 +281,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let upgraded = response.status == http::StatusCode::SWITCHING_PROTOCOLS;
         if upgraded && !session.req_header().headers.contains_key(header::UPGRADE) {
-            // Nobody asked for another protocol: what follows would be a tunnel past us.
+            // The client did not request another protocol: what follows would be a tunnel past us.
             context.malformed = Some(Malformed::UnexpectedUpgrade);
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unasked 101").map_err(Error::into_up);
         }
@@ -290,7 +290,7 @@ impl ProxyHttp for Proxy {
         if exchange.connection().is_draining() {
             session.set_keepalive(None);
         }
-        // Pingora means to close a connection whose body is not read when the answer begins, and takes a 100 for that.
+        // Pingora closes a connection whose body is not read when the response begins, and treats a 100 as that.
         session.set_close_on_response_before_downstream_finish(!response.status.is_informational());
         if session.req_header().version == http::Version::HTTP_10
             && response.remove_header(&header::TRANSFER_ENCODING).is_some()

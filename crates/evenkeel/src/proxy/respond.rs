@@ -1,4 +1,4 @@
-//! Answers of our own, written through Pingora's session.
+//! Responses of the balancer itself, written through Pingora's session.
 
 use http::header;
 use pingora_core::{Error, Result};
@@ -9,7 +9,7 @@ use crate::exchange::Exchange;
 use crate::filter::Answer;
 use crate::http1::DRAINABLE;
 
-/// Writes a whole answer; gives how many bytes of body went with it.
+/// Writes a complete response; returns how many bytes of body it has.
 ///
 /// Pingora's own helper is not used: it always closes the connection, and says `Server: Pingora`.
 pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<u64> {

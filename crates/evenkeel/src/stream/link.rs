@@ -39,10 +39,10 @@ struct State {
     end: End,
 }
 
-/// From what the client learns that it has all of an answer.
+/// How the client detects the end of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum End {
-    /// From the answer.
+    /// From the response.
     #[default]
     Told,
     /// From the end of the connection, and more is to come.
@@ -51,7 +51,7 @@ enum End {
     Whole,
 }
 
-/// What came of reading.
+/// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// There is more.
@@ -176,7 +176,7 @@ impl Link {
     /// Takes bytes to send. Few are gathered, and leave with [`Link::poll_flush`]; many are sent from where they are.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.connection.has_begun() {
-            // No exchange has the request: what the data path says is its own complaint. The listener will answer.
+            // No exchange has the request: the data path writes an error of its own. The listener will respond.
             return Poll::Ready(Ok(bytes.len()));
         }
         let state = &mut *self.state.borrow();
@@ -229,7 +229,7 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what was gathered, as much as goes at once. Pending leaves nobody to be woken: see [`Link::poll_flush`].
+    /// Sends what was gathered, as much as possible at once. If pending, no task is woken: see [`Link::poll_flush`].
     pub fn flush_now(&self) -> Poll<io::Result<()>> {
         self.poll_flush(&mut Context::from_waker(Waker::noop()))
     }
@@ -243,14 +243,14 @@ impl Link {
         polled
     }
 
-    /// An answer begins; `open` if the client learns of its end from that of the connection, or might do so. Then the
-    /// connection is reset should it be dropped before [`Link::end_answer`], so that nobody takes a part for the whole
-    /// (RFC 9112, 8).
+    /// A response begins; `open` if the client detects its end by the end of the connection, or might do so. Then the
+    /// connection is reset if it is dropped before [`Link::end_answer`], so that no client mistakes a part for the
+    /// whole (RFC 9112, 8).
     pub fn begin_answer(&self, open: bool) {
         self.state.borrow().end = if open { End::Open } else { End::Told };
     }
 
-    /// All of the answer is written, if not sent.
+    /// The response is written completely, if not sent.
     pub fn end_answer(&self) {
         let end = &mut self.state.borrow().end;
         if *end == End::Open {
@@ -258,10 +258,10 @@ impl Link {
         }
     }
 
-    /// Whether a client that sees the connection end in peace would take a part of an answer for the whole.
+    /// Whether a client that sees a normal close would mistake a part of a response for the whole.
     pub fn is_misleading(&self) -> bool {
         let state = self.state.borrow();
-        // Without a head there was no answer, or one of our own, which is whole.
+        // Without a head there was no response, or one of the balancer itself, which is complete.
         let begun = self.connection.has_head();
         begun && (state.end == End::Open || state.end == End::Whole && !state.output.is_empty())
     }
@@ -315,7 +315,7 @@ impl State {
     }
 }
 
-/// What a data path is told of a request that is not sound.
+/// What a data path receives for an invalid request.
 fn invalid(malformed: Malformed) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, malformed)
 }

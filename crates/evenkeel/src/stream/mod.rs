@@ -1,6 +1,6 @@
 //! Sockets with their buffers: what was read ahead, and what is gathered until it is worth a system call.
 //!
-//! This room never knows what the bytes mean, but for where a request that was handed to a data path ends.
+//! This room never knows what the bytes mean, except where a request that was handed to a data path ends.
 
 mod grant;
 mod link;

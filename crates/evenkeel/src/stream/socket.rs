@@ -1,7 +1,7 @@
 //! A connected socket, whatever its family.
 //!
-//! The system is called by `rustix`, not by the C library, whose calls are points of cancellation: in a process with several
-//! threads each of them pays for what nobody here uses, about a hundredth of the cost of a request.
+//! `rustix` makes the system calls, not the C library, whose calls are cancellation points: in a process with several
+//! threads each of them pays for that, about one percent of the cost of a request.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,15 +24,15 @@ pub enum Socket {
     Unix(UnixStream),
 }
 
-/// A client's socket enters its worker's event queue only once it has to be waited for: of the clients that come with one
-/// request, most have sent it when they are accepted, and are gone as soon as it is answered. To enter the queue and to
-/// leave it is a twentieth of what such a client costs.
+/// A client's socket enters its worker's event queue only when it must be waited for. Most clients with a single
+/// request have sent it when they are accepted, and disconnect as soon as they have the response. Entering and leaving
+/// the queue is a twentieth of the cost of such a client.
 #[derive(Debug)]
 pub struct Unwatched {
     /// None once the event queue did not take it.
     socket: Option<OwnedFd>,
-    /// Whether something was read: what follows is waited for like anybody's, lest one who never pauses keeps others from
-    /// their turn.
+    /// Whether something was read. What follows is waited for, so that a client that never pauses does not keep others
+    /// from their turn.
     begun: bool,
 }
 
@@ -58,11 +58,11 @@ impl Socket {
 
     /// Tells the other end that no more will come.
     pub fn finish(&self) {
-        // An other end that is gone already need not know.
+        // A peer that has disconnected already needs no notice.
         let _ = self.fd().map(|fd| shutdown(fd, Shutdown::Write));
     }
 
-    /// Whether it is in the event queue: else nobody is told of what comes.
+    /// Whether it is in the event queue. If not, no task is notified of new data.
     pub fn is_watched(&self) -> bool {
         !matches!(self, Self::Unwatched(_))
     }
@@ -170,7 +170,7 @@ impl Socket {
         mut send: impl FnMut(&Self) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            // Almost always there is room: whether there is, the event queue is asked only once there was none.
+            // Almost always there is room: the event queue is used only after there was none.
             match self.try_io(Interest::WRITABLE, || send(self)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.watch()?;

@@ -1,4 +1,4 @@
-//! A request that nobody sent: described by its method, its URL and what else matters.
+//! A request that was not sent: described by its method, its URL and other relevant facts.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -116,8 +116,8 @@ impl Described {
         }
     }
 
-    /// What [`to_query`](Described::to_query) wrote, or somebody by hand: `method` (GET unless given), `url`, `from`, and any
-    /// number of `header`.
+    /// The output of [`to_query`](Described::to_query), or a query written by hand: `method` (default GET), `url`,
+    /// `from`, and any number of `header`.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -161,7 +161,7 @@ impl Described {
     }
 }
 
-/// Percent-encoded but for what never needs it (RFC 3986, 2.3).
+/// Percent-encoded, except for what never needs it (RFC 3986, 2.3).
 fn encoded(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {

@@ -25,11 +25,11 @@ pub struct Explanation {
     pub route: Option<String>,
     /// The route's filters, in order, up to the one that ends it.
     pub filters: Vec<FilterExplanation>,
-    /// What a backend is asked for: path and query. `None` if none is asked.
+    /// The path and query that a backend receives. `None` if no backend receives the request.
     pub target: Option<String>,
     /// Where it goes: one upstream, or several with their shares, if the route splits.
     pub upstreams: Vec<UpstreamExplanation>,
-    /// What comes of it.
+    /// The result.
     pub outcome: Outcome,
 }
 
@@ -84,20 +84,20 @@ pub struct FilterExplanation {
 pub enum VerdictKind {
     /// Go on.
     Continue,
-    /// It answers itself.
+    /// It responds itself.
     Answer,
     /// It refuses.
     Refuse,
 }
 
-/// What comes of a request.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Outcome {
-    /// An upstream is asked: see there.
+    /// An upstream receives the request: see there.
     Upstream,
-    /// The balancer answers, as it was told to.
+    /// The balancer responds as configured.
     Answer {
         /// The status.
         status: u16,
@@ -113,11 +113,11 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Refused {
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
     /// The word for it in metrics.
     pub reason: String,
-    /// What the client is told.
+    /// The text for the client.
     pub message: String,
 }
 
@@ -154,7 +154,7 @@ pub struct HashExplanation {
     pub key: String,
     /// Its value. `None`: the request has none, and the client's address takes its place.
     pub value: Option<String>,
-    /// What comes of it, as 16 hexadecimal digits.
+    /// The hash, as 16 hexadecimal digits.
     pub hash: String,
 }
 
@@ -197,7 +197,7 @@ pub struct BackendExplanation {
     pub left_out: Option<String>,
 }
 
-/// What choosing comes to.
+/// The result of a pick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -234,8 +234,8 @@ pub enum Basis {
 // === impl Explanation ===
 
 impl Explanation {
-    /// Why the request would be refused. `None` when it would be answered, or one of the upstreams that share it would take
-    /// it.
+    /// Why the request would be rejected. `None` if it would get a response, or if one of the upstreams of a split
+    /// would serve it.
     pub fn refusal(&self) -> Option<&Refused> {
         if let Outcome::Refusal(refused) = &self.outcome {
             return Some(refused);

@@ -108,7 +108,7 @@ impl Look<'_> {
     fn backends(&self, content: &Content) -> Vec<BackendExplanation> {
         let (tried, mut rng) = (Tried::default(), fastrand::Rng::new());
         let pick = Pick::new(self.key, &tried, &mut rng).at(moment_of(Instant::now()));
-        // Members stand in the same order as all.
+        // Members are in the same order as all backends.
         let mut members = self.members.endpoints.iter().enumerate().peekable();
         let seats = self.upstream.all.iter().zip(&content.seats);
         let places = seats.map(|(endpoint, seat)| {

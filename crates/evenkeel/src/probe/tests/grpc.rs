@@ -1,11 +1,11 @@
-//! The gRPC health protocol, with a small server that says what it is told to.
+//! The gRPC health protocol, with a small server that follows a script.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
 use super::*;
 
-/// How the server answers a call.
+/// How the server responds to a call.
 #[derive(Clone, Debug, Default)]
 struct Says {
     status: u16,
@@ -38,7 +38,7 @@ fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(parse).collect()
 }
 
-/// Serves one connection, and checks what it is asked.
+/// Serves one connection, and checks the calls.
 async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, says: Says, service: &str) {
     let mut connection = h2::server::handshake(socket).await.expect("a handshake");
     while let Some(Ok((request, mut respond))) = connection.accept().await {

@@ -1,4 +1,4 @@
-//! Peers that send what nobody should: it must end in time, in a reason, and in no panic.
+//! Peers that send malformed data: the probe must end in time, with a reason, and without a panic.
 
 use super::*;
 
@@ -7,14 +7,14 @@ fn frame(length: u8, kind: u8, flags: u8, stream: u8) -> Vec<u8> {
     vec![0, 0, length, kind, flags, 0, 0, 0, stream]
 }
 
-/// A peer that says this once, and this for ever.
+/// A peer that sends this once, and that forever.
 async fn endless(first: impl Into<Vec<u8>>, then: impl Into<Vec<u8>>) -> SocketAddr {
     let (first, then): (Arc<[u8]>, Arc<[u8]>) = (first.into().into(), then.into().repeat(64).into());
     peer(move |socket| {
         let (first, then) = (first.clone(), then.clone());
         async move {
             let (mut reader, mut writer) = socket.into_split();
-            // Whoever does not read what the client says cannot be told to stop.
+            // A peer that does not read cannot be made to stop.
             tokio::spawn(async move { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await });
             let mut said = writer.write_all(&first).await;
             while said.is_ok() {
@@ -50,7 +50,7 @@ async fn endless_answers_end() {
             "{first:?} {then:?}"
         );
     }
-    // A long body is well, as far as it is looked at.
+    // A long body is healthy, as far as it is read.
     for (first, then) in [
         ("HTTP/1.1 200 OK\r\n\r\n", "x"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"),

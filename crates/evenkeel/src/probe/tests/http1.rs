@@ -93,7 +93,7 @@ async fn statuses_are_expected() {
     let list = |check: &mut HttpCheck| check.expect_status = vec![(200, 204), (500, 599)];
     assert_eq!(said(busy, list).await, Ok(()));
     assert_eq!(said("HTTP/1.1 205 Reset\r\nContent-Length: 0\r\n\r\n", list).await, failed("status 205"));
-    // What comes before the answer is not the answer.
+    // An interim response is not the final response.
     let early = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{OK}");
     assert_eq!(said(&early, |_| {}).await, Ok(()));
     assert_eq!(said("HTTP/1.0 200 OK\r\n\r\nok", |_| {}).await, Ok(()));
@@ -154,7 +154,7 @@ async fn what_is_no_http_is_told() {
 async fn slow_peers_are_not_waited_for() {
     let silent = peer(linger).await;
     assert_eq!(reason(&probe(http(|_| {}), target(silent), SHORT)).await, "no answer in 200ms");
-    // Each byte comes in time, the answer does not.
+    // Each byte arrives in time, the response does not.
     let dripping = peer(|mut socket| async move {
         for byte in OK.bytes().cycle() {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -51,7 +51,7 @@ fn asks(address: SocketAddr) -> LoadProbe {
     LoadProbe::new(&target(address), "/load", PATIENT).expect("a probe")
 }
 
-/// A peer that answers as many requests on a connection as it is told, and counts connections.
+/// A peer that responds to the given number of requests on a connection, and counts connections.
 async fn keeping(answer: &'static str, requests: usize) -> (SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let seen = connections.clone();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use super::super::Check;
 use super::*;
 
-/// Does as it is told.
+/// Follows a script.
 #[derive(Debug)]
 enum Mine {
     Well,

@@ -1,4 +1,4 @@
-//! Probes over real sockets, of peers that are well and of peers that fail in every way that we know.
+//! Probes over real sockets, of healthy peers and of peers that fail in every known way.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ where
     address
 }
 
-/// A peer that answers every request with these bytes, and closes.
+/// A peer that responds to every request with these bytes, and closes.
 async fn answering(answer: impl Into<Vec<u8>>) -> SocketAddr {
     let answer: Arc<[u8]> = answer.into().into();
     peer(move |mut socket| {
@@ -95,7 +95,7 @@ async fn answering(answer: impl Into<Vec<u8>>) -> SocketAddr {
     .await
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 async fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")

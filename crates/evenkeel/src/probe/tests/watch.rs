@@ -90,7 +90,7 @@ async fn one_that_hangs_delays_no_other() {
     sleep(Duration::from_secs(30)).await;
     assert_eq!(moments(&well, start).len(), 30);
     let hung = hanging.lock().expect("a lock");
-    // Even the one that hangs is asked as often as was said.
+    // Even the one that hangs is probed as often as configured.
     assert!((27..=30).contains(&hung.len()), "{} probes", hung.len());
     for outcome in hung.iter() {
         assert_eq!(outcome.result, Err(Failed::NoAnswer(interval)));
