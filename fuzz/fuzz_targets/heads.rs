@@ -96,11 +96,11 @@ fn answer(bytes: &[u8]) {
         return;
     }
     let (length, again_status, again_body, again_text) =
-        read_answer(&text).expect("what is written is an answer");
+        read_answer(&text).expect("what is written is a response");
     assert_eq!(length, text.len());
     assert_eq!((status, body), (again_status, again_body));
     // The framing is written again, after the other fields, and a Date that was missing is present the second time.
-    let (.., third_text) = read_answer(&again_text).expect("what is written is an answer");
+    let (.., third_text) = read_answer(&again_text).expect("what is written is a response");
     assert_eq!(again_text, third_text);
 }
 

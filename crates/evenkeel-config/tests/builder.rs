@@ -342,14 +342,14 @@ fn parts_that_do_not_fit_together_are_refused_from_the_builder_as_well() {
     for (found, expected) in [
         (errors_with(|a| a.hedge(HedgeAfter::Time(Duration::ZERO), 0.5)), "hedge.after: \"0s\" is too short"),
         (errors_with_outliers(|o| o.max_ejection_time = Duration::from_secs(1)), "\"1s\" is shorter"),
-        (errors_with(|a| a.backend(second)), "backends[1].priority: cannot stand beside backup"),
+        (errors_with(|a| a.backend(second)), "backends[1].priority: cannot be combined with backup"),
         (errors_with(|a| a.queue(QueueOptions::default())), "a.queue: has no effect without max_connections"),
     ] {
         assert_said(&found, &[expected]);
     }
     assert_said(
         &errors_with(|a| a.health_check(HealthCheckBuilder::tcp().rise(0).expect_body("ok"))),
-        &["health_check.http: cannot stand beside tcp", "health_check.rise: \"0\" is out of range"],
+        &["health_check.http: cannot be combined with tcp", "health_check.rise: \"0\" is out of range"],
     );
     let no_servers =
         ConfigBuilder::new().listen_address("127.0.0.1:1").health_check(HealthCheckBuilder::tcp());

@@ -45,7 +45,7 @@ fn a_thousand_requests_are_split_in_halves_and_sigterm_ends_it() {
     let mut client = BufReader::new(connect(&mut program));
     for _ in 0..1000 {
         client.get_mut().write_all(b"GET / HTTP/1.1\r\nhost: founding\r\n\r\n").expect("it is sent");
-        let (status, body) = read_message(&mut client).expect("there is an answer");
+        let (status, body) = read_message(&mut client).expect("there is a response");
         assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "here"));
     }
     assert_eq!(counts.map(|count| count.load(Relaxed)), [500, 500]);

@@ -21,7 +21,7 @@ pub fn read(bytes: &[u8], may_be_head: bool, reset: bool) -> Result<Vec<Answer>,
     }
     let Some(head) = strict::answer_head(bytes)? else {
         // A reset may take away what was sent before.
-        let cut = format!("an answer has no end: {:?}", bytes.escape_ascii().to_string());
+        let cut = format!("a response has no end: {:?}", bytes.escape_ascii().to_string());
         return if reset { Ok(Vec::new()) } else { Err(cut) };
     };
     let status: u16 = head.line[1].parse().map_err(|_| format!("the status {:?}", head.line[1]))?;

@@ -98,7 +98,7 @@ impl fmt::Debug for Input {
         for Script { pieces, then } in &self.answers {
             writeln!(
                 f,
-                "the backend may answer, and then {then:?}{}:",
+                "the backend may respond, and then {then:?}{}:",
                 if self.early { ", early" } else { "" }
             )?;
             pieces.iter().try_for_each(|piece| writeln!(f, "  {:?}", piece.escape_ascii().to_string()))?;

@@ -108,7 +108,7 @@ fn judge(lean: &Outcome, pingora: &Outcome, input: &Input) -> Result<(), String>
         };
         let (ones, others) = (passed_on(answers), passed_on(others));
         if !alike(&ones, &others) {
-            return Err(format!("the lanes pass on different answers: {ones:?} {others:?}"));
+            return Err(format!("the lanes forward different responses: {ones:?} {others:?}"));
         }
     }
     Ok(())

@@ -112,7 +112,7 @@ async fn a_cookie_keeps_a_client_with_its_backend() {
         assert_eq!(answer.text(), first.text());
         assert_eq!(answer.header("set-cookie"), None, "the client has it already");
     }
-    // One that names nobody is replaced.
+    // One that names no backend is replaced.
     let answer = ask(&mut client, "/", "Cookie: keel=0123456789abcdef\r\n").await;
     assert!(answer.header("set-cookie").is_some_and(|set| set.starts_with("keel=")));
 }
@@ -124,7 +124,7 @@ async fn a_gone_backend_is_replaced_at_once() {
     let first = balancer.get("/").await;
     let cookie =
         first.header("set-cookie").expect("a cookie").split(';').next().unwrap_or_default().to_owned();
-    let served = backends.iter().position(|backend| backend.count() > 0).expect("one that answered");
+    let served = backends.iter().position(|backend| backend.count() > 0).expect("one that responded");
     drop(backends.remove(served));
     let answer = ask(&mut balancer.client().await, "/", &format!("Cookie: {cookie}\r\n")).await;
     assert_eq!(answer.status(), 200);

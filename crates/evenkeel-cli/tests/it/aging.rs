@@ -1,4 +1,5 @@
-//! What shows only after a minute. Tests begin in the order of their names: this one first, and all others run beside it.
+//! Effects that show only after a minute. Tests start in the order of their names: this one first, and all others run
+//! in parallel.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! Balancing from outside: which backend answers, in what order, and that a dead one costs no request.
+//! Balancing from outside: which backend responds, in which order, and that a dead one costs no request.
 
 #![cfg(test)]
 
@@ -26,7 +26,7 @@ async fn balancer(algorithm: &str, backends: &[Backend], weights: [u32; 3]) -> B
         .await
 }
 
-/// The letters that answered this many requests on one connection.
+/// The names in the responses to this many requests on one connection.
 async fn answers(balancer: &Balancer, count: usize) -> String {
     let mut client = balancer.client().await;
     let mut letters = String::new();

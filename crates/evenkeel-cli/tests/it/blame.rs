@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::support::{Backend, Balancer, Reply, get};
 
-/// Takes long enough for noise to be small beside it.
+/// Takes long enough for noise to be small in comparison.
 async fn steady() -> Backend {
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
     Backend::start(move |_| Reply::new().read_body().wait(Duration::from_millis(5)).send(answer)).await
@@ -20,7 +20,7 @@ async fn balancer(backends: &[Backend], algorithm: &str) -> Balancer {
     Balancer::start(&format!("upstreams: {{ web: {{ algorithm: {algorithm}, backends: {urls:?} }} }}")).await
 }
 
-/// In how many milliseconds each backend is expected to answer.
+/// The expected response time of each backend, in milliseconds.
 async fn expected(balancer: &Balancer) -> Vec<f64> {
     let said = get(balancer.admin(), "/explain?url=http://a/").await.text();
     let said: Value = serde_json::from_str(&said).expect("JSON");

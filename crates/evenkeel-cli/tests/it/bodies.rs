@@ -88,7 +88,7 @@ async fn an_answer_that_ends_with_its_connection_is_whole() {
     let mut client = balancer.client().await;
     let response = client.get("/").await;
     assert_eq!((response.text().as_str(), response.complete), ("until the end", true));
-    // The client's connection need not end for that.
+    // The client's connection does not have to end for that.
     assert_eq!((response.header("transfer-encoding"), response.closes()), (Some("chunked"), false));
     assert_eq!(balancer.log_line().await["end"], "ok");
     assert!(client.is_reusable().await);

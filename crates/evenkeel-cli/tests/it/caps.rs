@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::support::samples::Samples;
 use super::support::{Balancer, Client, PATIENCE};
 
-/// Answers everything itself: only connections matter here.
+/// Responds to everything itself: only connections matter here.
 const FIXED: &str = "routes: [{ name: all, respond: { body: fine } }]";
 
 /// A connection from this address, of which loopback has many.
@@ -15,7 +15,7 @@ async fn connect(balancer: &Balancer, from: &str) -> Client {
     Client::connect_from(from.parse().expect("an address"), balancer.address()).await
 }
 
-/// A connection that has a place: a request on it is answered.
+/// An accepted connection: a request on it gets a response.
 async fn admitted(balancer: &Balancer, from: &str) -> Client {
     let mut client = connect(balancer, from).await;
     assert_eq!(client.get("/").await.status(), 200, "a connection from {from}");

@@ -19,7 +19,8 @@ fn head(fields: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{fields}\r\n")
 }
 
-/// What a backend answers, by the path, and what the log says of that. The second text is Pingora's lane's, where it tells less.
+/// What a backend returns, by path, and what the log says about it. The second text is for Pingora's lane if it reports
+/// less.
 fn answers() -> Vec<(&'static str, Reply, [&'static str; 2])> {
     let large = head(&format!("X: {}\r\n", "x".repeat(1_200_000)));
     let one = |text: &'static str| [text, text];

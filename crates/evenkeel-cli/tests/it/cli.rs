@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::program::{Program, Said, evenkeel};
 use crate::support::{PATIENCE, eventually};
 
-/// A start that fails is told within this time.
+/// A failed start is reported within this time.
 const SOON: Duration = Duration::from_secs(2);
 
 /// A configuration in which nothing is missing.
@@ -23,7 +23,7 @@ upstreams:
   web: { algorithm: least_connections, backends: [\"http://127.0.0.1:8083\"] }
 ";
 
-/// Bad filters, one of them unknown; each is told, with its place.
+/// Bad filters, one of them unknown; each is reported with its place.
 const BAD_FILTERS: &str = "\
 listeners: [{ address: 127.0.0.1:0 }]
 routes:
@@ -48,7 +48,7 @@ upstreams:
   b: { backends: [\"https://127.0.0.1:8444\"], tls: { ca: evenkeel.yaml } }
 ";
 
-/// Right, and for the lean lane alone: `lanes: pingora` puts it to sleep.
+/// Valid, and for the lean lane only: with `lanes: pingora` it has no effect.
 const ASLEEP: &str = "\
 listeners: [{ address: 127.0.0.1:0 }]
 lanes: pingora
@@ -86,7 +86,7 @@ fn golden_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// Runs the program beside a file `evenkeel.yaml` of this content; without one when that is empty.
+/// Runs the program in a folder with a file `evenkeel.yaml` of this content; without a file if it is empty.
 async fn beside(yaml: &str, arguments: &[&str]) -> Said {
     let folder = tempfile::tempdir().expect("a temporary folder");
     if !yaml.is_empty() {
@@ -177,7 +177,7 @@ async fn what_sleeps_is_said_at_the_start_as_well() {
 
 #[tokio::test]
 async fn a_name_without_an_address_is_told() {
-    // Nobody has such a name (RFC 6761, 6.4).
+    // No host has such a name (RFC 6761, 6.4).
     let url = "http://backend.invalid";
     let said = beside("", &["run", "--listen", "127.0.0.1:0", "--to", url]).await;
     assert_eq!(said.code, Some(3), "{said:?}");
@@ -220,7 +220,7 @@ async fn the_demo_shows_itself_and_ends() {
 
 #[tokio::test]
 async fn the_demo_does_without_its_ports() {
-    // Where this fails somebody else has them, which is as good.
+    // If this fails, another process holds them, which is equally good.
     let held = ["127.0.0.1:8080", "127.0.0.1:9900"].map(std::net::TcpListener::bind);
     let said = beside("", &["demo", "--seconds", "1"]).await;
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{}", said.out);

@@ -1,4 +1,4 @@
-//! The client's address: one value in the log and in what backends are told, and nobody can claim another.
+//! The client's address: the same value in the log and at backends. No client can claim another.
 
 #![cfg(test)]
 

@@ -37,7 +37,7 @@ upstreams:
   web: { backends: [\"http://127.0.0.1:8084\"] }
 ";
 
-/// Runs `explain` beside a file `evenkeel.yaml` of this content.
+/// Runs `explain` in a folder with a file `evenkeel.yaml` of this content.
 async fn beside(yaml: &str, arguments: &[&str]) -> Said {
     let folder = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(folder.path().join("evenkeel.yaml"), yaml).expect("a configuration");
@@ -160,7 +160,7 @@ upstreams:
     assert_eq!(balancer.log_line_of("/quiet").await.get("explain"), None);
     let told = format!("least_connections: 1 of 2, score 0; out: {}", closed.url());
     assert_eq!(balancer.log_line_of("/told").await["explain"], told);
-    // The heavy one is drawn first, but for one time in 60,000.
+    // The heavy one is drawn first, except once in 60,000 times.
     assert_eq!(
         balancer.log_line_of("/hard").await["explain"],
         "power_of_two_choices: 2 of 2, 1 tried, score 0"

@@ -1,4 +1,5 @@
-//! What routes and filters do with a request: changed, sent on, sent elsewhere, answered; by ours and by a user's own.
+//! What routes and filters do with a request: change it, forward it, redirect it, respond to it; built-in filters and a
+//! user's own.
 
 #![cfg(test)]
 
@@ -143,13 +144,13 @@ async fn a_fixed_answer_is_given() {
     );
     let head = client.ask("HEAD /gone HTTP/1.1\r\nHost: test\r\n\r\n").await;
     assert_eq!((head.status(), head.header("content-length")), (410, Some("4")));
-    // With a body that nobody reads.
+    // With a body that is not read.
     let post = client.ask("POST /gone HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello").await;
     assert_eq!(post.status(), 410);
     assert!(client.is_reusable().await);
 }
 
-/// A user's own filter: counts, answers, refuses nothing, edits both ways.
+/// A user's own filter: counts, responds, rejects nothing, edits both ways.
 #[derive(Debug)]
 struct Tally {
     label: String,
@@ -195,7 +196,7 @@ async fn a_users_own_filter_works_like_ours() {
     let mut client = balancer.client().await;
     let response: Message = client.get("/v1/x").await;
     assert_eq!(backend.only_request().header("x-tally"), Some("b 1 Some(127.0.0.1)"));
-    assert_eq!(response.all("x-tally"), ["b saw 200", "a saw 200"], "the answer meets them in reverse");
+    assert_eq!(response.all("x-tally"), ["b saw 200", "a saw 200"], "the response passes them in reverse");
     let own = client.get("/v1/tally").await;
     assert_eq!((own.text().as_str(), backend.count()), ("2", 1));
 }

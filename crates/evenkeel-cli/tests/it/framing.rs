@@ -1,5 +1,5 @@
-//! Framing: a corpus of requests and answers, sound, odd and hostile, each held against what RFC 9112 makes of it. The
-//! corpus is data: see `tests/corpus/README.md`.
+//! Framing: a corpus of requests and responses (valid, unusual and hostile), each checked against RFC 9112. The corpus
+//! is data: see `tests/corpus/README.md`.
 
 #![cfg(test)]
 
@@ -48,8 +48,8 @@ async fn an_answer_that_ends_early_never_becomes_whole() {
     hold(jobs::cut_answers(), 200).await;
 }
 
-/// One lane may refuse what the other one takes. But what both take is the same to both: what came of an entry over one lane
-/// is what came over the other, less what one of them refused.
+/// One lane may reject what the other one accepts. But what both accept must be the same in both: the result of an
+/// entry in one lane is the result in the other, except for what one of them rejected.
 #[tokio::test]
 async fn what_both_lanes_accept_is_framed_alike() {
     let jobs = [jobs::requests(), jobs::answers()].concat();

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Balancer, PATIENCE};
 
-/// Python's gRPC server. Its health service says what it is told to say.
+/// Python's gRPC server. Its health service reports the status that the test sets.
 struct Server {
     child: Child,
     input: ChildStdin,
@@ -46,7 +46,7 @@ impl Server {
 
     fn say(&mut self, status: &str) {
         writeln!(self.input, "{status}").expect("it listens");
-        assert_eq!(self.output.next().expect("an answer").expect("text"), "ok");
+        assert_eq!(self.output.next().expect("a response").expect("text"), "ok");
     }
 }
 

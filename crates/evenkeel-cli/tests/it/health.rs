@@ -1,4 +1,4 @@
-//! Active health checks: what backends are asked, how often, and what follows from their answers.
+//! Active health checks: what the probes send, how often, and what the results cause.
 
 #![cfg(test)]
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::{Backend, Balancer, BlackHole, ClosedPort, PATIENCE, Reply, Seen, eventually, get};
 
-/// A backend whose `/healthz` answers with a status that can be changed, and all else with its name.
+/// A backend whose `/healthz` returns a status that can be changed, and all other paths its name.
 async fn checked(name: &'static str, status: u16) -> (Backend, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(status));
     let said = status.clone();
@@ -76,14 +76,14 @@ async fn a_backend_is_taken_out_and_comes_back() {
     assert!(metrics.contains(&format!("evenkeel_backend_up{{{labels}}} 1")), "{metrics}");
 }
 
-/// For how long probes are counted: `EVENKEEL_TEST_PROBING_SECONDS`, five unless given.
+/// How long probes are counted: `EVENKEEL_TEST_PROBING_SECONDS`, default five.
 #[expect(clippy::disallowed_methods, reason = "a test is run by hand with this variable")]
 fn counted_for() -> usize {
     let given = std::env::var("EVENKEEL_TEST_PROBING_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     given.unwrap_or(5)
 }
 
-/// The backend that never answers delays nobody: each has as many probes as were asked for, give or take a tenth.
+/// The backend that never responds delays no other: each gets as many probes as configured, plus or minus a tenth.
 #[tokio::test]
 async fn every_backend_is_probed_as_often_as_asked_for() {
     let seconds = counted_for();
@@ -104,9 +104,9 @@ async fn every_backend_is_probed_as_often_as_asked_for() {
 
 #[tokio::test]
 async fn a_probe_asks_what_was_configured() {
-    let backend = Backend::start(|_| Reply::ok("all is well here")).await;
+    let backend = Backend::start(|_| Reply::ok("all is healthy here")).await;
     let check = "health_check: { http: { path: '/ping?deep=1', method: POST, host: app.test, headers: { x-probe: me }, \
-                 expect_body: well }, interval: 50ms, timeout: 50ms }";
+                 expect_body: healthy }, interval: 50ms, timeout: 50ms }";
     let balancer = Balancer::start(&upstream(&[backend.url()], check)).await;
     backend.until_requests(1).await;
     let seen = backend.requests().remove(0).message;
@@ -118,7 +118,7 @@ async fn a_probe_asks_what_was_configured() {
 #[tokio::test]
 async fn a_body_that_lacks_the_text_is_a_failure() {
     let backend = Backend::start(|_| Reply::ok("maintenance")).await;
-    let check = "health_check: { http: { expect_body: 'well' }, interval: 20ms, timeout: 20ms }";
+    let check = "health_check: { http: { expect_body: 'healthy' }, interval: 20ms, timeout: 20ms }";
     let balancer = Balancer::start(&upstream(&[backend.url()], check)).await;
     let shown = until_state(&balancer, 0, "down").await;
     assert!(shown["last_probe"]["reason"].as_str().is_some_and(|reason| reason.contains("body")), "{shown}");
@@ -129,7 +129,7 @@ async fn one_that_starts_down_gets_nothing_before_its_first_success() {
     let well = Arc::new(AtomicBool::new(false));
     let says = well.clone();
     let backend = Backend::start(move |seen: &Seen| match seen.target() {
-        "/healthz" if says.load(SeqCst) => Reply::ok("well"),
+        "/healthz" if says.load(SeqCst) => Reply::ok("healthy"),
         "/healthz" => Reply::status(500, "cold"),
         _ => Reply::ok("warm"),
     })
@@ -179,7 +179,7 @@ async fn backups_are_used_when_all_others_are_down_and_no_longer_than_that() {
     }
 }
 
-/// A check of one's own: well is who listens on an even port.
+/// A check of one's own: a backend is healthy if its port is even.
 #[derive(Debug)]
 struct EvenPort;
 
@@ -211,7 +211,7 @@ async fn a_check_of_ones_own_is_asked_by_its_name() {
         upstream(&urls, "health_check: { custom: even_port, interval: 20ms, timeout: 20ms }")
     );
     let config = || Config::from_yaml(&text, "test.yaml", &|_| None).expect("it is right");
-    let error = Server::new(config()).start().await.expect_err("nobody registered it");
+    let error = Server::new(config()).start().await.expect_err("it is not registered");
     assert!(error.to_string().contains("no check named `even_port`"), "{error}");
     let mut server = Server::new(config()).health_check("even_port", EvenPort);
     server.start().await.expect("it starts");
@@ -229,7 +229,7 @@ async fn a_check_of_ones_own_is_asked_by_its_name() {
     }
 }
 
-/// Backends nearby are preferred, as long as enough of them are well.
+/// Backends nearby are preferred, as long as enough of them are healthy.
 #[tokio::test]
 async fn the_own_zone_is_preferred() {
     let (near, status) = checked("near", 200).await;
@@ -262,7 +262,8 @@ async fn tcp_says_who_listens() {
     assert_eq!(one.count(), 0, "a TCP probe asks for nothing");
 }
 
-/// Whoever looks slow to requests is given one now and then, to see; probes that are slow as well spare them that.
+/// A backend that looks slow to requests receives one from time to time, as a test; probes that are slow too save
+/// requests that.
 #[tokio::test]
 async fn probes_that_are_slow_spare_requests_the_tests() {
     let slow = Arc::new(AtomicBool::new(true));

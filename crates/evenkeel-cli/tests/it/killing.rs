@@ -1,4 +1,4 @@
-//! Backends are killed and come back under load, and nobody notices.
+//! Backends are killed and come back under load, and no client notices.
 
 #![cfg(test)]
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::samples::Samples;
 use crate::support::{Backend, Balancer, Client, Options, Reply};
 
-/// How long backends are killed for: `EVENKEEL_TEST_KILLING_SECONDS`, six unless given.
+/// How long backends are killed: `EVENKEEL_TEST_KILLING_SECONDS`, default six.
 #[expect(clippy::disallowed_methods, reason = "a test is run by hand with this variable")]
 fn duration() -> Duration {
     let given = std::env::var("EVENKEEL_TEST_KILLING_SECONDS").ok().and_then(|seconds| seconds.parse().ok());

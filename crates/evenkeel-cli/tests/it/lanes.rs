@@ -1,4 +1,4 @@
-//! Which lane serves a request, and that handing one over is nobody's loss. What is the same in both lanes is in the other
+//! Which lane serves a request, and that handing one over loses nothing. What is the same in both lanes is in the other
 //! files, which run over each.
 
 #![cfg(test)]
@@ -64,7 +64,7 @@ async fn carried(balancer: &Balancer) -> (f64, f64) {
     (of("lean"), of("pingora"))
 }
 
-/// Says what it was asked, in words and with the body; changes the protocol only for `/chat`.
+/// Returns a description of the request, and its body; changes the protocol only for `/chat`.
 fn answer(request: &Seen) -> Reply {
     match request.target() {
         "/chat" | "/secure/chat" => Reply::new()
@@ -193,7 +193,7 @@ async fn a_request_for_a_backend_behind_tls_is_handed_over_and_decided_on_once()
         assert_eq!(secure.header("x-count"), Some(round.to_string().as_str()));
         assert_eq!(secure.header("x-forwarded-for"), Some("127.0.0.1"));
     }
-    // What is answered by the balancer itself needs no backend, and no handing over.
+    // A response of the balancer itself needs no backend, and no handing over.
     assert_eq!(ask(&mut client, "/secure/fixed", "").await.text(), "fixed");
     expected.push(("/secure/fixed", "lean"));
     assert_eq!(bench.served(11).await, pairs(&expected));
@@ -255,7 +255,7 @@ async fn requests_that_come_together_go_each_to_its_lane_in_order() {
         texts.push(client.response().await.text());
     }
     assert_eq!(texts, ["/1", "/secure/2", "/3", "/secure/4", "/5", "/6", "/secure/7", "fixed", "/9"]);
-    assert_eq!(client.head().await.expect("an answer").status(), 101);
+    assert_eq!(client.head().await.expect("a response").status(), 101);
     assert_eq!(client.bytes(6).await, b"spoken");
     drop(client);
     let expected = [

@@ -39,7 +39,7 @@ async fn before(backend: &Backend, rest: &str) -> Program {
     Program::run(&format!("upstreams: {{ web: {{ backends: [\"{}\"] }} }}\n{rest}", backend.url())).await
 }
 
-/// A backend that takes this long for each answer.
+/// A backend that takes this long for each response.
 async fn slow(time: Duration) -> Backend {
     Backend::start(move |_| {
         Reply::new().read_body().wait(time).send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
@@ -56,7 +56,7 @@ async fn until_not_ready(program: &Program) {
     }
 }
 
-/// Waits until nobody accepts connections any more.
+/// Waits until connections are no longer accepted.
 async fn eventually_refused(address: SocketAddr) {
     let start = Instant::now();
     while TcpStream::connect(address).await.is_ok() {
@@ -107,7 +107,7 @@ async fn options_do_without_a_file() {
     program.signal(Signal::TERM);
     program.ended_well().await;
     let said = program.said();
-    assert_eq!(said.len(), 2, "addresses are told whatever the level, and nothing else: {said:#?}");
+    assert_eq!(said.len(), 2, "addresses are printed whatever the level, and nothing else: {said:#?}");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn idle_it_ends_at_once() {
             let start = Instant::now();
             program.signal(signal);
             let lasted = program.ended_well().await - start;
-            assert_eq!(idle.closed().await, b"", "an idle connection is told nothing");
+            assert_eq!(idle.closed().await, b"", "an idle connection receives nothing");
             lasted
         })
         .await;
@@ -372,7 +372,7 @@ async fn under_load_no_request_fails() {
         }
         tally.signalled.store(true, Ordering::SeqCst);
         program.signal(Signal::TERM);
-        // Each client says when it had its last answer.
+        // Each client reports when it had its last response.
         let last = clients.join_all().await.into_iter().max().expect("clients");
         let lasted = program.ended_well().await.saturating_duration_since(last);
         let failures = tally.failures.lock().expect("no panic");
@@ -381,14 +381,14 @@ async fn under_load_no_request_fails() {
         assert_eq!(
             records(&program, "access.log").len() as u64,
             answered,
-            "a record for each answer, and no other"
+            "a record for each response, and no other"
         );
         lasted
     })
     .await;
 }
 
-/// Asks again and again on kept connections until the balancer accepts no more; gives the moment of its last answer.
+/// Sends requests on kept connections until the balancer accepts no more; returns the moment of its last response.
 async fn client(address: SocketAddr, pause: Duration, tally: Arc<Tally>) -> Instant {
     let mut last = Instant::now();
     loop {

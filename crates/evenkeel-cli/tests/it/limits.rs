@@ -145,7 +145,7 @@ async fn a_refused_request_with_a_large_body_gets_its_answer_and_a_close() {
     let balancer = balancer("max_body_size: 10MiB", &backend).await;
     let mut client = balancer.client().await;
     client.send("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 5000000\r\n\r\n").await;
-    // The client sends on for a while, as clients do; the answer must not be lost with a reset.
+    // The client continues to send for a while, as clients do; the response must not be lost with a reset.
     for _ in 0..10 {
         let _ = client.try_send(vec![b'x'; 10_000]).await;
     }

@@ -130,7 +130,7 @@ async fn a_slow_reader_holds_its_backend_back() {
         let sent_before = backend.sent.load(Relaxed);
         let mut client = Client::connect(address);
         client.ask_for(framing, SIZE);
-        // Nothing is read. The backend comes to a stop, with what fits into the buffers of the sockets on the way.
+        // Nothing is read. The backend stops once the buffers of the sockets on the way are full.
         let (mut last, mut still) = (0, 0);
         while last == 0 || still < 40 {
             let sent = backend.sent.load(Relaxed) - sent_before;
@@ -138,7 +138,7 @@ async fn a_slow_reader_holds_its_backend_back() {
             last = sent;
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        assert!(last < SIZE / 2, "the backend could send {last} bytes that nobody read");
+        assert!(last < SIZE / 2, "the backend could send {last} bytes that were not read");
         let received = client.receive(framing);
         let peak = peak.end();
         println!(

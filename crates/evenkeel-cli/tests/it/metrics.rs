@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::support::samples::{Samples, assert_golden};
 use super::support::{Backend, Balancer, Client, ClosedPort, PATIENCE, Reply, get, in_time, send};
 
-/// A balancer with two backends, one of them a closed port, and a route that answers itself.
+/// A balancer with two backends, one of them a closed port, and a route with a fixed response.
 struct Bench {
     balancer: Balancer,
     backend: Backend,
@@ -43,7 +43,7 @@ upstreams:
         Samples::parse(&self.balancer.metrics().await)
     }
 
-    /// The samples as soon as they fulfil `condition`: a request is counted a moment after its answer.
+    /// The samples as soon as they fulfil `condition`: a request is counted a moment after its response.
     async fn samples_when(&self, condition: impl Fn(&Samples) -> bool) -> Samples {
         let start = Instant::now();
         loop {
@@ -138,7 +138,7 @@ async fn counters_add_up_and_gauges_return() {
     assert_eq!(of("evenkeel_refusals_total", &[("reason", "bad_answer")]), 1.0);
     assert_eq!(of("evenkeel_refusals_total", &[]), 2.0);
 
-    // Each request that has an answer has it from the one backend, whatever it tried before.
+    // Every response comes from the one backend, whatever was tried before.
     assert_eq!(bench.backend.count(), 33);
     assert_eq!(of("evenkeel_backend_answers_total", &[("backend", &url)]), 32.0);
     assert_eq!(of("evenkeel_backend_answers_total", &[("backend", &url), ("code", "5xx")]), 1.0);
@@ -292,7 +292,7 @@ async fn an_admin_client_that_hangs_hurts_nobody() {
         client.send("GET /metr").await;
         hanging.push(client);
     }
-    in_time("a page beside them", bench.balancer.metrics()).await;
+    in_time("a page next to them", bench.balancer.metrics()).await;
 }
 
 /// Words that a client may make up, the same in every run.

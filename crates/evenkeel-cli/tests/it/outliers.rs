@@ -37,7 +37,7 @@ async fn ask_until_ejected(balancer: &Balancer, client: &mut Client, requests: u
     }
 }
 
-/// A backend that fails with 503 as long as it is told to.
+/// A backend that fails with 503 as long as the test wants.
 async fn fickle(name: &'static str) -> (Backend, Arc<AtomicBool>) {
     let fails = Arc::new(AtomicBool::new(false));
     let told = fails.clone();
@@ -142,7 +142,7 @@ async fn a_share_of_failures_is_enough() {
     assert!(metrics.contains(&format!("evenkeel_backend_ejections_total{{{labels}}} 1")), "{metrics}");
 }
 
-/// An answer that says that it is none is a failure, and no answer besides.
+/// A response with a failure status counts as a failure, and not also as a response.
 #[tokio::test]
 async fn a_backend_that_only_fails_fails_by_more_than_half() {
     let bad = Backend::start(|_| Reply::status(503, "no")).await;

@@ -14,7 +14,7 @@ use crate::support::{
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A backend that takes this long for each answer.
+/// A backend that takes this long for each response.
 async fn taking(time: Duration) -> Backend {
     Backend::start(move |_| Reply::new().read_body().wait(time).send(OK)).await
 }
@@ -107,7 +107,7 @@ async fn the_circuit_breaker_refuses_at_once() {
     assert_eq!(balancer.get("/").await.status(), 200, "it is closed again");
 }
 
-/// One answer of a hundred is slow: a second attempt beside it makes up for that, at few more requests.
+/// One response of a hundred is slow: a second attempt makes up for that, at few more requests.
 #[tokio::test]
 async fn second_attempts_cut_the_tail() {
     if lane() == Lane::Pingora {
@@ -156,7 +156,7 @@ async fn second_attempts_cut_the_tail() {
     assert!(tails[1] * 2 <= tails[0], "p99 without and with: {tails:?}");
 }
 
-/// What looks slow is tested without anybody waiting for it, and has its share back once it is fast.
+/// A backend that looks slow is tested while no client waits for it, and has its share back once it is fast.
 #[tokio::test]
 async fn a_copy_tests_what_looks_slow() {
     if lane() == Lane::Pingora {
@@ -180,7 +180,7 @@ async fn a_copy_tests_what_looks_slow() {
         assert_eq!(client.get("/").await.status(), 200);
         longest = longest.max(sent.elapsed());
     }
-    assert!(longest < Duration::from_millis(500), "somebody waited for {longest:?}");
+    assert!(longest < Duration::from_millis(500), "a client waited for {longest:?}");
     // The last request may have sent one.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let copies = slow.requests().split_off(1);
@@ -190,7 +190,7 @@ async fn a_copy_tests_what_looks_slow() {
         assert_eq!(copy.message.header("connection"), Some("close"));
         let id = copy.message.header("x-request-id");
         let originals = others.iter().filter(|seen| seen.message.header("x-request-id") == id);
-        assert_eq!(originals.count(), 1, "somebody else answered it");
+        assert_eq!(originals.count(), 1, "another backend responded to it");
     }
     let metrics = get(balancer.admin(), "/metrics").await.text();
     let name = format!("evenkeel_backend_copies_total{{upstream=\"web\",backend=\"{}\"}}", slow.url());
@@ -201,7 +201,7 @@ async fn a_copy_tests_what_looks_slow() {
     let start = Instant::now();
     while tests().count() == 0 {
         assert_eq!(client.ask("DELETE / HTTP/1.1\r\nHost: test\r\n\r\n").await.status(), 200);
-        assert!(start.elapsed() < PATIENCE, "nobody asks it any more");
+        assert!(start.elapsed() < PATIENCE, "it receives no more requests");
     }
     assert!(tests().all(|test| test.message.header("connection").is_none()));
 

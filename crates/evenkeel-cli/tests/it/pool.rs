@@ -23,7 +23,7 @@ async fn balancer(backend: &Backend, pool: &str) -> Balancer {
     Balancer::start(&yaml).await
 }
 
-/// Answers `/burst/N` once N such requests are there, and all else at once.
+/// Responds to `/burst/N` once N such requests have arrived, and to all others at once.
 async fn gathering() -> Backend {
     Backend::start(|request| match request.target().strip_prefix("/burst/") {
         // Long enough for all of them to have come, each on a connection of its own.
@@ -126,7 +126,7 @@ async fn connections_that_the_backend_has_closed_are_not_used() {
     }
 }
 
-/// Nobody can have asked for what comes on an idle connection, so nobody may get it.
+/// No request can have caused what arrives on an idle connection, so no client must receive it.
 #[tokio::test]
 async fn connections_on_which_the_backend_spoke_unasked_are_not_used() {
     let unasked = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 6\r\n\r\nhidden";
@@ -145,7 +145,7 @@ async fn connections_on_which_the_backend_spoke_unasked_are_not_used() {
     }
 }
 
-/// A connection that may still have a part of a request or of an answer on it is of no use to another request.
+/// A connection that may still have a part of a request or of a response on it is useless for another request.
 #[tokio::test]
 async fn connections_are_kept_only_after_whole_requests_and_whole_answers() {
     let backend = Backend::start(|request| match request.target() {
@@ -167,7 +167,7 @@ async fn connections_are_kept_only_after_whole_requests_and_whole_answers() {
     ] {
         let mut client: Client = balancer.client().await;
         client.send(&request).await;
-        assert_eq!(client.head().await.expect("an answer").status(), 200, "{request:?}");
+        assert_eq!(client.head().await.expect("a response").status(), 200, "{request:?}");
         if whole {
             assert!(client.bytes(4).await == b"fine" && client.is_reusable().await, "{request:?}");
         }

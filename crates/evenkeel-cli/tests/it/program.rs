@@ -146,7 +146,7 @@ impl Program {
         self.find("admin on http://").expect("the admin address").parse().expect("an address")
     }
 
-    /// A file beside its configuration.
+    /// A file in the folder of its configuration.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -1,4 +1,4 @@
-//! Requests and answers on their way: what the client says is what the backend hears, and the other way round.
+//! Requests and responses on their way: the backend receives what the client sends, and the other way round.
 
 #![cfg(test)]
 
@@ -54,7 +54,7 @@ async fn a_connection_ends_when_the_client_says_so() {
         let response = client.ask(request).await;
         assert_eq!((response.status(), response.text().as_str()), (200, "hello"), "{request:?}");
         if kept {
-            // A client of HTTP/1.0 would close unless it is told.
+            // An HTTP/1.0 client closes by default.
             if request.contains("HTTP/1.0") {
                 assert_eq!(response.header("connection"), Some("keep-alive"), "{request:?}");
             }
@@ -79,7 +79,7 @@ async fn a_client_of_http_10_gets_an_answer_that_it_can_read() {
     assert_eq!(response.header("transfer-encoding"), None, "HTTP/1.0 has no chunks");
     assert_eq!(response.text(), "hello");
     assert!(response.closes(), "its body ends with the connection");
-    // The backend is asked in HTTP/1.1, which knows no request without a host (RFC 9112, 3.2); Pingora sends none.
+    // The request to the backend uses HTTP/1.1, which requires a host (RFC 9112, 3.2); Pingora sends none.
     let seen = backend.only_request();
     let host = if lane() == Lane::Lean { Some("") } else { None };
     assert_eq!((seen.first_line.as_str(), seen.header("host")), ("GET / HTTP/1.1", host));
@@ -228,9 +228,9 @@ async fn fields_pass_as_they_are() {
     assert_eq!(seen.header("x-forwarded-host"), Some("Test:8080"));
 }
 
-/// Names are the same in any case (RFC 9110, 5.1), and some programs do not know that: the lean lane leaves them as they are.
-/// Pingora's lane does so with answers; to backends it writes names that it knows as the RFCs do, and all others in lower
-/// case. Both add names in lower case.
+/// Field names are case-insensitive (RFC 9110, 5.1), but some programs do not know that: the lean lane leaves them
+/// unchanged. Pingora's lane does so with responses. To backends it writes names that it knows as the RFCs do, and all
+/// others in lower case. Both add names in lower case.
 #[tokio::test]
 async fn names_of_fields_keep_their_spelling() {
     // Each as it is sent, and as Pingora's lane writes it to a backend.

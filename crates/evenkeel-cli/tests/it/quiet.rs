@@ -28,7 +28,7 @@ fn probes() -> Vec<Vec<u8>> {
         b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00",
         b"*1\r\n$4\r\nPING\r\n",
         b"HELP\r\n\r\n",
-        b"\r\nHELP\r\n\r\nand more that nobody asked for",
+        b"\r\nHELP\r\n\r\nand more unsolicited bytes",
     ]
     .into_iter()
     .map(<[u8]>::to_vec)

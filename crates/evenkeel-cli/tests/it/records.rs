@@ -77,7 +77,7 @@ routes:
   - {{ name: fixed, match: {{ path: /fixed }}, respond: {{ body: fixed }} }}
   - {{ name: moved, match: {{ path: /moved }}, redirect: {{ to: 'https://{{host}}/' }} }}
   - {{ name: refused, match: {{ path: /filter-refuses }}, filters: [judge: refuse], upstream: web }}
-  - {{ name: answered, match: {{ path: /filter-answers }}, filters: [judge: answer], upstream: web }}
+  - {{ name: judged, match: {{ path: /filter-responds }}, filters: [judge: respond], upstream: web }}
   - {{ name: panics, match: {{ path: /filter-panics }}, filters: [judge: panic], upstream: web }}
   - {{ name: panics-late, match: {{ path: /filter-panics-late }}, filters: [judge: panic_late], upstream: web }}
   - {{ name: hurried, match: {{ path: /hurried }}, upstream: silence, timeout: 300ms }}
@@ -115,7 +115,7 @@ upstreams:
         record
     }
 
-    /// Sends a request on a connection of its own and holds its answer and its record to a status and an end.
+    /// Sends a request on its own connection and checks its response and its record for a status and an end.
     async fn ask(&mut self, request: &str, status: u16, end: &str) -> (Message, Value) {
         let answer = self.client().await.ask(request).await;
         assert_eq!(answer.status(), status, "{request:?}");
@@ -141,7 +141,8 @@ upstreams:
                 records.iter().filter(|record| record["status"].as_u64().map(|s| s / 100) == Some(class));
             assert_eq!(counted.to_string(), recorded.count().to_string(), "{code}");
         }
-        // Whoever was refused, or waited too long for an answer to begin, was told so by the balancer itself.
+        // The balancer itself sent the response to every client that was rejected or waited too long for a response to
+        // begin.
         let refused = records.iter().filter(|record| {
             let end = record["end"].as_str().unwrap_or_default();
             end.starts_with("refused=")
@@ -170,7 +171,7 @@ async fn what_the_balancer_answers_itself() {
     bench.get("/fixed", 200, "ok").await;
     bench.get("/moved", 302, "ok").await;
     bench.get("/unreachable", 502, "refused=unreachable").await;
-    bench.get("/filter-answers", 203, "ok").await;
+    bench.get("/filter-responds", 203, "ok").await;
     bench.get("/filter-refuses", 403, "refused=filter").await;
 
     let long = "x".repeat(3000);
@@ -272,7 +273,7 @@ async fn a_client_that_leaves() {
     client.send("GET /much HTTP/1.1\r\nHost: test\r\n\r\n").await;
     assert_eq!(client.head().await.expect("a head").status(), 200);
     drop(client);
-    let record = bench.ends("in the middle of the answer", 200, "client_left").await;
+    let record = bench.ends("in the middle of the response", 200, "client_left").await;
     assert!(record["bytes_out"].as_u64() < Some(64 << 20), "{record}");
     bench.settle().await;
 }
@@ -316,7 +317,7 @@ async fn a_wait_that_lasts_too_long() {
 
     let mut client = bench.client().await;
     client.send("GET /much HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    bench.ends("an answer that nobody takes", 200, "timeout=send").await;
+    bench.ends("a response that the client does not read", 200, "timeout=send").await;
     drop(client);
 
     let mut client = bench.client().await;
@@ -341,7 +342,7 @@ async fn pipelined_requests_and_all_requests_of_a_connection() {
     assert_eq!(targets, ["/1", "/fixed", "/hang-up", "/3"]);
     bench.seen = 4;
 
-    // The second request is malformed: the first is answered in peace.
+    // The second request is malformed: the first gets its normal response.
     client.send([&one("/5"), "GET\r\n\r\n"].concat()).await;
     assert_eq!(client.response().await.status(), 200);
     assert_eq!(client.response().await.status(), 400);
@@ -354,7 +355,7 @@ async fn pipelined_requests_and_all_requests_of_a_connection() {
 
 #[tokio::test]
 async fn a_filter_that_panics_ends_its_own_request_and_no_other() {
-    // A panic is told with all its frames, which takes a loaded machine longer than the others' bodies may take.
+    // A panic is logged with all its frames, which takes a loaded machine longer than the others' bodies may take.
     let mut bench = Bench::with(&LIMITS.replace("body_timeout: 500ms", "body_timeout: 30s")).await;
     let mut other = bench.client().await;
     assert_eq!(other.get("/fine").await.status(), 200);

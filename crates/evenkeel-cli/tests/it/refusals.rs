@@ -1,5 +1,5 @@
-//! The answers that the balancer gives itself: in the form that the client wants, without naming anybody, and keeping the
-//! connection.
+//! The responses that the balancer generates itself: in the format that the client accepts, without naming software,
+//! and keeping the connection.
 
 #![cfg(test)]
 
@@ -204,7 +204,7 @@ async fn a_refusal_of_head_has_no_body() {
     for (target, status, _) in REFUSED {
         let mut client = world.balancer.client().await;
         for _ in 0..3 {
-            // A body would be taken for the next answer.
+            // A body would be taken for the next response.
             let response = client.ask(format!("HEAD {target} HTTP/1.1\r\nHost: test\r\n\r\n")).await;
             assert_eq!(response.status(), *status, "{target}");
             assert!(response.header("content-length").is_some_and(|length| length != "0"), "{target}");

@@ -40,7 +40,7 @@ async fn a_status_is_tried_again_where_asked_for() {
     assert_eq!(attempts, 30);
 }
 
-/// The last answer is passed on: it is the truth, and may say more than we could.
+/// The last response is forwarded: it may contain more information than an error of ours.
 #[tokio::test]
 async fn when_all_fail_the_last_answer_is_passed_on() {
     let (one, two) = (failing(503).await, failing(503).await);

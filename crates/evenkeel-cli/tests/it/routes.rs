@@ -4,7 +4,7 @@
 
 use super::support::{Balancer, Client, get};
 
-/// Routes that answer with their own name, so that the answer tells which one took the request.
+/// Routes that return their own name, so that the response shows which one matched.
 const ROUTES: [(&str, &str); 12] = [
     ("exact-path", "{ path: /exact }"),
     ("below-exact-path", "{ path_prefix: /exact }"),

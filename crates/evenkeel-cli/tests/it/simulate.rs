@@ -1,4 +1,5 @@
-//! `evenkeel simulate`: the same seed gives the same answer, whose form is in golden files (`UPDATE_GOLDEN=1` rewrites them).
+//! `evenkeel simulate`: the same seed gives the same result, whose form is in golden files (`UPDATE_GOLDEN=1` rewrites
+//! them).
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! Bodies that are long, or come in pieces, or early, or not to their end; and what comes before the final answer.
+//! Bodies that are long, or come in pieces, or early, or incomplete; and what comes before the final response.
 
 #![cfg(test)]
 
@@ -104,7 +104,7 @@ async fn a_large_chunked_body_passes_both_ways() {
     }
     client.send("0\r\n\r\n").await;
     // It is in no hurry, so that the balancer has to wait for it.
-    let head = client.head().await.expect("an answer");
+    let head = client.head().await.expect("a response");
     assert_eq!(head.header("transfer-encoding"), Some("chunked"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     let response = rest(&mut client).await;
@@ -153,7 +153,7 @@ async fn an_answer_may_begin_before_the_request_has_ended() {
         let balancer = Balancer::before(&backend.url()).await;
         let mut client = balancer.client().await;
         client.send(format!("{CHUNKED}{first}")).await;
-        assert_eq!(client.head().await.expect("an answer").status(), 200);
+        assert_eq!(client.head().await.expect("a response").status(), 200);
         assert_eq!(client.bytes(8).await, b"3\r\none\r\n");
         client.send(second).await;
         assert_eq!(client.bytes(13).await, b"3\r\ntwo\r\n0\r\n\r\n");
@@ -166,7 +166,7 @@ async fn an_answer_may_begin_before_the_request_has_ended() {
     }
 }
 
-/// A backend that takes one chunked request as it comes, answers so, and gives the body back as it came.
+/// A backend that accepts one chunked request, sends this response, and returns the raw body.
 async fn raw(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -176,7 +176,7 @@ async fn raw(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) 
         while !bytes.ends_with(b"\r\n0\r\n\r\n") {
             bytes.push(stream.read_u8().await.expect("a request"));
         }
-        stream.write_all(answer.as_bytes()).await.expect("the answer is taken");
+        stream.write_all(answer.as_bytes()).await.expect("the response is read");
         // Nothing more may come.
         let _ = stream.read_to_end(&mut bytes).await;
         let text = String::from_utf8(bytes).expect("text");
@@ -185,7 +185,7 @@ async fn raw(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) 
     (url, task)
 }
 
-/// Nobody uses them, and two parsers may disagree on where they end.
+/// They are not used, and two parsers may disagree on where they end.
 #[tokio::test]
 async fn extensions_of_chunks_are_dropped_and_sizes_written_anew() {
     let coded = "0005;a=b\r\nhello\r\nA;x=\"\\\"y\"\r\n0123456789\r\n000;last\r\n\r\n";
@@ -195,7 +195,7 @@ async fn extensions_of_chunks_are_dropped_and_sizes_written_anew() {
     let balancer = Balancer::before(&url).await;
     let mut client = balancer.client().await;
     client.send(CHUNKED.replace("Host: test", "Host: test\r\nConnection: close") + coded).await;
-    assert_eq!(client.head().await.expect("an answer").status(), 200);
+    assert_eq!(client.head().await.expect("a response").status(), 200);
     let anew = "5\r\nhello\r\na\r\n0123456789\r\n0\r\n\r\n";
     // Pingora makes one chunk of what came together.
     let given = if lane() == Lane::Lean { anew } else { "f\r\nhello0123456789\r\n0\r\n\r\n" };
@@ -250,7 +250,7 @@ async fn after_an_early_answer_to_a_large_body_the_connection_ends_in_peace() {
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10000000\r\n\r\n0123456789").await;
     let response = client.response_to("POST").await;
     assert_eq!(response.text(), "fine");
-    // It sends on for a while, as clients do, and reads no second answer made of what was a body.
+    // It continues to send for a while, as clients do, and reads no second response made of what was a body.
     for _ in 0..20 {
         if client.try_send("GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n".repeat(200)).await.is_err() {
             break;
@@ -288,7 +288,8 @@ async fn resetting(balancer: &Balancer) -> Client {
     Client::over(Box::new(stream))
 }
 
-/// Where a client is when it breaks off: in words, its request, and whether it resets its connection rather than closes it.
+/// Where a client is when it breaks off: as text, its request, and whether it resets its connection rather than closes
+/// it.
 type Leaving = (&'static str, &'static str, bool);
 
 async fn breaks_off((what, request, reset): Leaving) {
@@ -306,7 +307,7 @@ async fn breaks_off((what, request, reset): Leaving) {
     client.send(request).await;
     backend.until_requests(1).await;
     if request.starts_with("GET") && !request.contains("/wait") {
-        assert_eq!(client.head().await.expect("an answer").status(), 200);
+        assert_eq!(client.head().await.expect("a response").status(), 200);
     }
     let status = balancer.status().await;
     assert_eq!(status["upstreams"][0]["backends"][0]["in_flight"], 1, "{what}: {status:#}");
@@ -334,13 +335,13 @@ async fn a_client_that_breaks_off_frees_what_it_had() {
         ),
         ("while it waits", "GET /wait HTTP/1.1\r\nHost: test\r\n\r\n", false),
         ("while it waits", "GET /wait HTTP/1.1\r\nHost: test\r\n\r\n", true),
-        ("in an answer", "GET /much HTTP/1.1\r\nHost: test\r\n\r\n", false),
-        ("in an answer", "GET /much HTTP/1.1\r\nHost: test\r\n\r\n", true),
+        ("in a response", "GET /much HTTP/1.1\r\nHost: test\r\n\r\n", false),
+        ("in a response", "GET /much HTTP/1.1\r\nHost: test\r\n\r\n", true),
         ("in a silence", "GET /pieces HTTP/1.1\r\nHost: test\r\n\r\n", false),
         ("in a silence", "GET /pieces HTTP/1.1\r\nHost: test\r\n\r\n", true),
         ("in its last body", "POST /up HTTP/1.0\r\nContent-Length: 10000000\r\n\r\npart", false),
-        ("in its last answer", "GET /much HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", false),
-        ("in its last answer", "GET /much HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", true),
+        ("in its last response", "GET /much HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", false),
+        ("in its last response", "GET /much HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n", true),
     ] {
         breaks_off(leaving).await;
     }
@@ -409,13 +410,13 @@ async fn a_backend_that_sends_them_without_end_is_held_back() {
     let balancer = Balancer::before(&url).await;
     let mut client = balancer.client().await;
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    // Until it comes to a standstill: what the sockets hold is on its way.
+    // Until it stops: what the sockets hold is on its way.
     while counted.swap(sent.load(SeqCst), SeqCst) != sent.load(SeqCst) || sent.load(SeqCst) == 0 {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     let sent = sent.load(SeqCst);
     assert!(sent < ALL / 2, "the backend could send {sent} bytes to a client that takes none");
-    assert_eq!(client.head().await.expect("an answer").status(), 103);
+    assert_eq!(client.head().await.expect("a response").status(), 103);
 }
 
 #[tokio::test]
@@ -436,7 +437,7 @@ async fn a_change_of_protocol_that_nobody_asked_for_is_a_502() {
     ] {
         assert_eq!(client.get("/sound").await.text(), "sound");
         client.send(request).await;
-        let head = client.head().await.expect("an answer");
+        let head = client.head().await.expect("a response");
         assert_eq!(head.status(), 502, "{request:?}");
         // That connection is of no use any more.
         backend.until_all_closed().await;

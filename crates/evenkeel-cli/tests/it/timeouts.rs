@@ -231,7 +231,7 @@ async fn a_head_that_comes_byte_by_byte_is_a_408_on_every_request() {
     assert!(timeouts.iter().all(|record| record["status"] == 408));
 }
 
-/// Sends a head, a byte each 100 ms, until there is an answer.
+/// Sends a head, one byte every 100 ms, until there is a response.
 async fn drip(client: &mut Client) -> crate::support::Message {
     for byte in "GET / HTTP/1.1\r\nHost: a-very-long-name-indeed.example\r\n".bytes() {
         if client.try_send([byte]).await.is_err() || !client.is_quiet_for(Duration::from_millis(100)).await {

@@ -9,7 +9,7 @@ async fn a_backend_is_who_its_certificate_says_or_is_not_asked() {
     let backend = Secure::start("api.internal", |_| Reply::ok("ok")).await;
     let (port, ca) = (backend.address().port(), backend.authority.display().to_string());
     for (host, tls, status) in [
-        // Nobody that the system trusts vouches for it.
+        // No authority that the system trusts has signed it.
         ("127.0.0.1", String::new(), 502),
         ("127.0.0.1", format!("{{ ca: {ca}, server_name: api.internal }}"), 200),
         ("127.0.0.1", format!("{{ ca: {ca}, server_name: other.internal }}"), 502),

@@ -267,7 +267,7 @@ async fn without_another_backend_connecting_takes_as_long_as_it_may() {
     assert_lasted("connecting", start.elapsed(), Duration::from_millis(300));
 }
 
-/// It is asked for no connection more often than it may be tested, and served as soon as it is back.
+/// It receives no connection more often than it may be tested, and serves as soon as it is back.
 #[tokio::test]
 async fn a_backend_that_is_back_serves_again() {
     let (gone, other) = (Backend::saying("back").await, Backend::saying("other").await);

@@ -12,7 +12,7 @@ use crate::support::{Backend, Balancer, Client, Lane, Reply, Seen, assert_lasted
 const WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Changes to whatever protocol it is asked for, and speaks it by echoing.
+/// Changes to the requested protocol, and speaks it by echoing.
 fn agree(request: &Seen) -> Reply {
     match request.header("upgrade") {
         Some(protocol) => Reply::new().send(switching(protocol)).echo(),

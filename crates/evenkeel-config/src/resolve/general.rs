@@ -90,8 +90,8 @@ pub(super) fn admin(
         }
     };
     if !address.ip().is_loopback() && admin.token.is_none() && !context.is_damaged(&token_path) {
-        let message = "is not a loopback address, so it needs a token of at least 16 characters beside it: whoever \
-                       reaches it could read everything";
+        let message = "is not a loopback address, so it needs a token of at least 16 characters: anyone who can \
+                       reach it could read everything";
         context.wrong(&path, &admin.address, message);
     }
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == ListenAddress::Tcp(address))
@@ -223,7 +223,7 @@ pub(super) fn only_one<'a>(
             None
         }
         [first, second, ..] => {
-            let message = format!("cannot stand beside {first}: expected only one of {}", any_of(keys));
+            let message = format!("cannot be combined with {first}: expected only one of {}", any_of(keys));
             context.wrong_key(&path.key(second), message);
             None
         }

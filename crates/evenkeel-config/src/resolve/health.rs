@@ -157,7 +157,7 @@ fn http(wire: &wire::HttpCheck, path: &Path, context: &mut Context<'_>) -> Optio
     let body_path = path.key("expect_body");
     match &wire.expect_body {
         Some(_) if wire.method == "HEAD" => {
-            context.wrong_key(&body_path, "has no effect: an answer to HEAD has no body");
+            context.wrong_key(&body_path, "has no effect: a response to HEAD has no body");
         }
         Some(body) if body.is_empty() => {
             context.wrong(&body_path, body, "is empty: leave it out to expect any body");
@@ -190,7 +190,7 @@ fn headers(
         if !is_token(name) {
             context.wrong_key(&path, "is not the name of a header field");
         } else if lower == "host" {
-            context.wrong_key(&path, "cannot be set here: it has a key of its own, host, beside headers");
+            context.wrong_key(&path, "cannot be set here: use the key host, next to headers");
         } else if general::is_of_the_connection(&lower) {
             context.wrong_key(&path, "cannot be set: it belongs to the connection, which is not the check's");
         } else if !general::is_field_value(value) {
@@ -277,7 +277,7 @@ fn outlier_detection(
     let max_path = path.key("max_ejected");
     let max_ejected = share(wire.max_ejected, &max_path, context);
     if max_ejected == Some(0.0) {
-        let message = "is too small: expected more than 0%; to eject nobody, give outlier_detection: off";
+        let message = "is too small: expected more than 0%; to eject no backend, use outlier_detection: off";
         context.wrong(&max_path, &wire.max_ejected.to_string(), message);
     }
     Some(OutlierOptions {

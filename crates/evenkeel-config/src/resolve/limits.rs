@@ -24,8 +24,7 @@ pub(super) fn limits(
     }
     let queue_path = path.key("queue");
     if upstream.queue.is_some() && upstream.max_connections.is_none() && !context.is_damaged(&max_path) {
-        let message =
-            "has no effect without max_connections: nobody waits for a backend that takes everybody";
+        let message = "has no effect without max_connections: no request waits for a backend without a limit";
         context.wrong_key(&queue_path, message);
     }
     let queue = given(upstream.queue.as_ref(), |wire| queue(wire, &queue_path, context));

@@ -73,7 +73,7 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
     }
     let paths = Paths::new(http.path_matching.into(), http.forward_path.into());
     if (paths.matching, paths.forward) == (PathForm::AsSent, PathForm::Normal) {
-        let message = "cannot stand beside path_matching: as_sent: backends would get another path than routes were \
+        let message = "cannot be combined with path_matching: as_sent: backends would get another path than routes were \
                        matched with, and a route that blocks a path could be bypassed; expected forward_path: as_sent, or \
                        path_matching: normal";
         context.wrong(&path.key("forward_path"), "normal", message);

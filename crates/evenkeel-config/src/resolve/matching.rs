@@ -65,7 +65,8 @@ fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Opt
         let Some(text) = text else { continue };
         let path = path.key(key);
         if let Some((first, _)) = found {
-            context.wrong_key(&path, format!("cannot stand beside {first}: expected only one of the two"));
+            context
+                .wrong_key(&path, format!("cannot be combined with {first}: expected only one of the two"));
             return None;
         }
         if let Some((message, suggestion)) = path_syntax(key, text) {

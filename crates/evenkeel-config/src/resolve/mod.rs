@@ -34,7 +34,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         (true, []) => {
             context.absent(
                 &root.key("upstreams"),
-                "is missing: expected at least one upstream, or routes that answer",
+                "is missing: expected at least one upstream, or routes that respond",
             );
             Vec::new()
         }

@@ -100,7 +100,7 @@ fn one(route: &wire::Route, upstreams: &Names<'_>, path: &Path, context: &mut Co
             ("explain", route.explain),
         ];
         for (key, _) in given.iter().filter(|(_, given)| *given) {
-            context.wrong_key(&path.key(key), "has no effect: this route answers by itself");
+            context.wrong_key(&path.key(key), "has no effect: this route responds by itself");
         }
     }
     Some(Route {
@@ -267,7 +267,7 @@ fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Opti
     if bodiless && !wire.body.is_empty() {
         context.wrong_key(
             &path.key("body"),
-            format!("has no effect: an answer with status {} has none", wire.status),
+            format!("has no effect: a response with status {} has none", wire.status),
         );
     }
     let mut headers = Vec::new();

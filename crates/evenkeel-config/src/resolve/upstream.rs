@@ -113,7 +113,8 @@ fn backends(
 
 fn level_and_zone(backend: &wire::Backend, path: &Path, context: &mut Context<'_>) -> (u8, Option<String>) {
     if backend.backup && backend.priority.is_some() {
-        let message = "cannot stand beside backup: true, which is priority: 1: expected only one of the two";
+        let message =
+            "cannot be combined with backup: true, which is priority: 1: expected only one of the two";
         context.wrong_key(&path.key("priority"), message);
     }
     if let Some(zone) = &backend.zone {

@@ -296,7 +296,7 @@ mod tests {
         assert!(latency.claim_test(at(32_606), LONGEST_PAUSE), "eight times the longest");
         sampled(&latency, 100, true, at(39_000));
         assert!(!latency.claim_test(at(39_999), LONGEST_PAUSE));
-        assert!(latency.claim_test(at(41_002), LONGEST_PAUSE), "nobody has said that it is still slow");
+        assert!(latency.claim_test(at(41_002), LONGEST_PAUSE), "there is no news that it is still slow");
     }
 
     #[test]

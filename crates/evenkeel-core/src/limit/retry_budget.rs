@@ -193,7 +193,7 @@ mod tests {
         assert!(!granted(&budget, 1_000, (0, 10), true).is_empty());
         let hour = 3_610_000_000;
         let storm = (0..5_000).filter(|_| budget.take(micros(hour), 10_000)).count();
-        assert_eq!(storm, 10, "nobody asked anything in that hour");
+        assert_eq!(storm, 10, "there were no requests in that hour");
 
         // And a busy hour no more than a second of it.
         let budget = self::budget(0.2, 10);

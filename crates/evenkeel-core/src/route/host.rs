@@ -39,7 +39,7 @@ pub enum HostPatternError {
     Path,
     /// It names a port.
     #[error(
-        "expected a host without a port: a route takes a host on every port (IPv6 addresses stand in brackets)"
+        "expected a host without a port: a route matches a host on every port (write IPv6 addresses in brackets)"
     )]
     Port,
     /// A star stands elsewhere than alone in the first label.

@@ -359,7 +359,7 @@ impl Metrics {
         page.family(
             "evenkeel_refusals_total",
             "counter",
-            "Answers that the balancer gave itself, by reason.",
+            "Responses that the balancer generated itself, by reason.",
         );
         for (at, reason) in Self::REFUSALS.iter().enumerate() {
             let count: u64 = self.refusals.iter().filter_map(|shard| shard.0.get(at)).map(Counter::get).sum();
@@ -392,7 +392,7 @@ fn routes(page: &mut Exposition, view: &View<'_>, unrouted: &RouteMetrics) {
             page.sample("evenkeel_requests_total", &[("route", name), ("code", class)], count);
         }
     }
-    let help = "From a request's first byte to the end of its answer.";
+    let help = "Time from a request's first byte to the end of its response.";
     page.family("evenkeel_request_duration_seconds", "histogram", help);
     for (name, route) in all() {
         let shards = route.shards.iter().map(|shard| &shard.duration);
@@ -402,14 +402,14 @@ fn routes(page: &mut Exposition, view: &View<'_>, unrouted: &RouteMetrics) {
     for (name, route) in all() {
         page.sample("evenkeel_received_bytes_total", &[("route", name)], route.shards.sum(|s| &s.received));
     }
-    page.family("evenkeel_sent_bytes_total", "counter", "Bytes of answers' bodies, by route.");
+    page.family("evenkeel_sent_bytes_total", "counter", "Bytes of response bodies, by route.");
     for (name, route) in all() {
         page.sample("evenkeel_sent_bytes_total", &[("route", name)], route.shards.sum(|s| &s.sent));
     }
 }
 
 fn backend_answers(page: &mut Exposition, view: &View<'_>) {
-    page.family("evenkeel_backend_answers_total", "counter", "Answers of a backend by class of status.");
+    page.family("evenkeel_backend_answers_total", "counter", "Responses of a backend, by status class.");
     for backend in &view.backends {
         for (at, class) in Class::NAMES.iter().enumerate() {
             let shards = backend.metrics.shards.iter();
@@ -419,8 +419,7 @@ fn backend_answers(page: &mut Exposition, view: &View<'_>) {
         }
     }
     let name = "evenkeel_backend_first_byte_seconds";
-    let help =
-        "From the choice of a backend to the head of its answer, without the time to send the request.";
+    let help = "Time from the pick of a backend to its response head, without the time to send the request.";
     page.family(name, "histogram", help);
     for backend in &view.backends {
         let labels = [("upstream", backend.upstream), ("backend", backend.name)];
@@ -443,7 +442,7 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
         ),
         (
             "evenkeel_backend_broken_total",
-            "Attempts whose connection broke, or whose answer made no sense.",
+            "Attempts whose connection broke, or whose response was malformed.",
             |shard| &shard.broken,
         ),
         ("evenkeel_backend_timeouts_total", "Attempts that were too slow.", |shard| &shard.timeouts),
@@ -454,7 +453,7 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
         ),
         (
             "evenkeel_backend_hedges_total",
-            "Second attempts made on the backend beside a slow first one.",
+            "Second attempts on the backend, made because the first was slow.",
             |shard| &shard.hedges,
         ),
         (

@@ -24,13 +24,13 @@ pub enum Failed {
     #[error("no TLS in {0:?}")]
     NoHandshake(Duration),
     /// Connected, but there was no response in time.
-    #[error("no answer in {0:?}")]
+    #[error("no response in {0:?}")]
     NoAnswer(Duration),
     /// The response began, but did not end in time.
-    #[error("no end of the answer in {0:?}")]
+    #[error("no end of the response in {0:?}")]
     NoEnd(Duration),
     /// The backend closed the connection before its response ended.
-    #[error("closed before the answer ended")]
+    #[error("closed before the response ended")]
     Closed,
     /// The connection broke.
     #[error("connection broken: {0}")]
@@ -85,7 +85,7 @@ impl Failed {
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Closed,
-            io::ErrorKind::QuotaExceeded => Self::Broken("more came than any answer holds".to_owned()),
+            io::ErrorKind::QuotaExceeded => Self::Broken("more data than any response has".to_owned()),
             io::ErrorKind::ConnectionReset => Self::Broken("reset".to_owned()),
             _ => Self::Broken(words(error)),
         }

@@ -60,7 +60,7 @@ fn page(request: &Request<Incoming>, name: &str, latency: Duration) -> Response<
         let body = format!(
             "<!doctype html><meta charset=utf-8><title>{name}</title>\
              <body style='font:1.5em system-ui;text-align:center;margin-top:20vh'>\
-             <h1>{name}</h1><p>answers after {milliseconds} ms; reload to see who answers next\n"
+             <h1>{name}</h1><p>responds after {milliseconds} ms; reload to see which backend responds next\n"
         );
         ("text/html; charset=utf-8", body)
     } else {

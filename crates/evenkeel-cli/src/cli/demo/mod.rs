@@ -130,7 +130,7 @@ Three backends, one of them slow; the balancer, with {algorithm}; {RATE} request
 
 Open
   http://{listener}/
-      the balancer: each answer names its backend{taken}
+      the balancer: each response names its backend{taken}
   http://{admin}/status
       what the balancer knows; the same for Prometheus at /metrics{admin_taken}
 

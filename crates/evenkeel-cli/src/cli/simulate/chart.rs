@@ -210,8 +210,8 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A colour for each algorithm on a light page, and the same on a dark one; every other line is dashed, for eyes that tell
-/// colours apart less well.
+/// A colour for each algorithm on a light page, and the same on a dark one. Every other line is dashed, for readers who
+/// distinguish colours less easily.
 const COLOURS: [(&str, &str); 10] = [
     ("#0969da", "#58a6ff"),
     ("#cf222e", "#ff7b72"),

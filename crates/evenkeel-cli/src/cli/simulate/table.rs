@@ -83,7 +83,7 @@ imbalance: the most requests that any backend had at once, over the mean of all
 ";
 
 const LEGEND_OF_FAULTS: &str = "\
-recovers: after a fault begins, until 99 % are answered about as fast as before
+recovers: after a fault starts, until 99 % of requests are about as fast as before
 returns: after it ends, until its backend has 80 % of the share that it had
 ";
 

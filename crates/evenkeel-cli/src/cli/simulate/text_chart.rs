@@ -24,7 +24,7 @@ struct Scale {
 /// The p99 of each algorithm over time, and the share of the backends with faults.
 pub(super) fn draw(scenario: &Scenario, contest: &Contest) -> String {
     let p99s: Vec<_> = contest.runs.iter().map(|run| columns(&run.p99s(), f64::max)).collect();
-    let Some(scale) = Scale::of(&p99s, true) else { return "nothing was answered\n".to_owned() };
+    let Some(scale) = Scale::of(&p99s, true) else { return "no responses\n".to_owned() };
     let millis = |millis: f64| figures::latency(Duration::from_secs_f64(millis / 1_000.0));
     let (least, most) = (millis(scale.least), millis(scale.most));
     let mut chart = match least == most {

@@ -11,7 +11,7 @@ pub(crate) struct Source {
     /// Where it is, from the checkout's root.
     pub(crate) path: PathBuf,
     tokens: Vec<Token>,
-    /// Modules that only tests see and that stand in files of their own.
+    /// Modules that only tests see and that are files of their own.
     test_modules: Vec<String>,
 }
 

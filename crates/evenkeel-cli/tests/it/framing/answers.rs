@@ -1,4 +1,4 @@
-//! Answers of the corpus: played by a backend, and judged by what the client gets.
+//! Responses of the corpus: sent by a backend, and judged by what the client receives.
 
 #![cfg(test)]
 
@@ -8,7 +8,7 @@ use super::corpus::{Entry, bytes};
 use super::origin::{FIRST, Log, PAUSE, Play, Then};
 use super::strict::{self, latin_1};
 
-/// What came of an entry.
+/// The result of an entry.
 #[derive(Debug)]
 pub(super) struct Outcome {
     log: Log,
@@ -16,11 +16,11 @@ pub(super) struct Outcome {
     first: Result<Answers, String>,
     /// What came for the second one.
     second: Result<Answers, String>,
-    /// Whether the first answer ended, in whatever way.
+    /// Whether the first response ended, in whatever way.
     ended: bool,
 }
 
-/// What must come of an entry.
+/// The expected result of an entry.
 #[derive(Clone, Debug, Default)]
 struct Wanted {
     method: String,
@@ -44,7 +44,7 @@ enum End {
     Bad,
 }
 
-/// Runs an entry, and says what came of it and what is wrong with that.
+/// Runs an entry. Returns the result and what is wrong with it.
 pub(super) async fn run(entry: &Entry, bench: &Bench) -> (Outcome, Result<(), String>) {
     let wanted = Wanted::parse(entry);
     let outcome = exchange(&wanted, entry.pieces.clone(), bench).await;
@@ -109,8 +109,8 @@ async fn exchange(wanted: &Wanted, pieces: Vec<Vec<u8>>, bench: &Bench) -> Outco
 fn judge(wanted: &Wanted, outcome: &Outcome) -> Result<(), String> {
     let Log { requests, faults, parts } = &outcome.log;
     ensure(faults.is_empty() && parts.is_empty(), || format!("the backend: {faults:?}, {parts:?}"))?;
-    let first = outcome.first.as_ref().map_err(|fault| format!("the first answer: {fault}"))?;
-    ensure(outcome.ended, || "the answer neither ends nor is broken off".to_owned())?;
+    let first = outcome.first.as_ref().map_err(|fault| format!("the first response: {fault}"))?;
+    ensure(outcome.ended, || "the response neither ends nor is broken off".to_owned())?;
     let told =
         || format!("the client got {:?} {:?}", first.interim, first.all.iter().map(tell).collect::<Vec<_>>());
     let [answer] = &first.all[..] else { return Err(told()) };
@@ -119,9 +119,9 @@ fn judge(wanted: &Wanted, outcome: &Outcome) -> Result<(), String> {
     if answer.status != 502 {
         check_fields(wanted, answer)?;
     }
-    let second = outcome.second.as_ref().map_err(|fault| format!("the second answer: {fault}"))?;
+    let second = outcome.second.as_ref().map_err(|fault| format!("the second response: {fault}"))?;
     let [after] = &second.all[..] else {
-        return Err(format!("{} answers to the second request", second.all.len()));
+        return Err(format!("{} responses to the second request", second.all.len()));
     };
     let sound =
         after.status == 200 && after.complete && after.body == b"GET /second" && second.interim.is_empty();
@@ -190,7 +190,7 @@ impl Wanted {
                 "trailer" => wanted.trailers.push(pair()),
                 "kept" => wanted.same = Some(true),
                 "dropped" => wanted.same = Some(false),
-                other => panic!("{}: {other} is not expected of an answer", entry.name),
+                other => panic!("{}: {other} is not expected of a response", entry.name),
             }
         }
         assert!(!wanted.ends.is_empty(), "{}: nothing is expected", entry.name);
@@ -220,7 +220,7 @@ impl End {
     }
 }
 
-/// An answer in short.
+/// A response in short.
 fn tell(answer: &Answer) -> String {
     let whole = if answer.complete { "whole" } else { "cut" };
     format!("{} {:?} ({whole})", answer.status, latin_1(&answer.body))

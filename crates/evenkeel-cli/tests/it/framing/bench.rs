@@ -13,7 +13,7 @@ use crate::support::{Balancer, Lane};
 pub(super) struct Bench {
     origin: Origin,
     balancer: Balancer,
-    /// How often it was settled: no two answers are alike, so that none passes for another.
+    /// How often it was settled: no two responses are equal, so that none is mistaken for another.
     settled: AtomicUsize,
 }
 
@@ -48,8 +48,8 @@ impl Bench {
         &self.origin
     }
 
-    /// What the backend saw since the last time. A request that follows must be answered as if nothing had been; that also
-    /// sees to it that all that the balancer sent before has come.
+    /// What the backend saw since the last time. A request that follows must get a response as if nothing had happened.
+    /// This also ensures that everything the balancer sent before has arrived.
     pub(super) async fn settle(&self) -> Log {
         let target = format!("/settle/{}", self.settled.fetch_add(1, Ordering::Relaxed));
         let mut client = Client::connect(self.address()).await;

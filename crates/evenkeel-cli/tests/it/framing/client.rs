@@ -1,4 +1,4 @@
-//! A client that sends bytes as they are and reads answers strictly. Knows nothing of the corpus.
+//! A client that sends raw bytes and reads responses strictly. Knows nothing of the corpus.
 
 #![cfg(test)]
 
@@ -19,7 +19,7 @@ pub(super) struct Client {
     pub(super) ended: bool,
 }
 
-/// A final answer, as far as it has come.
+/// A final response, as far as it has arrived.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -29,7 +29,7 @@ pub(super) struct Answer {
     pub(super) complete: bool,
 }
 
-/// The answers that came, each for its request.
+/// The responses that arrived, each for its request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answers {
     pub(super) all: Vec<Answer>,
@@ -63,8 +63,8 @@ impl Client {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Reads until there are whole answers to requests of these methods, or what comes is none; or the balancer closes, or
-    /// nothing comes for long.
+    /// Reads until there are complete responses to requests of these methods, or something that is not a response; or
+    /// the balancer closes, or nothing arrives for long.
     pub(super) async fn read(&mut self, methods: &[String]) {
         let enough = |received: &[u8]| {
             let answers = answers(received, methods, false);
@@ -99,7 +99,7 @@ impl Answer {
     }
 }
 
-/// Splits bytes into the answers to requests of these methods; beyond them, to a GET.
+/// Splits bytes into the responses to requests of these methods; beyond them, to a GET.
 pub(super) fn answers(bytes: &[u8], methods: &[String], ended: bool) -> Result<Answers, Fault> {
     let mut answers = Answers::default();
     while let Some(head) = strict::answer_head(&bytes[answers.length..])? {
@@ -123,7 +123,7 @@ pub(super) fn answers(bytes: &[u8], methods: &[String], ended: bool) -> Result<A
     let rest = &bytes[answers.length..];
     if ended && !rest.is_empty() {
         return Err(format!(
-            "what is no answer comes after {}: {:?}",
+            "something that is not a response follows {}: {:?}",
             answers.all.len(),
             strict::latin_1(rest)
         ));

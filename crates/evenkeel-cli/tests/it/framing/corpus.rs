@@ -1,17 +1,17 @@
-//! The files of `tests/corpus`: what is sent, byte by byte, and what must come of it. The format is told in
-//! `tests/corpus/README.md`. Knows nothing of how an entry is run. The seeds for fuzzing are made with this file, too, so it
-//! imports nothing but the standard library.
+//! The files of `tests/corpus`: what is sent, byte by byte, and the expected results. The format is described in
+//! `tests/corpus/README.md`. Knows nothing of how an entry is run. The seeds for fuzzing are made with this file too,
+//! so it imports only the standard library.
 
 use std::path::Path;
 
-/// One entry: bytes, and what must come of them.
+/// One entry: bytes, and the expected results.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// The file and the name.
     pub(super) name: String,
     /// The bytes, in the pieces that they are sent in.
     pub(super) pieces: Vec<Vec<u8>>,
-    /// What must come of them: a word, and what follows it.
+    /// The expected results: a keyword, and its arguments.
     pub(super) expected: Vec<(String, String)>,
 }
 

@@ -24,13 +24,13 @@ const DEPARTURES: &[Departure] = &[
         names: &["hostile: an empty chunk size", "hostile: a chunk size that is none [;x]"],
         fault: "",
         always: true,
-        reason: "in an answer, an empty chunk size counts as a zero: a part of a body passes for the whole",
+        reason: "in a response, an empty chunk size counts as a zero: a part of a body passes for the whole",
     },
     Departure {
         names: &["hostile: a chunk size that does not end as a line ends [;x\\n]"],
         fault: "the client got",
         always: true,
-        reason: "in an answer, a chunk's extension may hold a line feed",
+        reason: "in a response, a chunk's extension may hold a line feed",
     },
     Departure {
         names: &["fields: Connection says close", "framings: the connection closes after"],
@@ -72,7 +72,7 @@ const DEPARTURES: &[Departure] = &[
         names: &["hostile: the same length twice"],
         fault: "Content-Length [",
         always: true,
-        reason: "several lengths of an answer are passed on when they are the same",
+        reason: "several lengths of a response are forwarded when they are the same",
     },
     Departure {
         names: &[
@@ -80,7 +80,7 @@ const DEPARTURES: &[Departure] = &[
             "framings: a body where there is none by the status [204]",
             "interim: one with",
         ],
-        fault: "the first answer: a ",
+        fault: "the first response: a ",
         always: true,
         reason: "a 204 or a 1xx keeps its Content-Length and Transfer-Encoding",
     },
@@ -88,13 +88,13 @@ const DEPARTURES: &[Departure] = &[
         names: &["framings: HTTP/1.0", "answers: HTTP/1.0"],
         fault: "the version \"HTTP/1.0\"",
         always: true,
-        reason: "an answer of HTTP/1.0 is passed on as one",
+        reason: "an HTTP/1.0 response is forwarded as one",
     },
     Departure {
         names: &["framings: a field that is for one hop [Upgrade"],
         fault: "Upgrade: ",
         always: true,
-        reason: "Upgrade in a final answer is passed on",
+        reason: "Upgrade in a final response is forwarded",
     },
 ];
 
@@ -116,7 +116,7 @@ pub(super) fn sort_out(ran: &[Ran], lane: Lane) -> Vec<String> {
     wrong
 }
 
-/// Whether what came of an entry is a departure that is on the list.
+/// Whether the result of an entry is a departure on the list.
 pub(super) fn is_known(ran: &Ran, lane: Lane) -> bool {
     known_of(lane).any(|known| known.covers(ran))
 }

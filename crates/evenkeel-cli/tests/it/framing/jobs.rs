@@ -19,18 +19,19 @@ const BENCHES: usize = 6;
 pub(super) enum Job {
     Request(Entry),
     Answer(Entry),
-    /// The first bytes of a request, so many; then the client closes its half, at once or when what was whole is answered.
+    /// The first bytes of a request, this many; then the client closes its half, at once or when complete requests have
+    /// their responses.
     CutRequest(Entry, usize, bool),
     CutAnswer(Entry, usize),
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Clone, Debug)]
 pub(super) struct Ran {
     pub(super) name: String,
     /// What is wrong with it.
     pub(super) fault: Option<String>,
-    /// What the other end saw whole, in order: the requests, or the answer.
+    /// What the other end saw complete, in order: the requests, or the response.
     pub(super) seen: Vec<String>,
 }
 
@@ -39,7 +40,7 @@ pub(super) fn requests() -> Vec<Job> {
     corpus::read("requests").into_iter().map(Job::Request).collect()
 }
 
-/// Every answer of the corpus.
+/// Every response of the corpus.
 pub(super) fn answers() -> Vec<Job> {
     corpus::read("answers").into_iter().map(Job::Answer).collect()
 }
@@ -51,7 +52,7 @@ pub(super) fn cut_requests() -> Vec<Job> {
         .collect()
 }
 
-/// Every base of answers, cut off at each of its bytes.
+/// Every base of responses, cut off at each of its bytes.
 pub(super) fn cut_answers() -> Vec<Job> {
     cuts("answers").map(|(base, cut)| Job::CutAnswer(base, cut)).collect()
 }
@@ -61,7 +62,7 @@ fn cuts(file: &'static str) -> impl Iterator<Item = (Entry, usize)> {
     bases.flat_map(|base| (0..base.pieces.concat().len()).map(move |cut| (base.clone(), cut)))
 }
 
-/// Runs them all, over this lane or that of this run; gives what came of each, in their order.
+/// Runs them all, over this lane or that of this run; returns the results in order.
 pub(super) async fn run(jobs: Vec<Job>, lane: Option<Lane>) -> Vec<Ran> {
     let jobs = Arc::new(jobs);
     let mut benches = JoinSet::new();

@@ -1,5 +1,4 @@
-//! A backend that takes nothing but strictly well-formed requests, and plays what it is told to. Knows nothing of the
-//! corpus.
+//! A backend that accepts only strictly well-formed requests, and follows a script. Knows nothing of the corpus.
 
 #![cfg(test)]
 
@@ -19,7 +18,7 @@ use crate::support::{PATIENCE, eventually};
 /// A pause between two pieces: enough that the other end sees them apart.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
-/// The target that is answered by what [`Origin::plays`] was told; all others get an answer that says what it answers.
+/// The target whose response is set by [`Origin::plays`]; all others get a response that names the request.
 pub(super) const FIRST: &str = "/first";
 
 /// A running backend. Dropping it ends it.
@@ -45,7 +44,7 @@ pub(super) struct Log {
     pub(super) requests: Vec<Request>,
     /// What was not strictly well-formed.
     pub(super) faults: Vec<String>,
-    /// What came of requests that did not become whole.
+    /// The parts of requests that did not become complete.
     pub(super) parts: Vec<String>,
 }
 
@@ -145,7 +144,7 @@ impl Request {
 // === impl Play ===
 
 impl Play {
-    /// An answer that says which request it answers.
+    /// A response that names its request.
     pub(super) fn echo(request: &Request) -> Self {
         let text = format!("{} {}", request.method(), request.target());
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", text.len());

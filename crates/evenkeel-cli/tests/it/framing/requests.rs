@@ -11,7 +11,7 @@ use super::strict::latin_1;
 /// What a client sends after an entry's own bytes.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: last\r\nConnection: close\r\n\r\n";
 
-/// What came of an entry.
+/// The result of an entry.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) log: Log,
@@ -30,12 +30,12 @@ struct Story {
 /// How a connection ends.
 #[derive(Clone, Debug)]
 enum End {
-    /// With the answer to [`LAST`].
+    /// With the response to [`LAST`].
     Open,
     /// With the requests so far.
     Closes,
     Refused(Vec<u16>),
-    /// An answer of the balancer's own, and then that to [`LAST`].
+    /// A response of the balancer itself, and then the one to [`LAST`].
     Answered(Vec<u16>),
     Broken(Vec<u16>),
     Incomplete,
@@ -52,7 +52,7 @@ struct Wanted {
     without: Vec<String>,
 }
 
-/// Runs an entry, and says what came of it and what is wrong with that.
+/// Runs an entry. Returns the result and what is wrong with it.
 pub(super) async fn run(entry: &Entry, bench: &Bench) -> (Outcome, Result<(), String>) {
     let stories = stories(entry);
     let mut pieces = entry.pieces.clone();
@@ -66,13 +66,14 @@ pub(super) async fn run(entry: &Entry, bench: &Bench) -> (Outcome, Result<(), St
     let mut verdict = if faults.len() < stories.len() { Ok(()) } else { Err(faults.join("; or ")) };
     if entry.expected.iter().any(|(word, _)| word == "no-interim") {
         let interim = outcome.answers.as_ref().map_or(0, |answers| answers.interim.len());
-        verdict =
-            verdict.and_then(|()| ensure(interim == 0, || format!("{interim} answers before the final one")));
+        verdict = verdict
+            .and_then(|()| ensure(interim == 0, || format!("{interim} responses before the final one")));
     }
     (outcome, verdict)
 }
 
-/// Sends the base's first bytes, `cut` of them, and closes that half: at once, or when what was whole is answered.
+/// Sends the base's first bytes, `cut` of them, and closes that half: at once, or when complete requests have their
+/// responses.
 pub(super) async fn run_cut(base: &Entry, cut: usize, at_once: bool, bench: &Bench) -> Result<(), String> {
     let mut wanted = stories(base).remove(0).seen;
     let mut end = 0;
@@ -83,7 +84,8 @@ pub(super) async fn run_cut(base: &Entry, cut: usize, at_once: bool, bench: &Ben
     let methods = if at_once { Vec::new() } else { methods(&wanted) };
     let outcome = exchange(&pieces, Some(&methods), bench).await;
     if at_once {
-        // A client that closes its half may be taken for gone: then what was whole need not be answered, or sent.
+        // A client that closes its half may count as disconnected: then complete requests may stay without a response,
+        // or unsent.
         wanted.truncate(outcome.log.requests.len());
         ensure(outcome.log.faults.is_empty(), || format!("the backend: {}", outcome.log.faults.join("; ")))?;
         ensure(outcome.log.requests.len() == wanted.len(), || format!("{:?}", outcome.log.requests))?;
@@ -96,7 +98,8 @@ pub(super) async fn run_cut(base: &Entry, cut: usize, at_once: bool, bench: &Ben
     judge(&Story { seen: wanted, end: End::Incomplete }, &outcome)
 }
 
-/// Sends pieces, and reads all that comes. With `half`, the client closes its half, once requests of these methods are answered.
+/// Sends pieces, and reads all that arrives. With `half`, the client closes its half, once requests of these methods
+/// have their responses.
 async fn exchange(pieces: &[Vec<u8>], half: Option<&[String]>, bench: &Bench) -> Outcome {
     let mut client = Client::connect(bench.address()).await;
     client.send(pieces).await;
@@ -169,15 +172,15 @@ fn check_request(wanted: &Wanted, request: &Request) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this is the backend's answer to that request.
+/// Whether this is the backend's response to that request.
 fn check_answer(wanted: &Wanted, answer: &Answer) -> Result<(), String> {
     let text = format!("{} {}", wanted.method, wanted.target);
     let body = if wanted.method == "HEAD" { "" } else { &text };
     let same = answer.status == 200 && answer.complete && latin_1(&answer.body) == body;
-    ensure(same, || format!("{:?} is answered by {}: {:?}", text, answer.status, latin_1(&answer.body)))
+    ensure(same, || format!("{:?} gets {}: {:?}", text, answer.status, latin_1(&answer.body)))
 }
 
-/// Whether this is an answer of the balancer's own.
+/// Whether this is a response of the balancer itself.
 fn check_own(answer: &Answer, statuses: &[u16], last: bool) -> Result<(), String> {
     ensure(statuses.contains(&answer.status), || format!("{}, and not one of {statuses:?}", answer.status))?;
     ensure(answer.complete && (answer.closes() || !last), || {

@@ -74,7 +74,7 @@ pub(super) fn request_head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     Ok(Some(head))
 }
 
-/// The head of an answer that begins these bytes; `None` when its end is not there yet.
+/// The head of a response at the start of these bytes; `None` if its end has not arrived.
 pub(super) fn answer_head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
     let Some(head) = head(bytes)? else { return Ok(None) };
     let [version, status, reason] = &head.line;
@@ -129,7 +129,7 @@ impl Head {
         Ok(self.declared()?.unwrap_or(Framing::None))
     }
 
-    /// How the body of this answer to a `method` request is framed.
+    /// How the body of this response to a `method` request is framed.
     pub(super) fn answer_framing(&self, method: &str) -> Result<Framing, Fault> {
         let status = self.line[1].as_str();
         if method == "HEAD" || status.starts_with('1') || status == "204" || status == "304" {

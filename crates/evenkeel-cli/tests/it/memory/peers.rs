@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How the length of a body is told.
+/// How the length of a body is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     Length,
     Chunked,
 }
 
-/// A backend that sends as much as it is asked for (`GET /length/1000`, `GET /chunked/1000`), and says how much it got.
+/// A backend that sends as much as requested (`GET /length/1000`, `GET /chunked/1000`), and reports how much it
+/// received.
 pub(super) struct Source {
     pub(super) address: SocketAddr,
     /// Bytes of bodies that it could send so far.
@@ -108,7 +109,7 @@ impl Client {
 
     pub(super) fn until_closed(&mut self) {
         let count = self.0.read(&mut [0]).expect("a close in peace");
-        assert_eq!(count, 0, "bytes that nobody asked for");
+        assert_eq!(count, 0, "unsolicited bytes");
     }
 }
 
@@ -159,7 +160,7 @@ fn head(stream: &mut impl BufRead) -> Option<Vec<String>> {
 }
 
 fn head_of_200(stream: &mut impl BufRead) -> Vec<String> {
-    let head = head(stream).expect("an answer");
+    let head = head(stream).expect("a response");
     assert!(head[0].starts_with("http/1.1 200"), "{head:?}");
     head
 }

@@ -1,4 +1,4 @@
-//! A user's filter, which answers, refuses and panics as the configuration says.
+//! A user's filter, which responds, rejects and panics as the configuration says.
 
 use evenkeel::prelude::{
     Answer, Filter, FilterError, FilterKind, Refusal, Registry, Request, Response, Verdict,
@@ -14,7 +14,7 @@ struct Judge(String);
 
 impl FilterKind for Judge {
     const NAME: &'static str = "judge";
-    const DOC: &'static str = "Answers, refuses or panics: a verdict.";
+    const DOC: &'static str = "Responds, rejects or panics: a verdict.";
     const EXAMPLE: &'static str = "judge: refuse";
     type Params = String;
 
@@ -29,13 +29,13 @@ impl Filter for Judge {
             "refuse" => {
                 Verdict::Refuse(Refusal::Filter { status: 403, message: "no".into(), retry_after: None })
             }
-            "answer" => Verdict::Answer(Answer::new(203).body("from the filter")),
+            "respond" => Verdict::Answer(Answer::new(203).body("from the filter")),
             "panic" => panic!("a filter that panics when it sees a request, as a test wants it"),
             _ => Verdict::Continue,
         }
     }
 
     fn on_response(&self, _: &mut Response<'_>) {
-        assert!(self.0 != "panic_late", "a filter that panics when it sees an answer, as a test wants it");
+        assert!(self.0 != "panic_late", "a filter that panics on a response, as a test needs it");
     }
 }

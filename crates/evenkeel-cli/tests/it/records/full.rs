@@ -1,4 +1,4 @@
-//! A log that nobody reads: requests do not wait for it, records are lost and counted, and the balancer still ends.
+//! A log that is not read: requests do not wait for it, records are lost and counted, and the balancer still ends.
 
 use std::fs::OpenOptions;
 use std::process::Command;
@@ -12,7 +12,7 @@ async fn a_pipe_that_nobody_drains_blocks_no_request() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
-    // Somebody holds its other end, and never reads.
+    // Another process holds its other end, and never reads.
     let held = OpenOptions::new().read(true).write(true).open(&pipe).expect("a pipe");
     let yaml = format!(
         "workers: 1\nroutes: [{{ name: all, respond: {{ body: fine }} }}]\naccess_log: {{ to: {}, format: json }}",

@@ -65,7 +65,7 @@ enum Step {
     Wait(Duration),
     /// Wait for the other end to close.
     Hang,
-    /// Wait for the other end to close without reading a byte: for ever, that is.
+    /// Wait for the other end to close without reading a byte: forever, that is.
     Stall,
     Close,
     Reset,
@@ -105,7 +105,7 @@ impl Backend {
         Self::with(Options::default(), handler).await
     }
 
-    /// A backend that answers every request with 200 and this body.
+    /// A backend that responds to every request with 200 and this body.
     pub(crate) async fn saying(body: &'static str) -> Self {
         Self::start(move |_| Reply::ok(body)).await
     }
@@ -209,18 +209,18 @@ impl std::ops::Deref for Seen {
 // === impl Reply ===
 
 impl Reply {
-    /// Reads the whole request, then answers 200 with this body.
+    /// Reads the whole request, then responds with 200 and this body.
     pub(crate) fn ok(body: &str) -> Self {
         Self::status(200, body)
     }
 
-    /// Reads the whole request, then answers with this status and body.
+    /// Reads the whole request, then responds with this status and body.
     pub(crate) fn status(status: u16, body: &str) -> Self {
         let length = body.len();
         Self::bytes(format!("HTTP/1.1 {status} Status\r\nContent-Length: {length}\r\n\r\n{body}"))
     }
 
-    /// Reads the whole request, then answers with these bytes.
+    /// Reads the whole request, then responds with these bytes.
     pub(crate) fn bytes(bytes: impl AsRef<[u8]>) -> Self {
         Self::default().read_body().send(bytes)
     }
@@ -230,7 +230,7 @@ impl Reply {
         Self::default().read_body().hang()
     }
 
-    /// Reads the whole request and closes without an answer.
+    /// Reads the whole request and closes without a response.
     pub(crate) fn hang_up() -> Self {
         Self::default().read_body().close()
     }

@@ -14,7 +14,7 @@ use super::{Client, Message, PATIENCE, eventually, get};
 pub(crate) struct Balancer {
     server: Server,
     log: PathBuf,
-    /// Holds the log, and whatever a test wants to put beside it.
+    /// Holds the log, and files that a test adds.
     _folder: tempfile::TempDir,
 }
 

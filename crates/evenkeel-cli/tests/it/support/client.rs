@@ -1,4 +1,4 @@
-//! A client that says exactly what it is told to, and tells exactly what came back.
+//! A client that sends exactly the given bytes, and returns exactly what it received.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +24,7 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Message {
     send(address, format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
 }
 
-/// Sends a request as it stands on a connection of its own, and gives the answer.
+/// Sends a raw request on its own connection, and returns the response.
 pub(crate) async fn send(address: SocketAddr, request: impl AsRef<[u8]>) -> Message {
     Client::connect(address).await.ask(request).await
 }
@@ -70,7 +70,7 @@ impl Client {
         self.reader.stream.shutdown().await.expect("half a close");
     }
 
-    /// Sends a request and reads the answer to it.
+    /// Sends a request and reads the response to it.
     pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
         let request = request.as_ref();
         self.send(request).await;
@@ -78,17 +78,17 @@ impl Client {
         self.response_to(&String::from_utf8_lossy(method)).await
     }
 
-    /// Asks for `path` and reads the answer.
+    /// Sends a GET for `path` and reads the response.
     pub(crate) async fn get(&mut self, path: &str) -> Message {
         self.ask(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).await
     }
 
-    /// Reads the answer to a GET or the like.
+    /// Reads the response to a GET or a similar request.
     pub(crate) async fn response(&mut self) -> Message {
         self.response_to("GET").await
     }
 
-    /// Reads the final answer to a request of this method; answers before the final one are skipped.
+    /// Reads the final response to a request of this method; responses before the final one are skipped.
     pub(crate) async fn response_to(&mut self, method: &str) -> Message {
         loop {
             let message = self.any_response_to(method).await;
@@ -98,12 +98,12 @@ impl Client {
         }
     }
 
-    /// Reads the next answer, also a 1xx.
+    /// Reads the next response, also a 1xx.
     pub(crate) async fn any_response_to(&mut self, method: &str) -> Message {
-        in_time("answer", self.try_response_to(method)).await.expect("an answer that can be read")
+        in_time("answer", self.try_response_to(method)).await.expect("a response that can be read")
     }
 
-    /// Reads the next answer; an error when the connection ends before its head, or its framing is broken.
+    /// Reads the next response; an error if the connection ends before its head, or its framing is broken.
     pub(crate) async fn try_response_to(&mut self, method: &str) -> io::Result<Message> {
         let mut message = self.head().await?;
         let framing = message.response_framing(method);
@@ -115,7 +115,7 @@ impl Client {
         Ok(message)
     }
 
-    /// Reads only the head of the next answer.
+    /// Reads only the head of the next response.
     pub(crate) async fn head(&mut self) -> io::Result<Message> {
         let head = in_time("head", self.reader.head()).await?;
         head.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -129,13 +129,13 @@ impl Client {
         message.body
     }
 
-    /// Whether the connection still works: a request on it gets an answer.
+    /// Whether the connection still works: a request on it gets a response.
     pub(crate) async fn is_reusable(&mut self) -> bool {
         let request = "GET /is-it-open HTTP/1.1\r\nHost: test\r\n\r\n";
         if self.try_send(request).await.is_err() {
             return false;
         }
-        in_time("answer on a kept connection", self.try_response_to("GET")).await.is_ok()
+        in_time("response on a kept connection", self.try_response_to("GET")).await.is_ok()
     }
 
     /// Waits for the other end to close, and gives what came before that.

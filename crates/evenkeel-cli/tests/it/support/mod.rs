@@ -1,5 +1,5 @@
-//! What the integration tests share: a balancer in process, programmable backends, a raw client. Everything is over real
-//! sockets, and nothing sleeps a fixed time: what is waited for is waited for as an event, within a generous bound.
+//! What the integration tests share: a balancer in process, programmable backends, a raw client. All of it uses real
+//! sockets, and no test waits for a fixed time: it waits for an event, within a generous bound.
 
 #![cfg(test)]
 

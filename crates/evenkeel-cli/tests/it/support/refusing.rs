@@ -1,4 +1,4 @@
-//! Addresses where nobody answers.
+//! Addresses that do not respond.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
-/// A port that refuses connections for as long as this lives: it is taken, so that nobody else can listen on it.
+/// A port that refuses connections as long as this lives: it is taken, so that no other process can listen on it.
 pub(crate) struct ClosedPort {
     pub(crate) address: SocketAddr,
     _socket: TcpSocket,
 }
 
-/// A port that neither accepts nor refuses: its queue is full, so that connecting takes for ever.
+/// A port that neither accepts nor refuses: its queue is full, so that connecting takes forever.
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
     _listener: TcpListener,
@@ -67,7 +67,7 @@ impl BlackHole {
         let listener = socket.listen(1).expect("a listener");
         let address = listener.local_addr().expect("its address");
         let mut queue = Vec::new();
-        // The system drops what comes to a full queue; that is seen as a connect that takes long.
+        // The system drops connections to a full queue; this shows as a connect that takes long.
         while let Ok(stream) =
             tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
         {

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The head and the body of a request or an answer, as they came.
+/// The raw head and body of a request or a response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
     /// The head's bytes, with the empty line that ends it.
@@ -56,7 +56,7 @@ impl Message {
         Self { raw, first_line, headers, ..Self::default() }
     }
 
-    /// The status of an answer.
+    /// The status of a response.
     pub(crate) fn status(&self) -> u16 {
         let status = self.first_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.unwrap_or_else(|| panic!("no status in {:?}", self.first_line))
@@ -106,7 +106,7 @@ impl Message {
         self.declared().unwrap_or(Framing::None)
     }
 
-    /// How the body of this answer to a `method` request is framed (RFC 9112, 6.3).
+    /// How the body of this response to a `method` request is framed (RFC 9112, 6.3).
     pub(crate) fn response_framing(&self, method: &str) -> Framing {
         let status = self.status();
         if method == "HEAD" || status < 200 || status == 204 || status == 304 {

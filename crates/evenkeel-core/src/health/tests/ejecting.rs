@@ -18,7 +18,7 @@ fn failures_in_a_row_eject_at_once() {
     world.pass(millis(29_999));
     assert_eq!(world.chosen(), [0, 2]);
     world.pass(millis(1));
-    assert_eq!(world.state(1), State::Up, "also before anybody took note");
+    assert_eq!(world.state(1), State::Up, "also before it was recorded");
     assert_eq!((world.chosen(), world.events()), (vec![0, 1, 2], vec![Event::Returned { index: 1 }]));
 }
 
@@ -188,7 +188,7 @@ fn the_rate_of_failures_is_judged_by_the_interval() {
         world.answers(1, 500, millis(1)).judge();
         world.fails(1, failures).answers(1, answers, millis(1)).told(1);
         assert_eq!(world.state(1), State::Up, "not before the interval has ended");
-        assert_eq!(world.judge().is_ejected(1), ejected, "{answers} answers, {failures} failures");
+        assert_eq!(world.judge().is_ejected(1), ejected, "{answers} responses, {failures} failures");
         world.pass(seconds(30)).judge();
         assert_eq!(world.state(1), State::Up, "the same again does not count again");
     }
@@ -315,7 +315,7 @@ fn answering_well_while_probes_say_down_is_gray() {
     let mut world = World::equal(policy, 2);
     world.judge().pass(seconds(1)).answers(0, 1000, millis(1)).probe(0, "-").probe(1, "-");
     world.pass(seconds(4)).judge().events();
-    assert!(!world.health.gray(0), "it answered before it was down");
+    assert!(!world.health.gray(0), "it responded before it was down");
     world.pass(seconds(5)).answers(0, 95, millis(1)).fails(0, 4).answers(1, 49, millis(1)).judge();
     assert_eq!(world.events(), [Event::Gray { index: 0, probes_up: false }], "fail open gives it requests");
     world.pass(seconds(5)).answers(0, 100, millis(1)).judge();

@@ -23,7 +23,7 @@ fn at_the_beginning_all_have_their_full_weights() {
     assert_eq!(world.members(), [(0, 3), (1, 1)]);
     assert_eq!(world.health.choice(world.now).next, None);
     let mut world = World::new(slowly(Start::Down), &[backend(3), backend(1)]);
-    assert_eq!(world.probe(0, "+").probe(1, "+").members(), [(0, 3), (1, 1)], "up before anybody asked");
+    assert_eq!(world.probe(0, "+").probe(1, "+").members(), [(0, 3), (1, 1)], "up before the first probe");
 }
 
 #[test]

@@ -61,11 +61,11 @@ async fn serve(socket: impl AsyncRead + AsyncWrite + Unpin, says: Says, service:
             let length = u8::try_from(service.len()).expect("short");
             assert_eq!(key, if service.is_empty() { vec![] } else { vec![0x0a, length] });
             assert_eq!(name, service.as_bytes());
-            let mut answer = Response::builder().status(says.status).body(()).expect("an answer");
+            let mut answer = Response::builder().status(says.status).body(()).expect("a response");
             *answer.headers_mut() = fields(&says.head);
             answer.headers_mut().insert("content-type", says.kind.parse().expect("a value"));
             let bare = says.body.is_empty() && says.trailers.is_empty();
-            let mut stream = respond.send_response(answer, bare).expect("an answer");
+            let mut stream = respond.send_response(answer, bare).expect("a response");
             if !bare {
                 stream.send_data(Bytes::from(says.body), says.trailers.is_empty()).expect("a body");
                 if !says.trailers.is_empty() {
@@ -154,7 +154,7 @@ async fn what_is_no_grpc_is_told() {
     let old = answering("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
     assert_eq!(reason(&probe(grpc(""), target(old), PATIENT)).await, "not HTTP/2");
     let silent = peer(linger).await;
-    assert_eq!(reason(&probe(grpc(""), target(silent), SHORT)).await, "no answer in 200ms");
+    assert_eq!(reason(&probe(grpc(""), target(silent), SHORT)).await, "no response in 200ms");
     let closing = peer(|mut socket| async move {
         // Reads first: with something unread, closing resets.
         let mut bytes = [0; 1024];

@@ -31,11 +31,11 @@ async fn endless_answers_end() {
     let large = "not HTTP/1.1: the head is too large";
     for (first, then, expected) in [
         ("", "x", "not HTTP/1.1: invalid HTTP version parsed"),
-        ("", "HTTP/1.1 100 Continue\r\n\r\n", "no answer in 200ms"),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n", "no response in 200ms"),
         ("HTTP/1.1 200 ", "x", large),
         (ok, "X: y\r\n", large),
         (ok, "x", large),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0", "no end of the answer in 200ms"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0", "no end of the response in 200ms"),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
             "x",
@@ -68,7 +68,7 @@ async fn endless_frames_end() {
     let early = [frame(5, 1, 4, 1), vec![0x08, 3, b'1', b'0', b'3']].concat();
     let opened = [frame(5, 1, 0, 1), vec![0x08, 3, b'1', b'0', b'3']].concat();
     let ok = [frame(1, 1, 4, 1), vec![0x88]].concat();
-    let (much, wrong) = ("connection broken: more came than any answer holds", "not HTTP/2");
+    let (much, wrong) = ("connection broken: more data than any response has", "not HTTP/2");
     for (first, then, expected) in [
         (settings.clone(), ping, much),
         (settings.clone(), settings.clone(), much),

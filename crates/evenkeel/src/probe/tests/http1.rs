@@ -130,7 +130,7 @@ async fn an_answer_to_head_has_no_body() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_well() {
-    let closed = "closed before the answer ended";
+    let closed = "closed before the response ended";
     for answer in [
         "",
         "HTTP/1.1 200",
@@ -153,7 +153,7 @@ async fn what_is_no_http_is_told() {
 #[tokio::test]
 async fn slow_peers_are_not_waited_for() {
     let silent = peer(linger).await;
-    assert_eq!(reason(&probe(http(|_| {}), target(silent), SHORT)).await, "no answer in 200ms");
+    assert_eq!(reason(&probe(http(|_| {}), target(silent), SHORT)).await, "no response in 200ms");
     // Each byte arrives in time, the response does not.
     let dripping = peer(|mut socket| async move {
         for byte in OK.bytes().cycle() {
@@ -164,14 +164,14 @@ async fn slow_peers_are_not_waited_for() {
         }
     })
     .await;
-    assert_eq!(reason(&probe(http(|_| {}), target(dripping), SHORT)).await, "no answer in 200ms");
+    assert_eq!(reason(&probe(http(|_| {}), target(dripping), SHORT)).await, "no response in 200ms");
     let endless = peer(|mut socket| async move {
         read_head(&mut socket).await;
         let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok").await;
         linger(socket).await;
     })
     .await;
-    assert_eq!(reason(&probe(http(|_| {}), target(endless), SHORT)).await, "no end of the answer in 200ms");
+    assert_eq!(reason(&probe(http(|_| {}), target(endless), SHORT)).await, "no end of the response in 200ms");
 }
 
 #[tokio::test]

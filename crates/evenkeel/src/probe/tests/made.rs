@@ -55,7 +55,7 @@ async fn a_check_of_ones_own_is_run() {
 #[tokio::test]
 async fn a_check_that_panics_or_hangs_fails() {
     assert_eq!(reason(&mine(Mine::Panics, PATIENT)).await, "the check panicked");
-    assert_eq!(reason(&mine(Mine::Hangs, SHORT)).await, "no answer in 200ms");
+    assert_eq!(reason(&mine(Mine::Hangs, SHORT)).await, "no response in 200ms");
 }
 
 #[test]
