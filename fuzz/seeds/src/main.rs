@@ -26,7 +26,7 @@ fn main() {
     };
     let (mut requests, mut answers) = (entries("requests"), entries("answers"));
     let (cut_answers, cut_requests): (Vec<_>, Vec<_>) =
-        entries("cut").into_iter().partition(|entry| entry.name.starts_with("answers"));
+        entries("cut").into_iter().partition(|entry| entry.name.starts_with("responses"));
     requests.extend(cut_requests);
     answers.extend(cut_answers);
 

@@ -19,15 +19,13 @@ const PLACES: [&str; 9] = [
     "fuzz/seeds",
 ];
 
-/// What is not checked: bytes that tests send, and this file, whose samples use the words.
-const SKIPPED: [&str; 3] = [
+/// What is not checked: bytes that tests send, this file, whose samples use the words, and a page that `xtask` writes.
+const SKIPPED: [&str; 4] = [
     "crates/evenkeel-cli/tests/corpus/requests",
     "crates/evenkeel-cli/tests/corpus/answers",
     "crates/evenkeel-cli/tests/it/words.rs",
+    "docs/performance.md",
 ];
-
-/// How many words of the list there may still be: this number may only fall.
-const ALLOWED: usize = 0;
 
 /// A row of the word list.
 #[derive(Debug)]
@@ -46,12 +44,7 @@ type Chars = Vec<(char, usize)>;
 fn texts_keep_to_the_word_list() {
     let rules = rules();
     let found: Vec<String> = files().iter().flat_map(|path| found_in(&rules, path)).collect();
-    assert!(
-        found.len() <= ALLOWED,
-        "write other words, see the list in CONTRIBUTING.md: {} of {ALLOWED} are left\n{}",
-        found.len(),
-        found.join("\n")
-    );
+    assert!(found.is_empty(), "write other words, see the list in CONTRIBUTING.md:\n{}", found.join("\n"));
 }
 
 fn found_in(rules: &[Rule], path: &Path) -> Vec<String> {

@@ -85,7 +85,7 @@ const DEPARTURES: &[Departure] = &[
         reason: "a 204 or a 1xx keeps its Content-Length and Transfer-Encoding",
     },
     Departure {
-        names: &["framings: HTTP/1.0", "answers: HTTP/1.0"],
+        names: &["framings: HTTP/1.0", "responses: HTTP/1.0"],
         fault: "the version \"HTTP/1.0\"",
         always: true,
         reason: "an HTTP/1.0 response is forwarded as one",

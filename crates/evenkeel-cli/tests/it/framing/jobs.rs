@@ -54,7 +54,7 @@ pub(super) fn cut_requests() -> Vec<Job> {
 
 /// Every base of responses, cut off at each of its bytes.
 pub(super) fn cut_answers() -> Vec<Job> {
-    cuts("answers").map(|(base, cut)| Job::CutAnswer(base, cut)).collect()
+    cuts("responses").map(|(base, cut)| Job::CutAnswer(base, cut)).collect()
 }
 
 fn cuts(file: &'static str) -> impl Iterator<Item = (Entry, usize)> {
