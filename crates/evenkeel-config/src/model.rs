@@ -217,7 +217,7 @@ pub struct BackendUrl {
 pub enum BackendHost {
     /// An address.
     Ip(IpAddr, u16),
-    /// A name, resolved when the balancer starts.
+    /// A name, resolved when the balancer starts, or as soon as that succeeds.
     Name(String, u16),
     /// A Unix stream socket.
     Unix(PathBuf),

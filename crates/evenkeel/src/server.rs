@@ -154,6 +154,7 @@ impl Server {
         if let Some(admin) = &model.admin {
             self.admin = Some(Admin::start(admin, running.state().clone()).await?);
         }
+        running.warn_of_limits(&model);
         self.running = Some(running);
         Ok(())
     }

@@ -176,16 +176,6 @@ async fn what_sleeps_is_said_at_the_start_as_well() {
 }
 
 #[tokio::test]
-async fn a_name_without_an_address_is_told() {
-    // No host has such a name (RFC 6761, 6.4).
-    let url = "http://backend.invalid";
-    let said = beside("", &["run", "--listen", "127.0.0.1:0", "--to", url]).await;
-    assert_eq!(said.code, Some(3), "{said:?}");
-    let beginning = format!("error: upstream default: backend {url}: cannot resolve its name: ");
-    assert!(said.err.starts_with(&beginning) && said.err.lines().count() == 1, "{}", said.err);
-}
-
-#[tokio::test]
 async fn shells_and_man_get_their_files() {
     for shell in ["bash", "zsh", "fish"] {
         let said = beside("", &["completions", shell]).await;

@@ -10,6 +10,7 @@ mod caps;
 mod causes;
 mod cli;
 mod client_address;
+mod dialing;
 mod docs;
 mod explain;
 mod filters;

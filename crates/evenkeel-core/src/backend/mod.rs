@@ -34,6 +34,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// A host's name and a TCP port: it is resolved where it is connected to.
+    Name(Box<str>, u16),
 }
 
 /// One address in an upstream, with the counters that live as long as it does.
@@ -54,6 +56,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
         }
     }
 }

@@ -11,8 +11,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use super::board::Board;
+use super::loops::OwnAddresses;
 use super::pace::Pace;
 use super::prober::Prober;
+use super::resolve::until_found;
 use super::telling::{Scene, Teller};
 use crate::exchange::{Bell, Endpoint, Members, Upstream, moment_of};
 use crate::probe::{self, Probe};
@@ -24,6 +26,8 @@ pub(super) struct Keeper {
     pub(super) health: Health,
     pub(super) board: Arc<Board>,
     pub(super) bell: Arc<Doorbell>,
+    /// Where no name of a backend may lead.
+    pub(super) own: OwnAddresses,
     /// How often traffic is judged, if it is.
     pub(super) judges: Option<Duration>,
     pub(super) watch: Option<Watch>,
@@ -87,6 +91,12 @@ impl Keeper {
         });
         if let Some(prober) = self.prober.take() {
             probes.spawn(prober.run());
+        }
+        for endpoint in &self.upstream.all {
+            if endpoint.dialer.first().is_none() {
+                let (name, own) = (self.upstream.name.clone(), self.own.clone());
+                probes.spawn(until_found(name, endpoint.clone(), own));
+            }
         }
         let mut judging = self.judges.map(ticks);
         let mut measuring = self.upstream.hedging.is_some().then(|| ticks(MEASURE));

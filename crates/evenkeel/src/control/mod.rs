@@ -4,7 +4,9 @@
 
 mod board;
 mod explain;
+mod files;
 mod keeper;
+mod loops;
 mod pace;
 mod plan;
 mod prober;

@@ -1,7 +1,6 @@
 //! From the model to what the data path needs; a plan that cannot be made changes nothing.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 
 use evenkeel_config::{Action, ConfigError, ListenAddress, Model, Respond};
@@ -9,6 +8,7 @@ use evenkeel_core::route::RouteTable;
 use http::{HeaderName, HeaderValue};
 
 use super::keeper::Keeper;
+use super::loops::{OwnAddresses, loops};
 use super::trust::authorities;
 use super::upstream;
 use crate::exchange::{Rule, RuleAction, Table, Upstream};
@@ -43,15 +43,17 @@ pub enum PlanError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A backend's name has no address.
-    #[error("upstream {upstream}: backend {backend}: cannot resolve its name: {source}")]
-    Resolve {
+    /// A backend is one of the balancer's own listeners.
+    #[error(
+        "upstream {upstream}: backend {backend}: is the balancer's own listener {listener}: requests would loop"
+    )]
+    Loop {
         /// The upstream.
         upstream: String,
         /// The backend's URL.
         backend: String,
-        /// What the resolver said.
-        source: io::Error,
+        /// The listener's address.
+        listener: String,
     },
     /// A backend cannot be probed as asked.
     #[error("upstream {upstream}: health_check of {backend}: {source}")]
@@ -90,7 +92,8 @@ impl Plan {
 
     /// What is wrong with the files that the configuration names: what `check` needs besides the filters.
     pub fn files(model: &Model) -> Vec<PlanError> {
-        model.upstreams.iter().filter_map(|upstream| authorities(upstream).err()).collect()
+        let authorities = model.upstreams.iter().filter_map(|upstream| authorities(upstream).err());
+        loops(model).into_iter().chain(authorities).collect()
     }
 
     /// Makes a plan: filters, names resolved, certificates read.
@@ -99,10 +102,14 @@ impl Plan {
     /// See [`PlanError`].
     pub async fn new(model: &Model, extensions: &Extensions, workers: usize) -> Result<Self, PlanError> {
         let filters = Self::filters(model, &extensions.filters)?;
+        if let Some(looping) = loops(model).into_iter().next() {
+            return Err(looping);
+        }
+        let own = OwnAddresses::of(model);
         let mut upstreams = Vec::with_capacity(model.upstreams.len());
         let mut keepers = Vec::with_capacity(model.upstreams.len());
         for upstream in &model.upstreams {
-            let keeper = upstream::plan(upstream, model.zone.as_deref(), extensions, workers).await?;
+            let keeper = upstream::plan(upstream, (model.zone.as_deref(), &own), extensions, workers).await?;
             upstreams.push(keeper.upstream.clone());
             keepers.push(keeper);
         }

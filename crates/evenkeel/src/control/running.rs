@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use evenkeel_config::{ConfigError, ListenAddress, Model, Shutdown};
 use tokio::task::JoinSet;
 
+use super::files::warn_if_few;
 use super::keeper::Keeper;
 use super::plan::{Extensions, Plan, PlanError};
 use super::state::{ListenerState, State};
@@ -100,6 +101,11 @@ impl Running {
         let keepers = plan.keepers.into_iter().map(Keeper::run).collect();
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
         Ok(Self { state, workers, keepers, shutdown: model.shutdown.clone(), log, sockets })
+    }
+
+    /// Tells the log which limits of the system are too low for the model.
+    pub fn warn_of_limits(&self, model: &Model) {
+        warn_if_few(model, self.workers.len());
     }
 
     /// What it shows of itself.

@@ -45,7 +45,7 @@ fn backend(endpoint: &Endpoint) -> Map<String, Value> {
     let counters = endpoint.backend.counters();
     let shown = json!({
         "name": endpoint.backend.name(),
-        "address": endpoint.backend.address().to_string(),
+        "address": endpoint.dialer.first().as_ref().unwrap_or(endpoint.backend.address()).to_string(),
         "weight": endpoint.weight,
         "in_flight": counters.in_flight(),
         "attempts": counters.attempts(),

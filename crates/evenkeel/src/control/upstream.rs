@@ -12,12 +12,14 @@ use evenkeel_core::health::{Description, Health, OutlierOptions, Policy};
 
 use super::board::Board;
 use super::keeper::{Doorbell, Keeper, Watch, members};
+use super::loops::OwnAddresses;
 use super::pace::Pace;
 use super::plan::{Extensions, PlanError};
 use super::prober::Prober;
 use super::resolve::resolve;
 use super::telling::Teller;
 use super::trust::{authorities, endpoint_tls};
+use crate::dial::Dialer;
 use crate::exchange::{
     Affinity, Alarm, Alarms, Complaints, Endpoint, Gate, Hedging, Upstream, cookie_value, moment_of,
 };
@@ -27,11 +29,11 @@ use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
 /// Makes one upstream: names resolved, certificates read, probes ready.
 pub(super) async fn plan(
     upstream: &evenkeel_config::Upstream,
-    zone: Option<&str>,
+    (zone, own): (Option<&str>, &OwnAddresses),
     extensions: &Extensions,
     workers: usize,
 ) -> Result<Keeper, PlanError> {
-    let all = endpoints(upstream, workers).await?;
+    let all = endpoints(upstream, own, workers).await?;
     let watch = watch(upstream, &all, extensions)?;
     let load_probes = load_probes(upstream, &all)?;
     let now = moment_of(Instant::now());
@@ -63,6 +65,7 @@ pub(super) async fn plan(
         health,
         board: Arc::new(board),
         bell,
+        own: own.clone(),
         judges: judged_every(upstream),
         pace: watch.as_ref().map(Pace::new),
         watch,
@@ -73,19 +76,17 @@ pub(super) async fn plan(
 
 async fn endpoints(
     upstream: &evenkeel_config::Upstream,
+    own: &OwnAddresses,
     workers: usize,
 ) -> Result<Vec<Arc<Endpoint>>, PlanError> {
     let authorities = authorities(upstream)?;
     let mut all = Vec::with_capacity(upstream.backends.len());
     for backend in &upstream.backends {
         let url = &backend.url;
-        let address = resolve(&url.host).await.map_err(|source| PlanError::Resolve {
-            upstream: upstream.name.clone(),
-            backend: url.text.clone(),
-            source,
-        })?;
+        let (address, names) = resolve(&url.host, own).await;
         let cookie = |sticky| cookie_value(sticky, &upstream.name, &url.text);
         all.push(Arc::new(Endpoint {
+            dialer: Dialer::new(&address, names.as_ref()),
             backend: Arc::new(Backend::new(url.text.as_str(), address)),
             tls: endpoint_tls(url, upstream, authorities.as_ref()),
             group: group(&upstream.name, &url.text),
@@ -179,7 +180,13 @@ fn target(endpoint: &Endpoint, url: &BackendUrl) -> Target {
         ca: tls.ca.clone(),
         verify: tls.verify,
     });
-    Target { address: endpoint.backend.address().clone(), url: url.text.clone(), host: host_of(url), tls }
+    Target {
+        address: endpoint.backend.address().clone(),
+        url: url.text.clone(),
+        host: host_of(url),
+        tls,
+        names: endpoint.dialer.names().cloned(),
+    }
 }
 
 fn unprobed(upstream: &evenkeel_config::Upstream, url: &BackendUrl, source: ProbeError) -> PlanError {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use evenkeel_config::RetryOn;
 
 use super::malformed::Malformed;
+use crate::dial::{DialError, is_shortage};
 use crate::filter::{Refusal, Waited};
 
 /// How an attempt failed.
@@ -65,6 +66,8 @@ pub enum ConnectError {
     QueueFull,
     /// Our own process or system has no file descriptors, memory or ports left.
     Exhausted,
+    /// The name of the backend has no address.
+    Unresolved,
     /// Any other reason.
     Other,
 }
@@ -114,6 +117,18 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 const ENOUGH: u32 = 3;
 
 // === impl Failure ===
+
+impl From<&DialError> for Failure {
+    fn from(error: &DialError) -> Self {
+        match error {
+            DialError::Refused => Self::Connect(ConnectError::Refused),
+            DialError::Timeout => Self::ConnectTimeout,
+            DialError::Shortage(_) => Self::Shortage,
+            DialError::Unresolved => Self::Connect(ConnectError::Unresolved),
+            DialError::Io(error) => Self::Connect(ConnectError::of(error)),
+        }
+    }
+}
 
 impl Failure {
     /// What the log says. The only place that has these words.
@@ -222,8 +237,7 @@ impl ConnectError {
     /// What an error of the system means.
     pub fn of(error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL.
-        if matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99)) {
+        if is_shortage(error) {
             return Self::Exhausted;
         }
         match error.kind() {
@@ -250,6 +264,7 @@ impl ConnectError {
             Self::NoSocket => "no socket at this path",
             Self::Denied => "permission to connect denied",
             Self::QueueFull => "the backend's connection queue is full",
+            Self::Unresolved => "its name cannot be resolved",
             Self::Exhausted => "no file descriptors, memory or ports left to connect",
             Self::Other => "connection failed",
         }

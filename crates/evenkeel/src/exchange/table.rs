@@ -18,6 +18,7 @@ use super::affinity::Affinity;
 use super::complaints::{Alarms, Complaints};
 use super::gate::Gate;
 use super::hedge::Hedging;
+use crate::dial::Dialer;
 use crate::filter::{Answer, Filter};
 use crate::observe::{BackendMetrics, RouteMetrics};
 
@@ -140,6 +141,8 @@ pub struct Members {
 pub struct Endpoint {
     /// The backend.
     pub backend: Arc<Backend>,
+    /// How to connect to it.
+    pub dialer: Dialer,
     /// TLS, if it is spoken.
     pub tls: Option<EndpointTls>,
     /// Tells apart the connections of endpoints that share an address but not their settings.

@@ -4,10 +4,8 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use evenkeel_core::backend::Address;
-use tokio::net::{TcpStream, UnixStream};
-
-use crate::exchange::{Break, ConnectError, Endpoint, Failure};
+use crate::dial::Connected;
+use crate::exchange::{Break, Endpoint, Failure};
 use crate::http1::Buffer;
 use crate::stream::Socket;
 
@@ -32,11 +30,11 @@ impl Backend {
 
     /// A new one, within this time.
     pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Failure> {
-        match tokio::time::timeout(limit, connect(endpoint.backend.address())).await {
-            Ok(Ok(socket)) => Self::new(socket),
-            Ok(Err(error)) => Err(Failure::Connect(ConnectError::of(&error))),
-            Err(_) => Err(Failure::ConnectTimeout),
-        }
+        let connected = endpoint.dialer.connect(limit).await.map_err(|error| Failure::from(&error))?;
+        Self::new(match connected {
+            Connected::Tcp(socket) => Socket::Tcp(socket),
+            Connected::Unix(socket) => Socket::Unix(socket),
+        })
     }
 
     /// One that was just made, unless the backend has closed it already.
@@ -79,18 +77,5 @@ impl Backend {
     /// Reads more to `input`; how many bytes, none at the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.socket.poll_fill(cx, &mut self.input, READ_AT_MOST)
-    }
-}
-
-async fn connect(address: &Address) -> io::Result<Socket> {
-    match address {
-        Address::Tcp(address) => {
-            let socket = TcpStream::connect(address).await?;
-            // Requests leave in one piece: waiting for more would only delay them.
-            socket.set_nodelay(true)?;
-            Ok(Socket::Tcp(socket))
-        }
-        Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
-        _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }

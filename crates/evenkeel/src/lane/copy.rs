@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::pump::Pump;
-use crate::exchange::RequestCopy;
+use crate::exchange::{Failure, RequestCopy};
 use crate::filter::ResponseHead;
 use crate::http1::{AnswerHead, with_answer};
 
@@ -35,8 +35,10 @@ fn last_of_its_connection(request: &[u8]) -> Option<Vec<u8>> {
 async fn follow(copy: RequestCopy, request: Vec<u8>) {
     let (to_connect, to_answer) = copy.patience();
     let start = Instant::now();
-    let Ok(mut backend) = Backend::connect(&copy.endpoint, to_connect).await else {
-        return copy.ended(None, start.elapsed());
+    let mut backend = match Backend::connect(&copy.endpoint, to_connect).await {
+        Ok(backend) => backend,
+        Err(Failure::Shortage) => return copy.not_sent(),
+        Err(_) => return copy.ended(None, start.elapsed()),
     };
     let start = Instant::now();
     let status = tokio::time::timeout(to_answer, ask(&mut backend, &request)).await;

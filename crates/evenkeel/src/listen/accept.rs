@@ -30,9 +30,3 @@ impl Acceptor {
         Ok((socket, peer.and_then(|peer| peer.try_into().ok())))
     }
 }
-
-/// Whether accepting again at once would only spin: there are no more files or no more memory to be had.
-pub(super) fn is_out_of_files(error: &io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM.
-    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
-}

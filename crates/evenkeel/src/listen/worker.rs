@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{HttpLimits, Lanes};
@@ -17,9 +17,10 @@ use socket2::Socket as RawSocket;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::accept::{Acceptor, is_out_of_files};
+use super::accept::Acceptor;
 use super::clients::{Clients, Full, Place};
 use super::serve::{Service, serve};
+use crate::dial::{Pause, is_shortage};
 use crate::exchange::{Connection, Environment, Table};
 use crate::lane::Lane;
 use crate::observe::ListenerMetrics;
@@ -100,8 +101,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// How long accepting pauses when there are no more files to be had.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often the log says so.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// What the log has of it: one line for all workers.
+static COMPLAINT: Pause = Pause::new();
 
 /// Starts one worker for each environment, on sockets that are bound already: `sockets[listener][worker]`. `give_back` gives
 /// memory back to the system after a crowd of connections has left.
@@ -299,7 +300,6 @@ impl Local {
             Err(error) => return log::error!("a listener stopped: {error}"),
         };
         let mut stage = self.stage.clone();
-        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -310,11 +310,10 @@ impl Local {
             match accepted {
                 Ok((socket, peer)) => self.admit(socket, peer, site),
                 Err(error) => {
-                    if complained.is_none_or(|then| then.elapsed() > COMPLAIN_EVERY) {
-                        complained = Some(Instant::now());
+                    if COMPLAINT.is_due() {
                         log::warn!("cannot accept connections: {error}");
                     }
-                    if is_out_of_files(&error) {
+                    if is_shortage(&error) {
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

@@ -6,13 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::backend::Address;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::tls::Tls;
 use super::{Failed, ProbeError, Target};
+use crate::dial::{Connected, Dialer};
 
 /// A connection of any kind.
 pub(super) type Socket = Box<dyn Stream>;
@@ -23,7 +22,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 /// How a backend is reached.
 #[derive(Debug)]
 pub(super) struct Way {
-    address: Address,
+    dialer: Dialer,
     tls: Option<Tls>,
 }
 
@@ -53,12 +52,12 @@ impl Way {
     /// As the target says, speaking this protocol over TLS.
     pub(super) fn new(target: &Target, protocol: &[u8]) -> Result<Self, ProbeError> {
         let tls = target.tls.as_ref().map(|tls| Tls::new(tls, protocol)).transpose()?;
-        Ok(Self { address: target.address.clone(), tls })
+        Ok(Self { dialer: target.dialer(), tls })
     }
 
     /// As far as a connection, whatever is spoken over it.
     pub(super) fn plain(target: &Target) -> Self {
-        Self { address: target.address.clone(), tls: None }
+        Self { dialer: target.dialer(), tls: None }
     }
 
     /// Whether TLS is spoken.
@@ -68,35 +67,16 @@ impl Way {
 
     /// A new connection.
     pub(super) async fn open(&self, deadline: Deadline) -> Result<Socket, Failed> {
-        let socket = deadline.hold(Failed::NoConnection, connect(&self.address)).await?;
+        let connected = self.dialer.connect(deadline.left()).await;
+        let socket: Socket = match connected.map_err(|error| Failed::dialing(error, deadline.whole))? {
+            Connected::Tcp(socket) => Box::new(socket),
+            Connected::Unix(socket) => Box::new(socket),
+        };
         match &self.tls {
             None => Ok(socket),
             Some(tls) => deadline.hold(Failed::NoHandshake, tls.handshake(socket)).await,
         }
     }
-}
-
-async fn connect(address: &Address) -> Result<Socket, Failed> {
-    let explain = |error: io::Error| Failed::connecting(&error);
-    match address {
-        Address::Tcp(address) => connected(TcpStream::connect(address).await.map_err(explain)?),
-        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(explain)?)),
-        _ => Err(Failed::Unreachable("an unknown kind of address".to_owned())),
-    }
-}
-
-/// Makes sure that there is another process at the other end.
-///
-/// A connection to a local port without a listener can get that very port as its own and connect to itself. The probe
-/// would then call a dead backend healthy.
-pub(super) fn connected(socket: TcpStream) -> Result<Socket, Failed> {
-    let explain = |error: io::Error| Failed::connecting(&error);
-    if socket.local_addr().map_err(explain)? == socket.peer_addr().map_err(explain)? {
-        return Err(Failed::Refused);
-    }
-    // Without it a probe only takes longer.
-    let _ = socket.set_nodelay(true);
-    Ok(Box::new(socket))
 }
 
 /// Closes a connection over which nothing was said, and tells the peer so: one that speaks TLS would complain of it.
@@ -155,6 +135,11 @@ impl Deadline {
     /// From now on.
     pub(super) fn after(whole: Duration) -> Self {
         Self { at: Instant::now() + whole.min(FAR), whole }
+    }
+
+    /// How much time is left.
+    fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
     }
 
     /// Does this, as long as there is time; `late` says what has not come when there is none.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio_rustls::rustls;
 use tokio_rustls::rustls::CertificateError;
 
+use crate::dial::DialError;
+
 /// Why a backend is unhealthy. The text is short, on one line, and of bounded length, whatever the backend sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -20,6 +22,9 @@ pub enum Failed {
     /// There is no way there, for another reason.
     #[error("no connection: {0}")]
     Unreachable(String),
+    /// The balancer itself has no descriptor, port or memory left: that is no verdict on the backend.
+    #[error("out of resources: {0}")]
+    Shortage(String),
     /// Connected, but TLS was not there in time.
     #[error("no TLS in {0:?}")]
     NoHandshake(Duration),
@@ -67,8 +72,18 @@ const LONGEST: usize = 160;
 // === impl Failed ===
 
 impl Failed {
-    /// Why there is no connection.
-    pub(super) fn connecting(error: &io::Error) -> Self {
+    /// Why there is no connection; `whole` is the time that there was.
+    pub(super) fn dialing(error: DialError, whole: Duration) -> Self {
+        match error {
+            DialError::Refused => Self::Refused,
+            DialError::Timeout => Self::NoConnection(whole),
+            DialError::Shortage(error) => Self::Shortage(words(&error)),
+            DialError::Io(error) => Self::connecting(&error),
+            other => Self::Unreachable(other.to_string()),
+        }
+    }
+
+    fn connecting(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::NotFound => Self::Unreachable("no such socket".to_owned()),

@@ -6,6 +6,7 @@
 //! all that it does within one timeout; dropping its future ends it and closes what it opened. Nothing that a backend
 //! sends can panic it, make it hold more than the first [`BODY`] bytes of a body, or stretch its time.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use own::Check;
 pub use watch::{Outcome, watch};
 
 use self::connect::{Deadline, Way};
+use crate::dial::{DialError, Dialer, Names};
 
 /// How much of a response body is read, in bytes.
 pub const BODY: usize = 64 << 10;
@@ -46,7 +48,7 @@ pub struct Probe {
 /// Where a backend is, and what it is called.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where it listens.
+    /// Where it listens. For a check of your own, a name is resolved already.
     pub address: Address,
     /// What people call it: its URL as configured.
     pub url: String,
@@ -54,6 +56,8 @@ pub struct Target {
     pub host: String,
     /// TLS, if it speaks that.
     pub tls: Option<TlsTarget>,
+    /// The addresses of its name, if it has one.
+    pub names: Option<Arc<Names>>,
 }
 
 /// How a backend speaks TLS.
@@ -146,7 +150,11 @@ impl Probe {
             Question::Http(question) => question.ask(deadline).await,
             Question::Grpc(question) => question.ask(deadline).await,
             Question::Own(check) => {
-                deadline.hold(Failed::NoAnswer, own::ask(check.as_ref(), &self.target)).await
+                let target = self.target.resolved();
+                let Some(target) = target else {
+                    return Err(Failed::dialing(DialError::Unresolved, self.timeout));
+                };
+                deadline.hold(Failed::NoAnswer, own::ask(check.as_ref(), &target)).await
             }
         }
     }
@@ -160,10 +168,23 @@ impl Probe {
 // === impl Target ===
 
 impl Target {
+    fn dialer(&self) -> Dialer {
+        Dialer::new(&self.address, self.names.as_ref())
+    }
+
+    /// With the address that is connected to first in place of a name; `None` as long as there is none.
+    fn resolved(&self) -> Option<Cow<'_, Self>> {
+        match &self.address {
+            Address::Name(..) => Some(Cow::Owned(Self { address: self.dialer().first()?, ..self.clone() })),
+            _ => Some(Cow::Borrowed(self)),
+        }
+    }
+
     fn at_port(mut self, port: Option<u16>) -> Result<Self, ProbeError> {
         match (&mut self.address, port) {
             (_, None) => {}
             (Address::Tcp(address), Some(port)) => address.set_port(port),
+            (Address::Name(_, own), Some(port)) => *own = port,
             _ => return Err(ProbeError::NoPort(self.url)),
         }
         Ok(self)

@@ -47,6 +47,9 @@ pub async fn watch(probe: Probe, interval: Duration, mut tell: impl FnMut(Outcom
         sleep_until(slots.next(Instant::now())).await;
         let at = Instant::now();
         let result = probe.run().await;
+        if matches!(result, Err(Failed::Shortage(_))) {
+            continue;
+        }
         tell(Outcome { at: at.into_std(), took: at.elapsed(), result });
     }
 }

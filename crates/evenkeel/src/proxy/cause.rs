@@ -4,11 +4,15 @@ use std::io;
 
 use pingora_core::{Error, ErrorType};
 
+use crate::dial::DialError;
 use crate::exchange::{Break, ConnectError, Failure, Malformed, TlsError};
 use crate::http1::malformed;
 
 /// Why connecting failed.
 pub(super) fn connecting(error: &Error) -> Failure {
+    if let Some(dialed) = cause::<DialError>(error) {
+        return Failure::from(dialed);
+    }
     match error.etype() {
         ErrorType::ConnectTimedout if is_handshake_timeout(error) => Failure::TlsTimeout,
         // Without the system's error it is Pingora's timer, which is ours.

@@ -1,16 +1,22 @@
 //! A backend, as Pingora's connector wants it.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use evenkeel_core::backend::Address;
 use parking_lot::Mutex;
+use pingora_core::connectors::L4Connect;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
+use crate::dial::{Connected, Dialer};
 use crate::exchange::{Attempt, Endpoint, Upstream};
 
 /// How much later the limit over TCP and TLS is than that over TCP alone, so that it tells which was slow: two ticks of
@@ -31,7 +37,7 @@ pub(super) fn peer(
     // The key of a kept connection covers neither the authorities nor the upstream: the group does.
     peer.group_key = if attempt.reuse { attempt.endpoint.group } else { u64::MAX };
     let options = &mut peer.options;
-    options.connection_timeout = Some(connect);
+    options.custom_l4 = Some(Arc::new(Connect { dialer: attempt.endpoint.dialer.clone(), limit: connect }));
     options.total_connection_timeout = Some(connect + GRACE);
     options.idle_timeout = Some(upstream.pool.idle_timeout);
     if let Some(tls) = &attempt.endpoint.tls {
@@ -49,11 +55,31 @@ fn bare(endpoint: &Endpoint) -> Result<HttpPeer> {
     let name = endpoint.tls.as_ref().map(|tls| tls.server_name.clone()).unwrap_or_default();
     match endpoint.backend.address() {
         Address::Tcp(address) => Ok(HttpPeer::new(*address, tls, name)),
+        // Of many addresses: Pingora does not compare this one with that of a kept connection, and the group tells them apart.
+        Address::Name(_, port) => Ok(HttpPeer::new((Ipv4Addr::UNSPECIFIED, *port), tls, name)),
         Address::Unix(path) => match path.to_str() {
             Some(path) => HttpPeer::new_uds(path, tls, name),
             None => Error::e_explain(ErrorType::SocketError, "a socket path that is not UTF-8"),
         },
         _ => Error::e_explain(ErrorType::SocketError, "an unknown kind of address"),
+    }
+}
+
+/// Connects as the lean lane does. Pingora limits only its own way of connecting.
+#[derive(Debug)]
+struct Connect {
+    dialer: Dialer,
+    limit: Duration,
+}
+
+#[async_trait]
+impl L4Connect for Connect {
+    async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
+        match self.dialer.connect(self.limit).await {
+            Ok(Connected::Tcp(socket)) => Ok(socket.into()),
+            Ok(Connected::Unix(socket)) => Ok(socket.into()),
+            Err(error) => Error::e_because(ErrorType::ConnectError, "", error),
+        }
     }
 }
 

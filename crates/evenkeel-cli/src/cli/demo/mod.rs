@@ -6,7 +6,7 @@ mod traffic;
 
 use std::time::Duration;
 
-use evenkeel::config::{Config, ConfigBuilder};
+use evenkeel::config::{Config, ConfigBuilder, ListenerBuilder};
 use evenkeel::control::{ListenerState, StartError};
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel::{Server, ServerError};
@@ -54,6 +54,8 @@ const ANY: &str = "127.0.0.1:0";
 /// Requests per second. Few enough for a busy machine, and enough to show a slow backend.
 const RATE: u32 = 20;
 
+/// Connections at once: the demo needs few, and no more open files than any system allows.
+const CONNECTIONS: usize = 100;
 /// How long requests can take to finish; no request of the demo takes longer.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -150,7 +152,7 @@ Ctrl-C ends it. What each backend got, and how long it took:
 impl Wanted {
     fn config(&self, backends: &[Backend], algorithm: &LoadBalancingAlgorithm) -> Result<Config, Failure> {
         let config = ConfigBuilder::new()
-            .listen_address(&self.listen)
+            .listener(ListenerBuilder::new(&self.listen).max_connections(CONNECTIONS))
             .admin(&self.admin)
             .upstream_servers(backends.iter().map(Backend::url))
             .load_balancing_algorithm(algorithm.clone())

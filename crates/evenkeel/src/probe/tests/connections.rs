@@ -2,9 +2,8 @@
 
 use rcgen::date_time_ymd;
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpSocket, UnixListener};
+use tokio::net::UnixListener;
 
-use super::super::connect::connected;
 use super::*;
 
 const NAME: &str = "backend.test";
@@ -30,15 +29,6 @@ async fn a_port_of_its_own_is_probed() {
     let probe = Probe::new(&check, target(wrong), None).expect("a probe");
     assert_eq!(probe.run().await, Ok(()));
     assert!(matches!(probe.target().address, Address::Tcp(address) if address == right));
-}
-
-#[tokio::test]
-async fn a_connection_that_meets_itself_is_refused() {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
-    let own = socket.local_addr().expect("an address");
-    let socket = socket.connect(own).await.expect("a connection of a socket to itself");
-    assert!(matches!(connected(socket), Err(Failed::Refused)));
 }
 
 #[tokio::test]

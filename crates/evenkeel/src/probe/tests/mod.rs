@@ -35,6 +35,7 @@ fn target(address: SocketAddr) -> Target {
         url: format!("http://{address}"),
         host: address.to_string(),
         tls: None,
+        names: None,
     }
 }
 

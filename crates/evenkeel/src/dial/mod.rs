@@ -1,0 +1,155 @@
+//! One way to connect to a backend, for requests and probes alike: all addresses of a name, no connection of the balancer to
+//! itself, and the balancer's own lack of descriptors told apart from the backend's fault.
+//!
+//! This room never knows what is said over a connection, or what a failure leads to.
+
+mod names;
+mod shortage;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_core::backend::Address;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+pub use names::Names;
+pub use shortage::{Pause, is_shortage};
+
+/// How to connect to one backend.
+#[derive(Clone, Debug)]
+pub struct Dialer(To);
+
+#[derive(Clone, Debug)]
+enum To {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+    Name(Arc<Names>, u16),
+    Unknown,
+}
+
+/// A new connection to a backend.
+#[derive(Debug)]
+pub enum Connected {
+    /// Over TCP, without Nagle's delay.
+    Tcp(TcpStream),
+    /// To a Unix socket.
+    Unix(UnixStream),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nothing listens there.
+    #[error("refused")]
+    Refused,
+    /// The connection was not accepted in time.
+    #[error("no connection in time")]
+    Timeout,
+    /// The name of the backend has no address yet.
+    #[error("its name cannot be resolved")]
+    Unresolved,
+    /// The balancer itself has no descriptor, port or memory left: that says nothing about the backend.
+    #[error("out of resources: {0}")]
+    Shortage(io::Error),
+    /// Something else that the system says.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+// === impl Dialer ===
+
+impl Dialer {
+    /// Connects to this address; `names` has the addresses of a name.
+    pub fn new(address: &Address, names: Option<&Arc<Names>>) -> Self {
+        Self(match (address, names) {
+            (Address::Tcp(address), _) => To::Tcp(*address),
+            (Address::Unix(path), _) => To::Unix(path.clone()),
+            (Address::Name(_, port), Some(names)) => To::Name(names.clone(), *port),
+            _ => To::Unknown,
+        })
+    }
+
+    /// The addresses of its name, if it has one.
+    pub fn names(&self) -> Option<&Arc<Names>> {
+        match &self.0 {
+            To::Name(names, _) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// The address that is connected to first; `None` for a name without one.
+    pub fn first(&self) -> Option<Address> {
+        match &self.0 {
+            To::Tcp(address) => Some(Address::Tcp(*address)),
+            To::Unix(path) => Some(Address::Unix(path.clone())),
+            To::Name(names, port) => names.first().map(|ip| Address::Tcp((ip, *port).into())),
+            To::Unknown => None,
+        }
+    }
+
+    /// A new connection, within this time, whatever number of addresses is tried.
+    ///
+    /// # Errors
+    /// Why there is none. Of our own lack of resources the log has a warning, at most one in ten seconds.
+    pub async fn connect(&self, limit: Duration) -> Result<Connected, DialError> {
+        let connected = match &self.0 {
+            To::Tcp(address) => tcp(*address, limit).await.map(Connected::Tcp),
+            To::Unix(path) => match timeout(limit, UnixStream::connect(path)).await {
+                Ok(connected) => connected.map(Connected::Unix).map_err(DialError::of_unix),
+                Err(_) => Err(DialError::Timeout),
+            },
+            To::Name(names, port) => Box::pin(names.connect(*port, limit)).await.map(Connected::Tcp),
+            To::Unknown => Err(DialError::Io(io::ErrorKind::Unsupported.into())),
+        };
+        if let Err(DialError::Shortage(error)) = &connected {
+            shortage::warn(error);
+        }
+        connected
+    }
+}
+
+async fn tcp(address: SocketAddr, limit: Duration) -> Result<TcpStream, DialError> {
+    let connected = timeout(limit, TcpStream::connect(address)).await.map_err(|_| DialError::Timeout)?;
+    let socket = connected.map_err(|error| DialError::of_tcp(error, address))?;
+    if meets_itself(&socket, address) {
+        return Err(DialError::Refused);
+    }
+    // Requests leave in one piece: waiting for more would only delay them.
+    socket.set_nodelay(true).map_err(DialError::Io)?;
+    Ok(socket)
+}
+
+/// Whether this connection has met itself. Where nothing listens on a port that the system hands out to clients, a connection
+/// may be given that very port: it would take a dead backend for a healthy one.
+fn meets_itself(socket: &TcpStream, address: SocketAddr) -> bool {
+    socket.local_addr().is_ok_and(|local| local == address)
+}
+
+// === impl DialError ===
+
+impl DialError {
+    fn of_tcp(error: io::Error, address: SocketAddr) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            _ if is_shortage(&error) || shortage::is_of_ports(&error, address) => Self::Shortage(error),
+            _ => Self::Io(error),
+        }
+    }
+
+    /// A Unix socket whose queue is full says so by EAGAIN, which is the backend's doing.
+    fn of_unix(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            _ if is_shortage(&error) => Self::Shortage(error),
+            _ => Self::Io(error),
+        }
+    }
+}
