@@ -132,10 +132,13 @@ pub enum Align {
 pub fn text(canvas: &Canvas<'_>, text: &str, at: (i32, i32), size: u32, align: Align) -> Result<(), Failure> {
     let weight = if align == Align::Title { FontStyle::Bold } else { FontStyle::Normal };
     let side = if align == Align::Right { HPos::Right } else { HPos::Left };
-    let style = TextStyle::from(FontDesc::new(FontFamily::Name(FONT), size.into(), weight));
+    let style = TextStyle::from(FontDesc::new(FontFamily::Name(FONT), f64::from(size) * POINT, weight));
     let style = style.color(&INK).pos(Pos::new(side, VPos::Center));
     canvas.draw(&Text::new(text.to_owned(), at, style)).map_err(failure)
 }
+
+/// plotters writes sizes into SVG divided by this.
+pub const POINT: f64 = 1.24;
 
 /// The font of every text.
 pub const FONT: &str = "system-ui, sans-serif";

@@ -29,7 +29,6 @@ const APT_INSTALL: &[&str] = &["install", "--yes", "--quiet", "--no-install-reco
 const MANAGERS: &[Manager] = &[
     Manager { program: "apt-get", refresh: &["update", "--quiet"], install: APT_INSTALL },
     Manager { program: "dnf", refresh: &[], install: &["install", "--assumeyes"] },
-    Manager { program: "yum", refresh: &[], install: &["install", "--assumeyes"] },
     Manager { program: "apk", refresh: &[], install: &["add", "--no-cache"] },
     Manager { program: "pacman", refresh: &[], install: &["--sync", "--refresh", "--noconfirm"] },
     Manager { program: "zypper", refresh: &[], install: &["--non-interactive", "install"] },

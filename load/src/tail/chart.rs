@@ -107,7 +107,7 @@ fn panel(
     let builder = builder.set_label_area_size(LabelAreaPosition::Bottom, 18);
     let builder = builder.set_label_area_size(LabelAreaPosition::Left, 40).margin_right(12);
     let mut axes = builder.build_cartesian_2d(x, y).map_err(chart::failure)?;
-    let font = (chart::FONT, 11).into_font().color(&chart::INK);
+    let font = (chart::FONT, 11.0 * chart::POINT).into_font().color(&chart::INK);
     let mut mesh = axes.configure_mesh();
     let mesh = mesh.disable_y_mesh().axis_style(chart::FRAME).bold_line_style(chart::FRAME);
     mesh.label_style(font).draw().map_err(chart::failure)?;

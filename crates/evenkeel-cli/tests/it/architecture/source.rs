@@ -1,15 +1,22 @@
-//! Rust sources as tokens: enough of the language to tell code from comments, literals and tests. Knows nothing of the
-//! rules that it serves.
+//! Rust sources, parsed by syn, as far as the rules of the house need them. Knows nothing of the rules.
 
 #![cfg(test)]
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A source file without its comments and its `#[cfg(test)]` items.
-#[derive(Debug)]
+use proc_macro2::{Delimiter, Spacing, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::visit::{self, Visit};
+use syn::visit_mut::{self, VisitMut};
+use syn::{Attribute, Block, Fields, ImplItem, Item, ItemImpl, ItemMod, ItemStruct, Stmt};
+
+/// A source file without its `#[cfg(test)]` items.
 pub(crate) struct Source {
     /// Where it is, from the checkout's root.
     pub(crate) path: PathBuf,
+    file: syn::File,
+    /// Its tokens without documentation: macros hold paths, too, and syn does not parse what is in them.
     tokens: Vec<Token>,
     /// Modules that only tests see and that are files of their own.
     test_modules: Vec<String>,
@@ -26,6 +33,7 @@ pub(crate) struct Struct {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Token {
     text: String,
+    bytes: Range<usize>,
     first_line: usize,
     last_line: usize,
 }
@@ -54,17 +62,22 @@ pub(crate) fn under(folder: &Path) -> Vec<Source> {
 
 /// The comments and the string literals of a source, each with its first line. Tests are included.
 pub(crate) fn texts(text: &str) -> Vec<(usize, String)> {
-    let chars: Vec<char> = text.chars().collect();
+    let mut tokens = Vec::new();
+    flatten(text.parse().expect("a source file has tokens"), &mut tokens);
+    // Comments, documentation among them, are what is between the tokens.
     let (mut texts, mut at, mut line) = (Vec::new(), 0, 1);
-    while at < chars.len() {
-        let end = token_end(&chars, at);
-        let token: String = chars[at..end].iter().collect();
-        let lines = token.matches('\n').count();
-        if token.starts_with("//") || token.starts_with("/*") || token.contains('"') {
-            texts.push((line, token));
+    let end = Token { bytes: text.len()..text.len(), ..token("", Span::call_site()) };
+    for token in tokens.iter().chain([&end]) {
+        for (number, comment) in text[at..token.bytes.start].lines().enumerate() {
+            texts.push((line + number, comment.trim().to_owned()));
         }
-        (at, line) = (end, line + lines);
+        let code = &text[token.bytes.clone()];
+        if code.contains('"') {
+            texts.push((token.first_line, code.to_owned()));
+        }
+        (at, line) = (token.bytes.end, token.last_line);
     }
+    texts.retain(|(_, text)| !text.is_empty());
     texts
 }
 
@@ -82,10 +95,15 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 // === impl Source ===
 
 impl Source {
-    /// Reads `text`.
+    /// Parses `text`.
     pub(crate) fn new(path: PathBuf, text: &str) -> Self {
-        let (tokens, test_modules) = without_tests(tokens(text));
-        Self { path, tokens, test_modules }
+        let parsed = syn::parse_file(text);
+        let mut file = parsed.unwrap_or_else(|e| panic!("{}:{}: {e}", path.display(), e.span().start().line));
+        let mut tests = Tests::default();
+        tests.visit_file_mut(&mut file);
+        let mut tokens = Vec::new();
+        flatten(file.to_token_stream(), &mut tokens);
+        Self { path, file, tokens, test_modules: tests.modules }
     }
 
     /// The file's place under `base`, a part for every folder, the last without its ending.
@@ -102,9 +120,18 @@ impl Source {
         lines.len()
     }
 
-    /// Whether the word `second` comes right after the word `first` anywhere.
-    pub(crate) fn follows(&self, first: &str, second: &str) -> bool {
-        self.tokens.windows(2).any(|pair| pair[0].text == first && pair[1].text == second)
+    /// Whether it implements a trait of this name for a type.
+    pub(crate) fn implements(&self, name: &str) -> bool {
+        let mut traits = Traits::default();
+        traits.visit_file(&self.file);
+        traits.0.iter().any(|found| found == name)
+    }
+
+    /// Every struct with named fields.
+    pub(crate) fn structs(&self) -> Vec<Struct> {
+        let mut structs = Structs::default();
+        structs.visit_file(&self.file);
+        structs.0
     }
 
     /// Every path of two segments or more, and every `use`, with its line; groups are taken apart.
@@ -122,14 +149,6 @@ impl Source {
             }
         }
         paths
-    }
-
-    /// Every struct with named fields.
-    pub(crate) fn structs(&self) -> Vec<Struct> {
-        let starts = (0..self.tokens.len()).filter(|i| self.text(*i) == "struct" && self.is_word(*i + 1));
-        starts
-            .filter_map(|i| Some(Struct { name: self.text(i + 1).into(), fields: self.fields(i + 2)? }))
-            .collect()
     }
 
     /// Reads one path from `at`, which is a word; gives where it ends.
@@ -162,35 +181,6 @@ impl Source {
         at
     }
 
-    /// Counts the fields of a struct whose generics begin at `at`; `None` if it has no named ones.
-    fn fields(&self, mut at: usize) -> Option<usize> {
-        let mut angles = 0_usize;
-        loop {
-            match self.tokens.get(at)?.text.as_str() {
-                "<" => angles += 1,
-                ">" if self.text(at - 1) != "-" => angles = angles.saturating_sub(1),
-                "{" => break,
-                ";" | "(" if angles == 0 => return None,
-                _ => {}
-            }
-            at += 1;
-        }
-        let (mut depth, mut fields) = (0_usize, 0);
-        loop {
-            match self.tokens.get(at)?.text.as_str() {
-                "{" | "(" | "[" | "<" => depth += 1,
-                ">" if self.text(at - 1) == "-" => {}
-                "}" | ")" | "]" | ">" => depth -= 1,
-                ":" if depth == 1 => fields += 1,
-                _ => {}
-            }
-            if depth == 0 {
-                return Some(fields);
-            }
-            at += 1;
-        }
-    }
-
     /// The files of modules that only tests see, without their ending.
     fn test_files(&self) -> Vec<PathBuf> {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -209,136 +199,140 @@ impl Source {
     }
 }
 
-/// The tokens without items marked `#[cfg(test)]`, and the names of the modules among these that are files.
-fn without_tests(tokens: Vec<Token>) -> (Vec<Token>, Vec<String>) {
-    const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
-    let (mut kept, mut modules) = (Vec::new(), Vec::new());
+/// Takes items that only tests see out of a file.
+#[derive(Default)]
+struct Tests {
+    modules: Vec<String>,
+}
+
+#[derive(Default)]
+struct Traits(Vec<String>);
+
+#[derive(Default)]
+struct Structs(Vec<Struct>);
+
+fn is_test(attributes: &[Attribute]) -> bool {
+    let mut cfgs = attributes.iter().filter(|a| a.path().is_ident("cfg"));
+    cfgs.any(|cfg| cfg.parse_args::<syn::Ident>().is_ok_and(|condition| condition == "test"))
+}
+
+/// The attributes of the items that are only for tests in practice.
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
+}
+
+/// Adds the tokens of a stream, and of the groups in it, without documentation.
+fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
+    let trees: Vec<TokenTree> = stream.into_iter().collect();
+    let is_mark = |at: usize, mark| matches!(trees.get(at), Some(TokenTree::Punct(p)) if p.as_char() == mark);
     let mut at = 0;
-    while at < tokens.len() {
-        let is_mark = tokens[at..].iter().map(|t| t.text.as_str()).take(MARK.len()).eq(MARK);
-        if !is_mark {
-            kept.push(tokens[at].clone());
-            at += 1;
-            continue;
-        }
-        let end = end_of_item(&tokens, at + MARK.len());
-        if let [.., word, name, semicolon] = &tokens[at..end]
-            && word.text == "mod"
-            && semicolon.text == ";"
-        {
-            modules.push(name.text.clone());
-        }
-        at = end;
-    }
-    (kept, modules)
-}
-
-/// Where the item at `at` ends: after its `;`, or after the brace that closes its first block.
-fn end_of_item(tokens: &[Token], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while let Some(token) = tokens.get(at) {
+    while let Some(tree) = trees.get(at) {
         at += 1;
-        match token.text.as_str() {
-            "{" | "(" | "[" => depth += 1,
-            "}" if depth == 1 => {
-                // A `use` with a group goes on to its semicolon.
-                return if tokens.get(at).is_some_and(|t| t.text == ";") { at + 1 } else { at };
+        match tree {
+            TokenTree::Punct(mark) if mark.as_char() == '#' => {
+                let attribute = if is_mark(at, '!') { at + 1 } else { at };
+                if trees.get(attribute).is_some_and(is_documentation) {
+                    at = attribute + 1;
+                } else {
+                    tokens.push(token("#", mark.span()));
+                }
             }
-            "}" | ")" | "]" => depth = depth.saturating_sub(1),
-            ";" if depth == 0 => return at,
-            _ => {}
-        }
-    }
-    at
-}
-
-fn tokens(text: &str) -> Vec<Token> {
-    let chars: Vec<char> = text.chars().collect();
-    let (mut tokens, mut at, mut line) = (Vec::new(), 0, 1);
-    while at < chars.len() {
-        let end = token_end(&chars, at);
-        let token: String = chars[at..end].iter().collect();
-        let last_line = line + token.matches('\n').count();
-        let is_comment = token.starts_with("//") || token.starts_with("/*");
-        if !is_comment && !token.trim().is_empty() {
-            let is_literal = token.contains('"') || (token.len() > 1 && token.contains('\''));
-            let text = if is_literal { "\"".to_owned() } else { token };
-            tokens.push(Token { text, first_line: line, last_line });
-        }
-        (at, line) = (end, last_line);
-    }
-    tokens
-}
-
-/// Where the token, the comment or the white space at `at` ends.
-fn token_end(chars: &[char], at: usize) -> usize {
-    let from = |i: usize| chars.get(i).copied().unwrap_or('\0');
-    let run = |start: usize, belongs: fn(char) -> bool| {
-        start + chars[start.min(chars.len())..].iter().take_while(|c| belongs(**c)).count()
-    };
-    match (from(at), from(at + 1)) {
-        ('/', '/') => run(at, |c| c != '\n'),
-        ('/', '*') => block_comment_end(chars, at),
-        (':', ':') => at + 2,
-        ('"', _) => string_end(chars, at + 1),
-        ('\'', _) => quote_end(chars, at),
-        (c, _) if c.is_whitespace() => run(at, char::is_whitespace),
-        (c, _) if is_word(c) => {
-            let end = run(at, is_word);
-            let word: String = chars[at..end].iter().collect();
-            let hashes = run(end, |c| c == '#') - end;
-            match (word.as_str(), from(end), from(end + hashes)) {
-                ("b" | "c", '"', _) => string_end(chars, end + 1),
-                ("b", '\'', _) => quote_end(chars, end),
-                ("r" | "br" | "cr", _, '"') => raw_string_end(chars, end + hashes + 1, hashes),
-                _ => end,
+            TokenTree::Punct(mark)
+                if mark.as_char() == ':' && mark.spacing() == Spacing::Joint && is_mark(at, ':') =>
+            {
+                tokens.push(token("::", mark.span()));
+                at += 1;
+            }
+            TokenTree::Punct(mark) => tokens.push(token(&mark.to_string(), mark.span())),
+            TokenTree::Ident(word) => tokens.push(token(&word.to_string(), word.span())),
+            TokenTree::Literal(literal) => tokens.push(token("\"", literal.span())),
+            TokenTree::Group(group) => {
+                let [open, close] = match group.delimiter() {
+                    Delimiter::Brace => ["{", "}"],
+                    Delimiter::Bracket => ["[", "]"],
+                    Delimiter::Parenthesis => ["(", ")"],
+                    Delimiter::None => ["", ""],
+                };
+                tokens.push(token(open, group.span_open()));
+                flatten(group.stream(), tokens);
+                tokens.push(token(close, group.span_close()));
             }
         }
-        _ => at + 1,
     }
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+fn token(text: &str, span: Span) -> Token {
+    let (first_line, last_line) = (span.start().line, span.end().line);
+    Token { text: text.into(), bytes: span.byte_range(), first_line, last_line }
 }
 
-fn block_comment_end(chars: &[char], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while at < chars.len() {
-        match (chars[at], chars.get(at + 1)) {
-            ('/', Some('*')) => (depth, at) = (depth + 1, at + 2),
-            ('*', Some('/')) => (depth, at) = (depth - 1, at + 2),
-            _ => at += 1,
-        }
-        if depth == 0 {
-            break;
-        }
+fn is_documentation(tree: &TokenTree) -> bool {
+    matches!(tree, TokenTree::Group(group) if group.stream().to_string().starts_with("doc "))
+}
+
+// === impl Tests ===
+
+impl VisitMut for Tests {
+    fn visit_file_mut(&mut self, file: &mut syn::File) {
+        self.prune(&mut file.items);
+        visit_mut::visit_file_mut(self, file);
     }
-    at.min(chars.len())
-}
 
-fn string_end(chars: &[char], mut at: usize) -> usize {
-    while at < chars.len() && chars[at] != '"' {
-        at += if chars[at] == '\\' { 2 } else { 1 };
-    }
-    (at + 1).min(chars.len())
-}
-
-fn raw_string_end(chars: &[char], at: usize, hashes: usize) -> usize {
-    let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
-    let rest = &chars[at..];
-    rest.windows(end.len()).position(|w| w == end).map_or(chars.len(), |found| at + found + end.len())
-}
-
-/// The end of a character literal, or of the quote alone if a lifetime follows it.
-fn quote_end(chars: &[char], at: usize) -> usize {
-    match (chars.get(at + 1), chars.get(at + 2)) {
-        (Some('\\'), _) => {
-            let rest = &chars[(at + 3).min(chars.len())..];
-            at + 4 + rest.iter().take_while(|c| **c != '\'').count()
+    fn visit_item_mod_mut(&mut self, module: &mut ItemMod) {
+        if let Some((_, items)) = &mut module.content {
+            self.prune(items);
         }
-        (Some(_), Some('\'')) => at + 3,
-        _ => at + 1,
+        visit_mut::visit_item_mod_mut(self, module);
+    }
+
+    fn visit_item_impl_mut(&mut self, item: &mut ItemImpl) {
+        item.items.retain(|item| !matches!(item, ImplItem::Fn(method) if is_test(&method.attrs)));
+        visit_mut::visit_item_impl_mut(self, item);
+    }
+
+    fn visit_block_mut(&mut self, block: &mut Block) {
+        block.stmts.retain(|statement| !matches!(statement, Stmt::Item(item) if is_test(attributes(item))));
+        visit_mut::visit_block_mut(self, block);
+    }
+}
+
+impl Tests {
+    fn prune(&mut self, items: &mut Vec<Item>) {
+        let files = items.iter().filter_map(|item| match item {
+            Item::Mod(module) if module.content.is_none() && is_test(&module.attrs) => Some(&module.ident),
+            _ => None,
+        });
+        self.modules.extend(files.map(ToString::to_string));
+        items.retain(|item| !is_test(attributes(item)));
+    }
+}
+
+impl<'a> Visit<'a> for Traits {
+    fn visit_item_impl(&mut self, item: &'a ItemImpl) {
+        let name = item.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
+        self.0.extend(name.map(|segment| segment.ident.to_string()));
+        visit::visit_item_impl(self, item);
+    }
+}
+
+impl<'a> Visit<'a> for Structs {
+    fn visit_item_struct(&mut self, item: &'a ItemStruct) {
+        if let Fields::Named(fields) = &item.fields {
+            self.0.push(Struct { name: item.ident.to_string(), fields: fields.named.len() });
+        }
     }
 }
 
@@ -357,19 +351,31 @@ mod samples {
 
     #[test]
     fn fields_are_counted_and_nothing_else() {
-        let text = "pub struct A<T: Into<u8>> where T: Copy { #[a(b: 1)] x: Vec<(u8, T)>, pub y: fn(z: u8) -> Option<u8>, }
-            struct B; struct C(u8, u8); struct D<F: Fn(u8)> { f: F }";
+        let text = "pub struct A<T: Into<u8>> where T: Copy { #[a(b = 1)] x: Vec<(u8, T)>, pub y: fn(z: u8) -> Option<u8>, }
+            struct B; struct C(u8, u8); fn f() { struct D<F: Fn(u8)> { f: F } }";
         let counted = source(text).structs();
         let expected = [("A", 2), ("D", 1)].map(|(name, fields)| Struct { name: name.into(), fields });
         assert_eq!(counted, expected);
     }
 
     #[test]
-    fn lifetimes_are_not_characters() {
-        let texts: Vec<String> =
-            tokens("fn f<'a>(x: &'a str) { '\"'; '\\''; b'x'; \"'\" }").into_iter().map(|t| t.text).collect();
-        assert_eq!(texts.iter().filter(|t| *t == "\"").count(), 4, "{texts:?}");
-        assert!(texts.ends_with(&["\"".to_owned(), "}".to_owned()]));
+    fn implementations_are_found_by_the_last_part_of_the_trait() {
+        let found = source("impl<T> pingora_proxy::ProxyHttp for A<T> {} impl B {} impl Clone for C {}");
+        assert!(found.implements("ProxyHttp") && found.implements("Clone") && !found.implements("B"));
+    }
+
+    #[test]
+    fn paths_in_macros_are_found() {
+        let found = source("fn f<'a>(x: &'a str) { vec![crate::a::B, 'x']; }").paths();
+        assert_eq!(found, [(["crate", "a", "B"].map(str::to_owned).to_vec(), 1)]);
+    }
+
+    #[test]
+    fn texts_are_comments_documentation_and_strings() {
+        let text = "//! a\nfn f() {\n    // b\n    // c\n    g(\"d\\n\", 'e'); /* h */\n}\n";
+        let found = texts(text);
+        let expected = [(1, "//! a"), (3, "// b"), (4, "// c"), (5, "\"d\\n\""), (5, "/* h */")];
+        assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
     }
 
     #[test]
