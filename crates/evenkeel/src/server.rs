@@ -49,7 +49,7 @@ pub enum ServerError {
     #[error("cannot catch signals: {0}")]
     Signals(#[source] io::Error),
     /// A worker's thread ended that was not asked to.
-    #[error("a worker broke down")]
+    #[error("a worker thread panicked")]
     Broken,
 }
 

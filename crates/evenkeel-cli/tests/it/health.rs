@@ -99,7 +99,7 @@ async fn every_backend_is_probed_as_often_as_asked_for() {
         assert!((9 * seconds..=11 * seconds).contains(&count), "{count} probes in {seconds} s");
     }
     let status = until_state(&balancer, 0, "down").await;
-    assert_eq!(status["last_probe"]["reason"], "no connection in 100ms");
+    assert_eq!(status["last_probe"]["reason"], "no connection within 100ms");
 }
 
 #[tokio::test]

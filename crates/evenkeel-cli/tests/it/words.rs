@@ -153,14 +153,15 @@ fn of_page(path: &Path, text: &str) -> Chars {
 fn of_rust(text: &str) -> Vec<Chars> {
     let (mut texts, mut comment): (Vec<Chars>, Vec<(usize, String)>) = (Vec::new(), Vec::new());
     for (line, token) in source::texts(text) {
-        let is_comment = token.starts_with('/');
+        let is_banner = token.starts_with("// === impl ");
+        let is_comment = token.starts_with('/') && !is_banner;
         let follows = comment.last().is_some_and(|(last, _)| last + 1 == line);
         if !(is_comment && follows) {
             texts.extend(of_comment(&std::mem::take(&mut comment)));
         }
         if is_comment {
             comment.push((line, token.trim_start_matches(['/', '!', '*']).to_owned()));
-        } else if token.contains(' ') {
+        } else if token.contains(' ') && !is_banner {
             let lines = token.lines().enumerate().map(|(n, l)| (line + n, l.trim_end_matches('\\')));
             let lines: Vec<_> = lines.collect();
             texts.push(joined(&lines, false));

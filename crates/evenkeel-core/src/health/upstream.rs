@@ -205,7 +205,7 @@ impl Health {
         self.backends.get(index).map_or(State::Out, |backend| backend.state(&self.policy, now))
     }
 
-    /// Whether probes and traffic disagree about a backend.
+    /// 1 if probes and requests disagree about a backend.
     pub fn gray(&self, index: usize) -> bool {
         self.backends.get(index).is_some_and(|backend| backend.gray.is_some())
     }

@@ -20,7 +20,7 @@ pub struct CircuitBreakerOptions {
     pub max_retries: Option<u32>,
 }
 
-/// Requests that wait for a backend that has room.
+/// Requests that wait for a free backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueOptions {
     /// How many may wait. Default 1024.

@@ -41,7 +41,7 @@ fn witnessed(world: &World) -> Arc<Witness> {
     witness
 }
 
-// === What an algorithm is told ===
+// === What an algorithm receives ===
 
 #[test]
 fn an_algorithm_is_told_the_time_and_how_each_attempt_went() {

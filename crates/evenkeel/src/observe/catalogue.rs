@@ -346,7 +346,7 @@ impl Metrics {
     fn process(&self, page: &mut Exposition, view: &View<'_>) {
         page.family("evenkeel_build_info", "gauge", "The running version; always 1.");
         page.sample("evenkeel_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-        page.family("evenkeel_ready", "gauge", "Whether /readyz says yes.");
+        page.family("evenkeel_ready", "gauge", "1 if /readyz reports ready.");
         page.sample("evenkeel_ready", &[], u8::from(view.ready));
         page.family("evenkeel_workers", "gauge", "Threads that serve connections.");
         page.sample("evenkeel_workers", &[], self.workers);
@@ -365,11 +365,7 @@ impl Metrics {
             let count: u64 = self.refusals.iter().filter_map(|shard| shard.0.get(at)).map(Counter::get).sum();
             page.sample("evenkeel_refusals_total", &[("reason", reason)], count);
         }
-        page.family(
-            "evenkeel_lane_requests_total",
-            "counter",
-            "Finished requests by the data path that took them.",
-        );
+        page.family("evenkeel_lane_requests_total", "counter", "Finished requests, by lane.");
         for (at, lane) in Self::LANES.iter().enumerate() {
             let count: u64 = self.lanes.iter().filter_map(|shard| shard.0.get(at)).map(Counter::get).sum();
             page.sample("evenkeel_lane_requests_total", &[("lane", lane)], count);
@@ -384,7 +380,7 @@ fn routes(page: &mut Exposition, view: &View<'_>, unrouted: &RouteMetrics) {
     page.family(
         "evenkeel_requests_total",
         "counter",
-        "Finished requests by route and class of status; an empty route is a request that none took.",
+        "Finished requests, by route and status class; the route is empty if none matched.",
     );
     for (name, route) in all() {
         for (at, class) in Class::NAMES.iter().enumerate() {
@@ -425,7 +421,7 @@ fn backend_answers(page: &mut Exposition, view: &View<'_>) {
         let labels = [("upstream", backend.upstream), ("backend", backend.name)];
         page.histogram(name, &labels, backend.metrics.shards.iter().map(|shard| &shard.first_byte));
     }
-    page.family("evenkeel_backend_in_flight", "gauge", "Attempts that a backend is busy with.");
+    page.family("evenkeel_backend_in_flight", "gauge", "Attempts in flight to a backend.");
     for backend in &view.backends {
         let labels = [("upstream", backend.upstream), ("backend", backend.name)];
         page.sample("evenkeel_backend_in_flight", &labels, backend.in_flight);
@@ -437,7 +433,7 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
     let families: [(&str, &str, Pick); 6] = [
         (
             "evenkeel_backend_connect_failures_total",
-            "Attempts that never got a connection to the backend.",
+            "Attempts that could not connect to the backend.",
             |shard| &shard.connect_failures,
         ),
         (
@@ -458,7 +454,7 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
         ),
         (
             "evenkeel_backend_copies_total",
-            "Copies of requests sent to the backend to hear whether it is still slow.",
+            "Copies of requests sent to the backend to test whether it is still slow.",
             |shard| &shard.copies,
         ),
     ];
@@ -472,17 +468,17 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
 }
 
 fn listeners(page: &mut Exposition, view: &View<'_>) {
-    page.family("evenkeel_connections_accepted_total", "counter", "Connections taken, by listener.");
+    page.family("evenkeel_connections_accepted_total", "counter", "Accepted connections, by listener.");
     for (address, listener) in &view.listeners {
         let labels = [("listener", *address)];
         page.sample("evenkeel_connections_accepted_total", &labels, listener.accepted_total());
     }
-    page.family("evenkeel_connections_open", "gauge", "Connections open now, by listener.");
+    page.family("evenkeel_connections_open", "gauge", "Open connections, by listener.");
     for (address, listener) in &view.listeners {
         page.sample("evenkeel_connections_open", &[("listener", *address)], listener.open());
     }
     let name = "evenkeel_connections_rejected_total";
-    page.family(name, "counter", "Connections closed as they arrived, by listener and limit.");
+    page.family(name, "counter", "Connections closed on arrival, by listener and limit.");
     for (address, listener) in &view.listeners {
         let total = listener.shards.sum(|shard| &shard.over_limit);
         page.sample(name, &[("listener", *address), ("limit", "max_connections")], total);

@@ -18,7 +18,7 @@ pub struct UpstreamView<'a> {
     pub name: &'a str,
     /// Its health.
     pub health: UpstreamHealth,
-    /// Requests that wait for a backend that has room.
+    /// Requests that wait for a free backend.
     pub pending: usize,
 }
 
@@ -62,7 +62,7 @@ impl HealthView {
 /// The page on upstreams.
 pub(super) fn upstreams(page: &mut Exposition, upstreams: &[UpstreamView<'_>]) {
     let name = "evenkeel_upstream_mode";
-    page.family(name, "gauge", "How an upstream chooses among its backends: 1 for the mode that is on.");
+    page.family(name, "gauge", "Mode of an upstream: 1 for the current mode.");
     for upstream in upstreams {
         for mode in UpstreamHealth::MODES {
             let on = u8::from(upstream.health.mode == mode);
@@ -70,12 +70,12 @@ pub(super) fn upstreams(page: &mut Exposition, upstreams: &[UpstreamView<'_>]) {
         }
     }
     let name = "evenkeel_upstream_mode_changes_total";
-    page.family(name, "counter", "How often the mode of an upstream has changed.");
+    page.family(name, "counter", "Mode changes of an upstream.");
     for upstream in upstreams {
         page.sample(name, &[("upstream", upstream.name)], upstream.health.mode_changes);
     }
     let name = "evenkeel_upstream_pending";
-    page.family(name, "gauge", "Requests that wait for a backend that has room.");
+    page.family(name, "gauge", "Requests that wait for a free backend.");
     for upstream in upstreams {
         page.sample(name, &[("upstream", upstream.name)], upstream.pending);
     }
@@ -84,24 +84,24 @@ pub(super) fn upstreams(page: &mut Exposition, upstreams: &[UpstreamView<'_>]) {
 /// The page on backends: the names of upstream and backend, and its health.
 pub(super) fn backends<'a>(page: &mut Exposition, all: &[(&'a str, &'a str, &'a HealthView)]) {
     let labels = |upstream: &'a str, backend: &'a str| [("upstream", upstream), ("backend", backend)];
-    page.family("evenkeel_backend_up", "gauge", "Whether a backend may be chosen.");
+    page.family("evenkeel_backend_up", "gauge", "1 if the backend can receive requests.");
     for (upstream, backend, health) in all {
         page.sample("evenkeel_backend_up", &labels(upstream, backend), u8::from(health.up));
     }
     let name = "evenkeel_backend_gray";
-    page.family(name, "gauge", "Whether probes and traffic disagree about a backend.");
+    page.family(name, "gauge", "1 if probes and requests disagree about a backend.");
     for (upstream, backend, health) in all {
         page.sample(name, &labels(upstream, backend), u8::from(health.gray));
     }
     let name = "evenkeel_backend_probes_total";
-    page.family(name, "counter", "Probes of a backend, by what they found.");
+    page.family(name, "counter", "Probes of a backend, by result.");
     for (upstream, backend, health) in all {
         let [upstream, backend] = labels(upstream, backend);
         page.sample(name, &[upstream, backend, ("result", "passed")], health.probes_passed);
         page.sample(name, &[upstream, backend, ("result", "failed")], health.probes_failed);
     }
     let name = "evenkeel_backend_ejections_total";
-    page.family(name, "counter", "How often a backend was ejected for how it served, by reason.");
+    page.family(name, "counter", "Ejections of a backend, by reason.");
     for (upstream, backend, health) in all {
         let [upstream, backend] = labels(upstream, backend);
         for (reason, count) in HealthView::REASONS.iter().zip(health.ejections) {

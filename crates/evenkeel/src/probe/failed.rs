@@ -17,7 +17,7 @@ pub enum Failed {
     #[error("refused")]
     Refused,
     /// The connection was not accepted in time.
-    #[error("no connection in {0:?}")]
+    #[error("no connection within {0:?}")]
     NoConnection(Duration),
     /// There is no way there, for another reason.
     #[error("no connection: {0}")]
@@ -26,13 +26,13 @@ pub enum Failed {
     #[error("out of resources: {0}")]
     Shortage(String),
     /// Connected, but TLS was not there in time.
-    #[error("no TLS in {0:?}")]
+    #[error("no TLS session within {0:?}")]
     NoHandshake(Duration),
     /// Connected, but there was no response in time.
-    #[error("no response in {0:?}")]
+    #[error("no response within {0:?}")]
     NoAnswer(Duration),
     /// The response began, but did not end in time.
-    #[error("no end of the response in {0:?}")]
+    #[error("response not complete within {0:?}")]
     NoEnd(Duration),
     /// The backend closed the connection before its response ended.
     #[error("closed before the response ended")]
@@ -53,7 +53,7 @@ pub enum Failed {
     #[error("status {0}")]
     Status(u16),
     /// The response body does not contain the expected text.
-    #[error("the body lacks `{0}`")]
+    #[error("the body does not contain `{0}`")]
     Body(String),
     /// What the gRPC health protocol said.
     #[error("gRPC: {0}")]

@@ -85,7 +85,7 @@ pub enum ProbeError {
     #[error("`port` with `{0}`, which has none")]
     NoPort(String),
     /// The authorities cannot be used.
-    #[error("authorities: {0}")]
+    #[error("certificate authorities: {0}")]
     Authorities(String),
     /// No certificate can carry this name.
     #[error("`{0}` is not a name for TLS")]

@@ -44,7 +44,7 @@ async fn a_full_queue_is_no_connection() {
         assert!(queued.len() < 100, "the queue has no end");
     }
     for kind in [HealthCheckKind::Tcp, http(|_| {}), grpc("")] {
-        assert_eq!(reason(&probe(kind, target(address), SHORT)).await, "no connection in 200ms");
+        assert_eq!(reason(&probe(kind, target(address), SHORT)).await, "no connection within 200ms");
     }
 }
 
@@ -144,7 +144,7 @@ async fn a_wrong_certificate_is_told_and_may_be_ignored() {
 async fn what_is_no_tls_is_told() {
     let pair = certified(NAME, |_| {});
     let cases = [
-        (peer(linger).await, SHORT, "no TLS in 200ms"),
+        (peer(linger).await, SHORT, "no TLS session within 200ms"),
         (peer(|socket| async { drop(socket) }).await, PATIENT, "TLS: closed in the handshake"),
     ];
     for (address, timeout, expected) in cases {

@@ -154,7 +154,7 @@ async fn what_is_no_grpc_is_told() {
     let old = answering("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
     assert_eq!(reason(&probe(grpc(""), target(old), PATIENT)).await, "not HTTP/2");
     let silent = peer(linger).await;
-    assert_eq!(reason(&probe(grpc(""), target(silent), SHORT)).await, "no response in 200ms");
+    assert_eq!(reason(&probe(grpc(""), target(silent), SHORT)).await, "no response within 200ms");
     let closing = peer(|mut socket| async move {
         // Reads first: with something unread, closing resets.
         let mut bytes = [0; 1024];

@@ -31,11 +31,11 @@ async fn endless_answers_end() {
     let large = "not HTTP/1.1: the head is too large";
     for (first, then, expected) in [
         ("", "x", "not HTTP/1.1: invalid HTTP version parsed"),
-        ("", "HTTP/1.1 100 Continue\r\n\r\n", "no response in 200ms"),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n", "no response within 200ms"),
         ("HTTP/1.1 200 ", "x", large),
         (ok, "X: y\r\n", large),
         (ok, "x", large),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0", "no end of the response in 200ms"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0", "response not complete within 200ms"),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
             "x",

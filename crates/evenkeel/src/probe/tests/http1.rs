@@ -104,7 +104,7 @@ async fn bodies_are_expected() {
     let ok = |check: &mut HttpCheck| check.expect_body = Some("ok".to_owned());
     assert_eq!(said(OK, ok).await, Ok(()));
     let down = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndown";
-    assert_eq!(said(down, ok).await, failed("the body lacks `ok`"));
+    assert_eq!(said(down, ok).await, failed("the body does not contain `ok`"));
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n";
     assert_eq!(said(chunked, ok).await, Ok(()));
     let to_the_end = "HTTP/1.1 200 OK\r\n\r\nall is ok";
@@ -119,7 +119,7 @@ async fn a_body_is_searched_as_far_as_is_said() {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
     assert_eq!(said(&at((64 << 10) - 2), ok).await, Ok(()));
-    assert_eq!(said(&at((64 << 10) - 1), ok).await, failed("the body lacks `ok`"));
+    assert_eq!(said(&at((64 << 10) - 1), ok).await, failed("the body does not contain `ok`"));
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn what_is_no_http_is_told() {
 #[tokio::test]
 async fn slow_peers_are_not_waited_for() {
     let silent = peer(linger).await;
-    assert_eq!(reason(&probe(http(|_| {}), target(silent), SHORT)).await, "no response in 200ms");
+    assert_eq!(reason(&probe(http(|_| {}), target(silent), SHORT)).await, "no response within 200ms");
     // Each byte arrives in time, the response does not.
     let dripping = peer(|mut socket| async move {
         for byte in OK.bytes().cycle() {
@@ -164,14 +164,17 @@ async fn slow_peers_are_not_waited_for() {
         }
     })
     .await;
-    assert_eq!(reason(&probe(http(|_| {}), target(dripping), SHORT)).await, "no response in 200ms");
+    assert_eq!(reason(&probe(http(|_| {}), target(dripping), SHORT)).await, "no response within 200ms");
     let endless = peer(|mut socket| async move {
         read_head(&mut socket).await;
         let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok").await;
         linger(socket).await;
     })
     .await;
-    assert_eq!(reason(&probe(http(|_| {}), target(endless), SHORT)).await, "no end of the response in 200ms");
+    assert_eq!(
+        reason(&probe(http(|_| {}), target(endless), SHORT)).await,
+        "response not complete within 200ms"
+    );
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ async fn a_check_of_ones_own_is_run() {
 #[tokio::test]
 async fn a_check_that_panics_or_hangs_fails() {
     assert_eq!(reason(&mine(Mine::Panics, PATIENT)).await, "the check panicked");
-    assert_eq!(reason(&mine(Mine::Hangs, SHORT)).await, "no response in 200ms");
+    assert_eq!(reason(&mine(Mine::Hangs, SHORT)).await, "no response within 200ms");
 }
 
 #[test]
@@ -107,8 +107,8 @@ fn authorities_and_names_are_looked_at() {
     let told = |name: &str, ca: Vec<Vec<u8>>| {
         error(HealthCheckKind::Tls, over_tls(address, name, Some(ca.into()))).to_string()
     };
-    assert!(told("a.test", vec![b"garbage".to_vec()]).starts_with("authorities: "));
-    assert_eq!(told("a.test", vec![]), "authorities: there are none");
+    assert!(told("a.test", vec![b"garbage".to_vec()]).starts_with("certificate authorities: "));
+    assert_eq!(told("a.test", vec![]), "certificate authorities: there are none");
     let pair = certified("a.test", |_| {});
     assert_eq!(told("a b", pair.authority.to_vec()), "`a b` is not a name for TLS");
 }
