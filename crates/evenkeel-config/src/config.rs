@@ -1,5 +1,6 @@
 //! The configuration as users hold it: a model, or what was wrong with it.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::{ConfigError, Diagnostic, Model, Place};
 #[derive(Clone, Debug)]
 pub struct Config {
     outcome: Result<Arc<Model>, ConfigError>,
+    /// Where the file names what is outside of it, by the path of keys.
+    places: Arc<HashMap<String, Place>>,
 }
 
 /// The message for an empty file.
@@ -32,6 +35,13 @@ impl Config {
     /// What was wrong with it.
     pub fn model(&self) -> Result<&Arc<Model>, &ConfigError> {
         self.outcome.as_ref()
+    }
+
+    /// What is wrong with something outside of the file that a value names, such as another file that is not there: a diagnostic
+    /// about the value at these keys, with its place if the configuration came from a file. Kept are the places of what can be
+    /// looked for: files, and names of backends.
+    pub fn diagnostic(&self, keys: &str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(keys, message).at(self.places.get(keys).cloned())
     }
 
     /// Reads YAML. `source_name` is what messages call it, usually the file's path; `env` looks up what `${NAME}` stands
@@ -53,9 +63,12 @@ impl Config {
         let mut context = Context::of_file(&tree, found);
         let model = read.and_then(|file| resolve::resolve(&file, &mut context));
         let mut problems = duplicates;
-        problems.extend(context.into_problems());
+        let (found, places) = context.into_parts();
+        problems.extend(found);
         match model {
-            Some(model) if problems.is_empty() => Ok(Self { outcome: Ok(Arc::new(model)) }),
+            Some(model) if problems.is_empty() => {
+                Ok(Self { outcome: Ok(Arc::new(model)), places: Arc::new(places) })
+            }
             _ => Err(in_order(problems)),
         }
     }
@@ -81,8 +94,13 @@ impl Config {
 
     /// A configuration from the builder.
     pub(crate) fn new(outcome: Result<Model, ConfigError>) -> Self {
-        Self { outcome: outcome.map(Arc::new) }
+        Self { outcome: outcome.map(Arc::new), places: Arc::default() }
     }
+}
+
+/// A path of keys as messages write it: `upstreams.web.tls.ca`.
+pub fn key_path(keys: &[&str]) -> String {
+    keys.iter().fold(yaml::Path::default(), |path, key| path.key(key)).to_string()
 }
 
 /// Mistakes in the order of the file, bounded.

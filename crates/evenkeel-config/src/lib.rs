@@ -34,7 +34,7 @@ pub use builder::{
     BackendBuilder, ConfigBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder, RouteBuilder,
     UpstreamBuilder,
 };
-pub use config::Config;
+pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Place};
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{

@@ -46,6 +46,25 @@ pub struct ParamError {
     pub place: Option<Place>,
 }
 
+/// Kinds that a later version will have.
+const LATER: [&str; 15] = [
+    "rate_limit",
+    "basic_auth",
+    "jwt",
+    "forward_auth",
+    "auth_request",
+    "compress",
+    "cors",
+    "security_headers",
+    "cookie",
+    "rewrite_location",
+    "mirror",
+    "buffer",
+    "maintenance",
+    "map",
+    "error_pages",
+];
+
 // === impl FilterSpec ===
 
 impl FilterSpec {
@@ -80,7 +99,11 @@ impl FilterSpec {
     /// The diagnostic for a kind that is not among `known`.
     #[must_use]
     pub fn unknown_kind(&self, known: &[&str]) -> Diagnostic {
-        Diagnostic::new(self.path.to_string(), format!("is not a filter: expected {}", any_of(known)))
+        let message = match LATER.contains(&self.kind.as_str()) {
+            true => "is not supported yet: remove it".to_owned(),
+            false => format!("is not a filter: expected {}", any_of(known)),
+        };
+        Diagnostic::new(self.path.to_string(), message)
             .value(&*self.kind)
             .at(self.place.clone())
             .suggestion(closest(&self.kind, known.iter().copied()))

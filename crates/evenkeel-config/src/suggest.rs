@@ -19,6 +19,10 @@ pub(crate) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 
 /// Jaro-Winkler forgives a wrong ending, Damerau-Levenshtein a wrong beginning; a word must please both a little.
 fn likeness(a: &str, b: &str) -> f64 {
+    // One slip in a short word weighs much in both.
+    if a.len() >= 3 && strsim::damerau_levenshtein(a, b) == 1 {
+        return 0.99;
+    }
     (strsim::jaro_winkler(a, b) + strsim::normalized_damerau_levenshtein(a, b)) / 2.0
 }
 

@@ -1,13 +1,12 @@
-//! `evenkeel check`: finds everything that can be wrong with a configuration, without opening a socket or resolving a
-//! name.
+//! `evenkeel check`: everything that can be wrong with a configuration, without listening or connecting.
 
-use evenkeel::config::Model;
-use evenkeel::control::{Plan, PlanError};
+use evenkeel::config::{Config, Model};
+use evenkeel::control::Plan;
 use evenkeel::filter::Registry;
 
 use super::failure::Failure;
 use super::file::File;
-use super::print;
+use super::{block_on, outside, print};
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
@@ -21,19 +20,21 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let path = args.file.path()?;
     let config = args.file.load()?;
     let model = config.model().map_err(Clone::clone)?;
-    let problems = problems(model);
+    let problems = problems(&config, model);
     if !problems.is_empty() {
         return Err(Failure::Refused(problems.join("\n")));
     }
-    let notes: String = model.without_effect().iter().map(|key| format!("note: {key}\n")).collect();
+    let names = block_on(async { Ok(outside::names(&config, model).await) })?;
+    let notes = model.without_effect().into_iter().chain(names);
+    let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
     print(&format!("{}: fine: {}\n{notes}", path.display(), summary(model)))
 }
 
-/// What is wrong beyond the text: with filters, and with the files that the configuration names.
-fn problems(model: &Model) -> Vec<String> {
+/// What is wrong beyond the text: with filters, and with the files that it names.
+fn problems(config: &Config, model: &Model) -> Vec<String> {
     let filters = Plan::filters(model, &Registry::builtin()).err();
     let filters = filters.into_iter().map(|error| error.to_string());
-    let files = Plan::files(model).into_iter().map(|error: PlanError| format!("error: {error}"));
+    let files = outside::files(config, model).into_iter().map(|problem| problem.to_string());
     filters.chain(files).collect()
 }
 

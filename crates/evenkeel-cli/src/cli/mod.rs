@@ -10,6 +10,7 @@ mod failure;
 mod file;
 mod logging;
 mod man;
+mod outside;
 mod run;
 mod schema;
 mod simulate;

@@ -23,6 +23,7 @@ mod life;
 mod limits;
 mod memory;
 mod metrics;
+mod mistakes;
 mod outliers;
 mod overload;
 mod paths;

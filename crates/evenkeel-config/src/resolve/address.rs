@@ -18,8 +18,12 @@ pub(super) fn listen(text: &str) -> Result<ListenAddress, Refused> {
         return unix_path(path).map(ListenAddress::Unix);
     }
     text.parse().map(ListenAddress::Tcp).map_err(|_| {
-        let message = "is not an address to listen on: expected ip:port, [ipv6]:port or unix:/path";
-        Refused::new(message).meant(corrected_socket(text))
+        let expected = "expected ip:port, [ipv6]:port or unix:/path";
+        let meant = corrected_socket(text);
+        match wrong_part(text) {
+            Some(wrong) => Refused::new(format!("{wrong}: {expected}")).meant(meant),
+            None => Refused::new(format!("is not an address to listen on: {expected}")).meant(meant),
+        }
     })
 }
 
@@ -41,7 +45,13 @@ pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
         Some(("https", rest)) => (true, rest),
         Some((scheme, rest)) => {
             let known = ["http", "https", "http+unix"];
+            if let Some(key) = scheme.strip_suffix(":http").or_else(|| scheme.strip_suffix(":https")) {
+                let url = text.get(key.len() + 1..).unwrap_or_default();
+                let message = format!("has no space behind the colon: expected {key}: {url}");
+                return Err(Refused::new(message));
+            }
             let meant = crate::suggest::closest(scheme, known).map(|scheme| format!("{scheme}://{rest}"));
+            let meant = meant.filter(|meant| backend(meant).is_ok());
             return Err(Refused::new(format!("has the scheme {scheme}: expected http, https or http+unix"))
                 .meant(meant));
         }
@@ -53,7 +63,12 @@ pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
         }
     };
     if authority.contains('@') {
-        return Err(Refused::new("names a user: expected a URL without one"));
+        let meant = authority
+            .rsplit('@')
+            .next()
+            .map(|rest| format!("{}://{rest}", if tls { "https" } else { "http" }));
+        let meant = meant.filter(|meant| backend(meant).is_ok());
+        return Err(Refused::new("names a user: expected a URL without one").meant(meant));
     }
     if let Some((before, after)) = authority.find(['/', '?', '#']).map(|at| authority.split_at(at)) {
         let what = match after.as_bytes() {
@@ -130,9 +145,11 @@ fn host_and_port(authority: &str, default: u16) -> Result<BackendHost, Refused> 
         Some(text) => match text.parse::<u16>() {
             Ok(port) if port != 0 => port,
             _ => {
-                return Err(Refused::new(format!(
-                    "has the port \"{text}\": expected a number from 1 to 65535"
-                )));
+                if text.contains("{{") {
+                    return Err(Refused::new(crate::yaml::TEMPLATE));
+                }
+                let message = format!("has the port \"{text}\": expected a number from 1 to 65535");
+                return Err(Refused::new(message));
             }
         },
     };
@@ -161,8 +178,36 @@ fn unix_path(path: &str) -> Result<PathBuf, Refused> {
     Ok(PathBuf::from(path))
 }
 
-/// What was probably meant by `8080`, `:8080`, `localhost:8080`, `*:8080`, `::1:8080` or `http://1.2.3.4:80`.
+/// What is wrong with an address that is almost one.
+fn wrong_part(text: &str) -> Option<String> {
+    if text.contains('$') {
+        return Some("has a $ without braces: environment variables are written ${NAME}".to_owned());
+    }
+    if text.parse::<std::net::Ipv4Addr>().is_ok()
+        || text.strip_prefix('[').is_some_and(|rest| rest.ends_with(']'))
+    {
+        return Some("has no port".to_owned());
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let is_host = host.is_empty() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    (is_host && digits && port.parse::<u16>().is_err())
+        .then(|| format!("has the port {port}, which is out of range (0 to 65535)"))
+}
+
+/// What somebody meant who wrote `8080`, `:8080`, `localhost:8080`, `*:8080`, `::1:8080` or `http://1.2.3.4:80`.
 fn corrected_socket(text: &str) -> Option<String> {
+    if let Some((before, name)) = text.split_once('$')
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
+        return Some(format!("{before}${{{name}}}"));
+    }
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>()
+        && (ip.is_ipv4() || text.starts_with('['))
+    {
+        return Some(SocketAddr::new(ip, 8080).to_string());
+    }
     let text = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port: u16 = port.parse().ok()?;
@@ -205,7 +250,7 @@ mod tests {
             ("::1:8080", Err(Some("[::1]:8080"))),
             ("http://10.0.0.1:80/", Err(Some("10.0.0.1:80"))),
             ("example.com:80", Err(None)),
-            ("127.0.0.1", Err(None)),
+            ("127.0.0.1", Err(Some("127.0.0.1:8080"))),
             ("127.0.0.1:99999", Err(None)),
             ("unix:run.sock", Err(None)),
             ("unix:", Err(None)),

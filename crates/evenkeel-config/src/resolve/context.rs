@@ -1,5 +1,7 @@
 //! Where mistakes are noted while a configuration is resolved.
 
+use std::collections::HashMap;
+
 use crate::yaml::{Kind, Node, Path};
 use crate::{Diagnostic, Place};
 
@@ -11,6 +13,8 @@ pub(crate) struct Context<'a> {
     /// What was removed from the tree because it was wrong: what depends on it is not judged.
     damaged: Vec<Path>,
     problems: Vec<Diagnostic>,
+    /// The places of values that name something outside of the file.
+    places: HashMap<String, Place>,
 }
 
 // === impl Context ===
@@ -18,13 +22,13 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     /// A context for the builder, which has no places.
     pub(crate) fn new() -> Self {
-        Self { tree: None, damaged: Vec::new(), problems: Vec::new() }
+        Self { tree: None, damaged: Vec::new(), problems: Vec::new(), places: HashMap::new() }
     }
 
     /// A context for a file, with the mistakes that reading it found.
     pub(crate) fn of_file(tree: &'a Node, found: Vec<(Path, Diagnostic)>) -> Self {
         let (damaged, problems) = found.into_iter().unzip();
-        Self { tree: Some(tree), damaged, problems }
+        Self { tree: Some(tree), damaged, problems, places: HashMap::new() }
     }
 
     /// Notes a mistake about the value at a path.
@@ -32,6 +36,14 @@ impl<'a> Context<'a> {
         let place = self.tree.and_then(|tree| tree.find(path)).and_then(|node| node.place.clone());
         let place = place.or_else(|| self.place(path));
         self.note(Diagnostic::new(path.to_string(), message).value(value).at(place))
+    }
+
+    /// Keeps the place of a value that names something outside of the file.
+    pub(crate) fn keep_place(&mut self, path: &Path) {
+        let place = self.tree.and_then(|tree| tree.find(path)).and_then(|node| node.place.clone());
+        if let Some(place) = place {
+            self.places.insert(path.to_string(), place);
+        }
     }
 
     /// Notes a mistake about a key.
@@ -42,7 +54,7 @@ impl<'a> Context<'a> {
 
     /// Notes that something is missing, unless it is missing because it was wrong.
     pub(crate) fn absent(&mut self, path: &Path, message: impl Into<String>) {
-        if !self.is_damaged(path) {
+        if !self.is_damaged(path) && !self.was_removed(path) {
             self.wrong_key(path, message);
         }
     }
@@ -65,6 +77,11 @@ impl<'a> Context<'a> {
     /// What is wrong.
     pub(crate) fn into_problems(self) -> Vec<Diagnostic> {
         self.problems
+    }
+
+    /// What is wrong, and the places that were kept.
+    pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, HashMap<String, Place>) {
+        (self.problems, self.places)
     }
 
     /// The paths of a list's entries. In the file, entries that were removed still count.

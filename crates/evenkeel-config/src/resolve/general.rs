@@ -29,8 +29,14 @@ pub(super) fn trusted_proxies(networks: &[String], path: &Path, context: &mut Co
             }
             (Err(_), Ok(address)) => resolved.push(IpNet::from(address)),
             (Err(_), Err(_)) => {
-                let message =
-                    "is not a network: expected an IP address, or a network like 10.0.0.0/8 or fd00::/8";
+                let remedy = match text.as_str() {
+                    "private" => ": write 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fd00::/8",
+                    "*" | "all" | "any" => ": name the proxies in front of this one, and no other address",
+                    _ => "",
+                };
+                let message = format!(
+                    "is not a network: expected an IP address, or a network like 10.0.0.0/8 or fd00::/8{remedy}"
+                );
                 context.wrong(&path, text, message);
             }
         }
@@ -90,13 +96,17 @@ pub(super) fn admin(
         }
     };
     if !address.ip().is_loopback() && admin.token.is_none() && !context.is_damaged(&token_path) {
-        let message = "is not a loopback address, so it needs a token of at least 16 characters: anyone who can \
-                       reach it could read everything";
+        let message = "is not a loopback address, so it needs a token of at least 16 characters, since \
+                       every client that reaches it could read everything: write token: ${ADMIN_TOKEN}";
         context.wrong(&path, &admin.address, message);
     }
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == ListenAddress::Tcp(address))
     {
-        context.wrong(&path, &admin.address, "is taken: a listener has the same address");
+        context.wrong(
+            &path,
+            &admin.address,
+            "is taken: a listener has the same address: give one of them another port",
+        );
     }
     Some(Some(Admin { address, token: admin.token.as_ref().map(|token| token.0.clone()) }))
 }
@@ -108,6 +118,7 @@ pub(super) fn access_log(
     context: &mut Context<'_>,
 ) -> Option<Option<AccessLog>> {
     let Some(log) = log.filter(|log| !log.off) else { return Some(None) };
+    context.keep_place(&path.key("to"));
     let to = log_target(&log.to, &path.key("to"), context);
     let format = log_format(&log.format, &path.key("format"), context);
     Some(Some(AccessLog { to: to?, format: format? }))
@@ -122,7 +133,8 @@ fn log_target(to: &str, path: &Path, context: &mut Context<'_>) -> Option<LogTar
             Some(LogTarget::File(PathBuf::from(file)))
         }
         other => {
-            let message = "is no place for a log: expected stdout, stderr, or the path of a file";
+            let message = "is no place for a log: expected stdout, stderr, or the path of a file, like /var/log/evenkeel/access.log (syslog and \
+                           journald are not supported yet)";
             let meant = closest(other, ["stdout", "stderr"]).map(str::to_owned);
             context.wrong(path, other, message).suggestion = meant;
             None

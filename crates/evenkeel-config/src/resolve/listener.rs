@@ -27,7 +27,7 @@ pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Conte
                 context.wrong(
                     &path,
                     &listener.address.to_string(),
-                    format!("is taken: {first}{line} listens on it already"),
+                    format!("is taken: {first}{line} listens on it already: give one of them another port"),
                 );
             }
             None if matches!(&listener.address, ListenAddress::Tcp(address) if address.port() == 0) => {}

@@ -1,6 +1,8 @@
 //! What a route asks of a request, and the ways of other products to ask it.
 
-use evenkeel_core::route::{FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, RouteMatch};
+use evenkeel_core::route::{
+    FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, PathMatchError, RouteMatch,
+};
 
 use super::Context;
 use super::general::method;
@@ -54,7 +56,7 @@ pub(super) fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>
 
 /// The condition on the path; the outer `None` if it is wrong.
 fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<Option<PathMatch>> {
-    type Parse = fn(&str) -> Result<PathMatch, evenkeel_core::route::PathMatchError>;
+    type Parse = fn(&str) -> Result<PathMatch, PathMatchError>;
     let given: [(&str, &Option<String>, Parse); 3] = [
         ("path", &wire.path, PathMatch::exact),
         ("path_prefix", &wire.path_prefix, PathMatch::prefix),
@@ -75,6 +77,10 @@ fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Opt
         }
         match parse(text) {
             Ok(matched) => found = Some((key, matched)),
+            Err(PathMatchError::Regex(error)) => {
+                context.wrong(&path, text, regex_message(&error.to_string()));
+                return None;
+            }
             Err(error) => {
                 let suggestion =
                     (key != "path_regex" && !text.starts_with('/') && parse(&format!("/{text}")).is_ok())
@@ -114,6 +120,29 @@ fn fields(
         }
     }
     resolved.into_iter().collect()
+}
+
+/// What is wrong with a regular expression, on one line. The parser draws a picture, which ends in the reason.
+pub(super) fn regex_message(said: &str) -> String {
+    let reason = said.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    let column = said.lines().find_map(|line| line.trim_end().strip_suffix('^')).map(|before| before.len());
+    // The picture is indented by four.
+    let column = column.map(|column| column.saturating_sub(3)).filter(|_| said.lines().count() > 2);
+    let place = column.map(|column| format!(", at its character {column}")).unwrap_or_default();
+    let remedy = match () {
+        () if reason.contains("look-around") => {
+            ": put a route for what is excluded before this one, and match the rest here"
+        }
+        () if reason.contains("backreferences") => ": expected an expression without them",
+        () if reason.contains("unclosed group") => {
+            ": write ) where the group ends, or \\( for the character itself"
+        }
+        () if reason.contains("unopened group") => {
+            ": write ( where the group begins, or \\) for the character itself"
+        }
+        () => ": expected one in the syntax of Rust's regex",
+    };
+    format!("is not a regular expression: {reason}{place}{remedy}")
 }
 
 // === the syntax of other products ===

@@ -44,6 +44,20 @@ pub(super) fn retry(wire: &wire::Retry, path: &Path, context: &mut Context<'_>) 
     })
 }
 
+/// The statuses that somebody meant who wrote `5xx` or `502-504`, as they are written.
+fn statuses(text: &str) -> Option<String> {
+    const USUAL: [u16; 3] = [502, 503, 504];
+    let (first, last) = match text {
+        "5xx" | "5XX" | "error" | "errors" | "server_error" => {
+            return Some(USUAL.map(|status| format!("\"{status}\"")).join(", "));
+        }
+        text => text.split_once('-')?,
+    };
+    let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+    let few = (400..=599).contains(&first) && (first..first + 10).contains(&last);
+    few.then(|| (first..=last).map(|status| format!("\"{status}\"")).collect::<Vec<_>>().join(", "))
+}
+
 fn conditions(texts: &[Condition], path: &Path, context: &mut Context<'_>) -> Option<RetryOn> {
     let mut on = RetryOn { connect_failure: false, reset: false, timeout: false, statuses: Vec::new() };
     let mut right = true;
@@ -59,6 +73,10 @@ fn conditions(texts: &[Condition], path: &Path, context: &mut Context<'_>) -> Op
                         "is nothing to try again on: expected {}, or a status from 400 to 599",
                         wire::Retry::CONDITIONS.join(", ")
                     );
+                    let message = match statuses(text) {
+                        Some(statuses) => format!("{message}: write {statuses}"),
+                        None => message,
+                    };
                     let meant = closest(text, wire::Retry::CONDITIONS).map(str::to_owned);
                     context.wrong(&path, text, message).suggestion = meant;
                     right = false;

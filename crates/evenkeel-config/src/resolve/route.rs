@@ -64,7 +64,7 @@ fn reachable(routes: &[Route], paths: &[Path], context: &mut Context<'_>) {
         };
         let line = context.line(&by_path.key("name"));
         let message = format!(
-            "can never match: the route \"{}\"{line} comes first and takes all that it would",
+            "can never match: the route \"{}\"{line} comes first and takes all that it would: put this one before it",
             by.name
         );
         context.wrong(&path.key("name"), &route.name, message);

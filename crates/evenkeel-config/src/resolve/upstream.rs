@@ -96,6 +96,9 @@ fn backends(
             context.wrong(&path, &url.text, format!("is given twice: {first}{line} is the same backend"));
         }
         weight(backend.weight, &path, context);
+        if matches!(url.host, BackendHost::Name(..)) {
+            context.keep_place(&path);
+        }
         seen.insert((url.tls, url.host.clone()), path);
         resolved.push(Backend { url, weight: backend.weight.0, priority, zone });
     }
@@ -153,6 +156,7 @@ fn tls(
         context.wrong(&path.key("server_name"), name, message);
     }
     if let Some(ca) = &tls.ca {
+        context.keep_place(&path.key("ca"));
         if ca.is_empty() {
             context.wrong(&path.key("ca"), ca, "is empty: expected the path of a PEM file");
         }

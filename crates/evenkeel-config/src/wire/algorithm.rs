@@ -100,6 +100,24 @@ pub(crate) struct Prequal {
     pub(crate) hot_quantile: Percent,
 }
 
+/// What other products call algorithms of ours.
+const ELSEWHERE: [(&str, &str); 14] = [
+    ("ip_hash", "source_ip_hash"),
+    ("source", "source_ip_hash"),
+    ("leastconn", "least_connections"),
+    ("least_conn", "least_connections"),
+    ("least_request", "power_of_two_choices"),
+    ("p2c", "power_of_two_choices"),
+    ("random two", "power_of_two_choices"),
+    ("two_random_choices", "power_of_two_choices"),
+    ("wrr", "round_robin"),
+    ("weighted_round_robin", "round_robin"),
+    ("static-rr", "round_robin"),
+    ("ewma", "peak_ewma"),
+    ("ring_hash", "consistent_hash"),
+    ("hash", "consistent_hash"),
+];
+
 // === impl Algorithm ===
 
 impl Algorithm {
@@ -119,7 +137,8 @@ impl Short for Algorithm {
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
         text.parse().map(Self::whole).map_err(|_| {
             let known = LoadBalancingAlgorithm::NAMES;
-            let meant = closest(text, known.iter().copied()).map(str::to_owned);
+            let elsewhere = ELSEWHERE.iter().find(|(name, _)| *name == text).map(|(_, ours)| *ours);
+            let meant = elsewhere.or_else(|| closest(text, known.iter().copied())).map(str::to_owned);
             (format!("is not an algorithm: expected {}", any_of(known)), meant)
         })
     }

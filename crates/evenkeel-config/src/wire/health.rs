@@ -187,7 +187,11 @@ impl Short for HealthCheck {
             "grpc" => Ok(Self { grpc: Some(GrpcCheck::default()), ..default }),
             other => {
                 let meant = closest(other, SHORT_CHECKS).map(str::to_owned);
-                Err((format!("is not a health check: expected {}", Self::EXPECTING), meant))
+                let example = match other.starts_with('/') {
+                    true => format!(": write health_check: {{ http: {{ path: {other} }} }}"),
+                    false => String::new(),
+                };
+                Err((format!("is not a health check: expected {}{example}", Self::EXPECTING), meant))
             }
         }
     }
@@ -294,7 +298,7 @@ impl Short for OutlierDetection {
     const EXPECTING: &'static str = "a map of keys and values, or off";
 
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
-        super::off_or_map(text).map(|()| Self::off())
+        super::off_or_map(text, "outlier_detection: { consecutive_failures: 5 }").map(|()| Self::off())
     }
 
     fn text_schema() -> Schema {

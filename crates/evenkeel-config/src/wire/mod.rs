@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod health;
+mod hints;
 mod limits;
 mod listener;
 mod named;
@@ -16,6 +17,7 @@ pub(crate) use algorithm::{Algorithm, Key, PeakEwma};
 pub(crate) use health::{
     GrpcCheck, HealthCheck, HttpCheck, Nothing, OutlierDetection, Statuses, WhenAllDown,
 };
+pub(crate) use hints::HINTS;
 pub(crate) use limits::{CircuitBreaker, Queue, Sticky};
 pub(crate) use listener::{Http, Listener};
 pub(crate) use named::{Named, OrText, Short};
@@ -29,7 +31,6 @@ use serde::{Deserialize, Serialize};
 use crate::model;
 use crate::suggest::closest;
 use crate::values::{Duration, Secret};
-use crate::yaml::Hints;
 
 /// The whole file. Every value can contain environment variables: `${NAME}`, or `${NAME:-default}`. Write `$${` for a
 /// literal `${`. Unknown keys and duplicate keys are rejected. Variables of other products (`$host`, `%[src]`) are
@@ -137,29 +138,6 @@ pub(crate) enum Lanes {
     Pingora,
 }
 
-/// Additional hints in messages about keys.
-pub(crate) const HINTS: Hints = Hints {
-    later: &["acme", "discovery", "h2c", "protocol", "proxy_protocol", "tls", "tracing"],
-    instead: &[
-        ("max_attempts", "unknown key: it is retry: { attempts: … } now"),
-        ("round_robin", NAME_ALONE),
-        ("random", NAME_ALONE),
-        ("least_connections", NAME_ALONE),
-        ("power_of_two_choices", NAME_ALONE),
-        ("source_ip_hash", NAME_ALONE),
-    ],
-    required: &[
-        ("address", "ip:port, like 127.0.0.1:8080"),
-        ("backends", "a list of URLs, like [\"http://127.0.0.1:8081\"]"),
-        ("name", "a name for logs and metrics"),
-        ("to", "a location, like https://{host}{path}{query}"),
-        ("url", "a URL, like http://127.0.0.1:8081"),
-    ],
-};
-
-/// The message for an algorithm without parameters that was given some.
-const NAME_ALONE: &str = "takes no parameters: expected the name alone, like algorithm: round_robin";
-
 // === impl Forwarding ===
 
 impl Default for Forwarding {
@@ -190,7 +168,7 @@ impl Short for AccessLog {
     const EXPECTING: &'static str = "a map of keys and values, or off";
 
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
-        off_or_map(text).map(|()| Self { off: true, ..Self::default() })
+        off_or_map(text, "access_log: { to: VALUE }").map(|()| Self { off: true, ..Self::default() })
     }
 
     fn text_schema() -> Schema {
@@ -198,12 +176,23 @@ impl Short for AccessLog {
     }
 }
 
-/// Reads `off`, where a map is the only other form.
-fn off_or_map(text: &str) -> Result<(), (String, Option<String>)> {
+/// Reads `off`, where nothing else stands for a map.
+fn off_or_map(text: &str, example: &str) -> Result<(), (String, Option<String>)> {
     match text {
         "off" => Ok(()),
+        "false" | "no" | "n" => {
+            let message = "is not known here: write off; a tool that writes YAML 1.1 turns off into false, so write \"off\" in \
+                           quotes if the file goes through one";
+            Err((message.to_owned(), None))
+        }
         other => {
-            let message = "is not known here: expected a map of keys and values, or off".to_owned();
+            let message = match other.contains(['/', '.']) {
+                false => "is not known here: expected a map of keys and values, or off".to_owned(),
+                true => format!(
+                    "is not known here: expected off, or a map: write {}",
+                    example.replace("VALUE", other)
+                ),
+            };
             Err((message, closest(other, ["off"]).map(str::to_owned)))
         }
     }

@@ -36,7 +36,14 @@ pub(crate) fn read<T: DeserializeOwned>(
             root.find(&path.key(key)).is_some_and(|node| matches!(node.kind, Kind::Removed))
         });
         if !follows {
-            problems.push((path.clone(), problem.with_hints(hints).into_diagnostic()));
+            let problem = problem.with_hints(hints);
+            // A key that was misspelt is not missing as well.
+            if let (Some(meant), Some(map)) =
+                (problem.meant(), path.parent().and_then(|map| root.find_mut(&map)))
+            {
+                map.excuse(meant);
+            }
+            problems.push((path.clone(), problem.into_diagnostic()));
         }
         remove(root, &path)?;
     }

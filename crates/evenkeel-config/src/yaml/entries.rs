@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 
-use super::Entry;
+use super::{Entry, Kind, Node};
 
 /// From how many entries on a map has an index: fewer are searched as quickly.
 const MANY: usize = 16;
@@ -27,6 +27,17 @@ impl Entries {
     /// The same, to change its value.
     pub(crate) fn find_mut(&mut self, key: &str) -> Option<&mut Entry> {
         self.position(key).and_then(|at| self.list.get_mut(at))
+    }
+
+    /// Adds an entry that was removed, unless there is one with this key.
+    pub(super) fn excuse(&mut self, key: &str) {
+        if self.position(key).is_none() {
+            if !self.index.is_empty() {
+                self.index.insert(key.to_owned(), self.list.len());
+            }
+            let value = Node { place: None, kind: Kind::Removed };
+            self.list.push(Entry { key: key.to_owned(), place: None, value });
+        }
     }
 
     fn position(&self, key: &str) -> Option<usize> {

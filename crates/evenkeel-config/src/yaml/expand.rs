@@ -58,8 +58,11 @@ fn expanded(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, 
             continue;
         }
         whole.push_str(before);
-        let (inside, after) =
-            after.split_once('}').ok_or("has a \"${\" without its \"}\": expected ${NAME}")?;
+        let Some((inside, after)) = after.split_once('}') else {
+            let name: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let name = if name.is_empty() { "NAME" } else { &name };
+            return Err(format!("has a \"${{\" without its \"}}\": expected ${{{name}}}"));
+        };
         whole.push_str(&value_of(inside, env)?);
         rest = after;
     }

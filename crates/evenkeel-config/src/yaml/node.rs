@@ -104,6 +104,13 @@ impl Node {
         .or_else(|| self.place_of(&parent))
     }
 
+    /// Lets a key of a map count as there and wrong, so that nobody misses it.
+    pub(super) fn excuse(&mut self, key: &str) {
+        if let Kind::Map(entries) = &mut self.kind {
+            entries.excuse(key);
+        }
+    }
+
     /// The tree of a JSON value, which has no places.
     pub(crate) fn from_json(value: serde_json::Value) -> Self {
         use serde_json::Value;
@@ -157,6 +164,14 @@ impl Path {
     /// Whether this path leads to `other` or through it.
     pub(crate) fn starts_with(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
+    }
+
+    /// The keys on the way.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|segment| match segment {
+            Segment::Key(key) => Some(key.as_str()),
+            Segment::Index(_) => None,
+        })
     }
 
     /// How many steps there are.

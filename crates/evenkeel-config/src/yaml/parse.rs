@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
-use super::{Entry, Kind, Node, Path};
+use super::{Entry, Kind, Node, Path, syntax};
 use crate::{Diagnostic, Place};
 
 /// Longest text, in bytes: about 50,000 routes.
@@ -31,6 +31,7 @@ pub(crate) fn parse(text: &str, file: &Arc<str>) -> Result<Option<(Node, Vec<Dia
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader {
+        text,
         events: Parser::new_from_str(text),
         file,
         anchors: HashMap::new(),
@@ -48,6 +49,7 @@ pub(crate) fn too_large(file: &str) -> Diagnostic {
 }
 
 struct Reader<'text, 'file> {
+    text: &'text str,
     events: Parser<'text, StrInput<'text>>,
     file: &'file Arc<str>,
     anchors: HashMap<usize, Node>,
@@ -78,7 +80,10 @@ impl<'text> Reader<'text, '_> {
                 (Event::StreamEnd, _) => return Ok(()),
                 (Event::DocumentEnd, _) => {}
                 (_, marker) => {
-                    return Err(self.wrong(marker, "a second document begins here: expected only one"));
+                    return Err(self.wrong(
+                        marker,
+                        "a second document begins here: expected only one: remove the line ---",
+                    ));
                 }
             }
         }
@@ -131,14 +136,22 @@ impl<'text> Reader<'text, '_> {
             let (key, marker) = match self.event()? {
                 (Event::MappingEnd, _) => return Ok(entries),
                 (Event::Scalar(key, _, _, None), marker) => (key.into_owned(), marker),
-                (_, marker) => return Err(self.wrong(marker, "is not a key: expected text")),
+                (_, marker) => {
+                    let line = self.text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
+                    let message = match line.contains("{{") {
+                        true => syntax::TEMPLATE,
+                        false => "is not a key: expected text, in quotes if it has brackets or braces",
+                    };
+                    return Err(self.wrong(marker, message));
+                }
             };
             let place = self.place(marker);
             let (event, marker) = self.event()?;
             let path = path.key(&key);
             let value = self.node(event, marker, &path)?;
             if let Some(line) = seen.get(&key) {
-                let message = format!("is given twice: the first is on line {line}");
+                let message =
+                    format!("is given twice: the first is on line {line}: remove or rename one of them");
                 self.duplicates.push(Diagnostic::new(path.to_string(), message).at(Some(place)));
             } else {
                 seen.insert(key.clone(), place.line);
@@ -165,7 +178,13 @@ impl<'text> Reader<'text, '_> {
         match self.events.next_event() {
             Some(Ok((event, span))) => Ok((event, span.start)),
             Some(Err(error)) => {
-                Err(self.wrong(*error.marker(), format!("is not valid YAML: {}", error.info())))
+                let mut place = self.place(*error.marker());
+                let at = (place.line as usize, place.column as usize);
+                let explained = syntax::explain(self.text, at, error.info());
+                if let Some((line, column)) = explained.place {
+                    place = Place::new(Arc::clone(self.file), number(line), number(column));
+                }
+                Err(Diagnostic::new("", explained.message).at(Some(place)))
             }
             None => Err(Diagnostic::new("", format!("{}: ends too early", self.file))),
         }
@@ -180,14 +199,17 @@ impl<'text> Reader<'text, '_> {
     }
 
     fn place(&self, marker: Marker) -> Place {
-        // The text is short enough for both.
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Place::new(Arc::clone(self.file), number(marker.line().max(1)), number(marker.col() + 1))
     }
 
     fn wrong(&self, marker: Marker, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new("", message).at(Some(self.place(marker)))
     }
+}
+
+/// The text is short enough for lines and columns alike.
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn weight(node: &Node) -> usize {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Error, Expected, Unexpected};
 
-use super::{Kind, Node, Path, Segment};
+use super::{Found, Hints, Kind, Node, Path, Segment};
 use crate::suggest::closest;
 use crate::{Diagnostic, Place};
 
@@ -23,6 +23,8 @@ struct Details {
     missing: Option<&'static str>,
     /// The key that is not known at `path`, if that is what is wrong.
     unknown: Option<String>,
+    /// What stands where something of another shape must, and what must.
+    shape: Option<(Found, String)>,
     /// Whether the place is settled; until then the problem is about the node that is being read.
     placed: bool,
 }
@@ -34,17 +36,6 @@ pub(crate) fn refuse<E: Error>(message: impl fmt::Display, suggestion: Option<St
         Some(suggestion) => E::custom(format_args!("{message}{SEPARATOR}{suggestion}")),
         None => E::custom(message),
     }
-}
-
-/// What this room cannot know about the keys of a file, for better messages.
-#[derive(Debug)]
-pub(crate) struct Hints {
-    /// Keys that a later version will understand.
-    pub(crate) later: &'static [&'static str],
-    /// Keys that are none, and what to write instead of them.
-    pub(crate) instead: &'static [(&'static str, &'static str)],
-    /// What is expected under keys that must be there.
-    pub(crate) required: &'static [(&'static str, &'static str)],
 }
 
 const SEPARATOR: char = '\u{1f}';
@@ -62,6 +53,7 @@ impl Problem {
             suggestion: None,
             missing: None,
             unknown: None,
+            shape: None,
             placed: false,
         }))
     }
@@ -69,14 +61,19 @@ impl Problem {
     /// Something wrong with a node of the wrong type.
     pub(crate) fn expected(node: &Node, expected: &dyn fmt::Display) -> Self {
         let expected = plain_words(&expected.to_string());
-        Self::new(match &node.kind {
-            _ if node.is_empty() => format!("has no value: expected {expected}"),
-            Kind::Scalar { .. } => format!("is not {expected}"),
-            Kind::List(_) => format!("is a list: expected {expected}"),
-            Kind::Map(_) => format!("is a map: expected {expected}"),
-            Kind::Removed => format!("is missing: expected {expected}"),
-        })
-        .within(node)
+        let (found, message) = match &node.kind {
+            _ if node.is_empty() => (Some(Found::Nothing), format!("has no value: expected {expected}")),
+            Kind::Scalar { text, .. } => (Some(Found::Scalar(text.clone())), format!("is not {expected}")),
+            Kind::List(_) => (Some(Found::List), format!("is a list: expected {expected}")),
+            Kind::Map(_) => (Some(Found::Map), format!("is a map: expected {expected}")),
+            Kind::Removed => (None, format!("is missing: expected {expected}")),
+        };
+        let mut problem = Self::new(message);
+        if let (Some(Found::Scalar(text)), "true or false") = (&found, &*expected) {
+            problem.0.suggestion = truth(text).map(str::to_owned);
+        }
+        problem.0.shape = found.map(|found| (found, expected));
+        problem.within(node)
     }
 
     /// Settles that this is about `node`, unless something within it is to blame.
@@ -122,24 +119,33 @@ impl Problem {
         self.0.missing
     }
 
-    /// Says more about keys.
+    /// The key that is not known there, and the one that was probably meant, if that is the mistake.
+    pub(crate) fn meant(&self) -> Option<&str> {
+        self.0.unknown.as_ref()?;
+        let written = || self.0.message.split_once("write ")?.1.split_once(':').map(|(key, _)| key);
+        self.0.suggestion.as_deref().or_else(written)
+    }
+
+    /// Says more about keys, and about values of the wrong shape.
     pub(crate) fn with_hints(mut self, hints: &Hints) -> Self {
-        if let Some(unknown) = &self.0.unknown
-            && hints.later.contains(&unknown.as_str())
-            && self.0.suggestion.is_none()
-        {
-            "unknown key: this version does not have it yet".clone_into(&mut self.0.message);
-        }
-        if let Some(unknown) = &self.0.unknown
-            && let Some((_, instead)) = hints.instead.iter().find(|(key, _)| key == unknown)
-        {
-            (*instead).clone_into(&mut self.0.message);
-            self.0.suggestion = None;
+        if self.0.unknown.is_some() {
+            if hints.is_later(&self.0.path) && self.0.suggestion.is_none() {
+                "is not supported yet: remove it".clone_into(&mut self.0.message);
+            }
+            if let Some(instead) = hints.instead(&self.0.path) {
+                instead.clone_into(&mut self.0.message);
+                self.0.suggestion = None;
+            }
         }
         if let Some(missing) = self.0.missing
             && let Some((_, expected)) = hints.required.iter().find(|(key, _)| *key == missing)
         {
             self.0.message = format!("is missing: expected {expected}");
+        }
+        if let Some((found, expected)) = &self.0.shape
+            && let Some(remedy) = hints.shape(&self.0.path, found, expected)
+        {
+            self.0.message = format!("{}: {remedy}", self.0.message);
         }
         self
     }
@@ -200,9 +206,19 @@ impl Error for Problem {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let mut problem = match field {
-            "<<" => {
-                Self::new("unknown key: YAML 1.2 has no merge keys, so the keys themselves must stand here")
-            }
+            "<<" => Self::new(
+                "unknown key: YAML 1.2 has no merge keys: write the keys themselves here, or use *name for a whole value",
+            ),
+            "true" if expected.contains(&"on") => Self::new(
+                "unknown key: a tool that writes YAML 1.1 made it of the key on: write \"on\", in quotes if the file goes \
+                 through such a tool",
+            ),
+            "true" | "false" => Self::new(format!(
+                "unknown key: a tool that writes YAML 1.1 made it of the key {}: write {}, in quotes if the file goes through such \
+                 a tool",
+                if field == "true" { "on, yes or y" } else { "off, no or n" },
+                any_of(expected),
+            )),
             _ => Self::unknown(field, expected, "unknown key: expected "),
         };
         problem.0.unknown = Some(field.to_owned());
@@ -224,6 +240,15 @@ impl Problem {
     }
 }
 
+/// What YAML 1.1 takes for a truth value, in the one way of YAML 1.2.
+fn truth(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "y" | "on" | "true" | "1" => Some("true"),
+        "no" | "n" | "off" | "false" | "0" => Some("false"),
+        _ => None,
+    }
+}
+
 /// `a, b or c`.
 pub(crate) fn any_of(words: &[&str]) -> String {
     match words.split_last() {
@@ -240,7 +265,7 @@ fn plain_words(expected: &str) -> String {
         "u8" => range(u8::MAX.into()),
         "u16" => range(u16::MAX.into()),
         "u32" => range(u32::MAX.into()),
-        "u64" | "usize" => "a whole number".to_owned(),
+        "u64" | "usize" => "a whole number from 0".to_owned(),
         "a nonzero usize" | "a nonzero u64" | "a nonzero u32" => "a whole number from 1".to_owned(),
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),

@@ -1,0 +1,119 @@
+//! What a configuration names outside of itself: files that must be there, and names that should have an address.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evenkeel::config::{BackendHost, Config, Diagnostic, LogTarget, Model};
+use evenkeel::control::{Plan, PlanError};
+use rustix::fs::{Access, access};
+
+/// The most names that are looked up.
+const MOST_NAMES: usize = 200;
+
+/// How long all of them may take together.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is wrong with the files that a configuration names.
+pub(super) fn files(config: &Config, model: &Model) -> Vec<Diagnostic> {
+    let authorities = Plan::files(model).into_iter().map(|error| match error {
+        PlanError::Authorities { upstream, path, reason } => {
+            let reason = reason.trim_start_matches("I/O error: ");
+            let message = format!("is not a file of certificates: {reason}: expected a readable PEM file");
+            config.diagnostic(&keys(&["upstreams", &upstream, "tls", "ca"]), message).value(path)
+        }
+        error => Diagnostic::new("", error.to_string()),
+    });
+    let log = model.access_log.as_ref().and_then(|log| match &log.to {
+        LogTarget::File(path) => {
+            let reason = unwritable(path)?;
+            let message = format!("cannot be written: {reason}");
+            Some(config.diagnostic("access_log.to", message).value(path.display().to_string()))
+        }
+        _ => None,
+    });
+    authorities.chain(log).collect()
+}
+
+/// Names of backends that have no address now: no mistake, since they may have one later.
+pub(super) async fn names(config: &Config, model: &Model) -> Vec<String> {
+    let mut names: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for upstream in &model.upstreams {
+        for (index, backend) in upstream.backends.iter().enumerate() {
+            if let BackendHost::Name(name, _) = &backend.url.host {
+                let at = format!("{}[{index}]", keys(&["upstreams", &upstream.name, "backends"]));
+                names.entry(name.clone()).or_insert((at, backend.url.text.clone()));
+            }
+        }
+    }
+    let count = names.len();
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let mut lookups = tokio::task::JoinSet::new();
+    for (at, (name, place)) in names.into_iter().take(MOST_NAMES).enumerate() {
+        lookups.spawn(async move {
+            let lookup = async {
+                tokio::net::lookup_host((name.as_str(), 80)).await.is_ok_and(|mut all| all.next().is_some())
+            };
+            let has_address = tokio::time::timeout_at(end, lookup).await.unwrap_or(false);
+            (at, has_address, name, place)
+        });
+    }
+    let mut unknown = Vec::new();
+    while let Some(Ok((at, has_address, name, (keys, url)))) = lookups.join_next().await {
+        if !has_address {
+            unknown.push((at, name, keys, url));
+        }
+    }
+    unknown.sort();
+    let mut notes: Vec<String> =
+        unknown.into_iter().map(|(_, name, keys, url)| note(config, &name, keys, url)).collect();
+    if count > MOST_NAMES {
+        notes.push(format!("{} more names of backends were not looked up", count - MOST_NAMES));
+    }
+    notes
+}
+
+fn note(config: &Config, name: &str, keys: String, url: String) -> String {
+    let message =
+        format!("has the name {name}, which has no address now: the backend is down until it has one");
+    // The short form of a backend is the URL itself, the long one has it under a key.
+    let short = config.diagnostic(&keys, message.as_str());
+    let found = match short.place {
+        Some(_) => short,
+        None => config.diagnostic(&format!("{keys}.url"), message),
+    };
+    let text = found.value(url).to_string();
+    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+}
+
+/// Why a log cannot be written there, if it cannot. Nothing is written to find out.
+fn unwritable(path: &Path) -> Option<String> {
+    let folder = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => return Some("expected the path of a file".to_owned()),
+    };
+    let (probed, what) = match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            return Some("it is a directory: expected the path of a file".to_owned());
+        }
+        Ok(_) => (path, "the file"),
+        Err(_) => match folder.metadata() {
+            Ok(metadata) if metadata.is_dir() => (folder.as_path(), "the directory"),
+            Ok(_) => return Some(format!("{} is not a directory", folder.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Some(format!("there is no directory {}: create it", folder.display()));
+            }
+            Err(error) => return Some(format!("{}: {error}", folder.display())),
+        },
+    };
+    access(probed, Access::WRITE_OK).err().map(|error| {
+        let error = std::io::Error::from(error);
+        format!("{what} is not writable for this user: {error}: change its owner or its mode")
+    })
+}
+
+/// Keys as messages write them.
+fn keys(keys: &[&str]) -> String {
+    evenkeel::config::key_path(keys)
+}
