@@ -195,7 +195,7 @@ fn wrong_part(text: &str) -> Option<String> {
         .then(|| format!("has the port {port}, which is out of range (0 to 65535)"))
 }
 
-/// What somebody meant who wrote `8080`, `:8080`, `localhost:8080`, `*:8080`, `::1:8080` or `http://1.2.3.4:80`.
+/// What was probably meant by `8080`, `:8080`, `localhost:8080`, `*:8080`, `::1:8080` or `http://1.2.3.4:80`.
 fn corrected_socket(text: &str) -> Option<String> {
     if let Some((before, name)) = text.split_once('$')
         && !name.is_empty()

@@ -44,7 +44,7 @@ pub(super) fn retry(wire: &wire::Retry, path: &Path, context: &mut Context<'_>) 
     })
 }
 
-/// The statuses that somebody meant who wrote `5xx` or `502-504`, as they are written.
+/// The statuses that `5xx` or `502-504` probably mean, as they are written.
 fn statuses(text: &str) -> Option<String> {
     const USUAL: [u16; 3] = [502, 503, 504];
     let (first, last) = match text {

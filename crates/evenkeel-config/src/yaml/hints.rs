@@ -1,6 +1,6 @@
 //! What else messages say about keys and values of the wrong shape: what to write instead.
 //!
-//! This file knows no keys: it is told of them.
+//! This file knows no keys: the caller gives them.
 
 use super::Path;
 

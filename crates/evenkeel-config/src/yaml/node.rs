@@ -104,7 +104,7 @@ impl Node {
         .or_else(|| self.place_of(&parent))
     }
 
-    /// Lets a key of a map count as there and wrong, so that nobody misses it.
+    /// Lets a key of a map count as there and wrong, so that it is not reported as missing.
     pub(super) fn excuse(&mut self, key: &str) {
         if let Kind::Map(entries) = &mut self.kind {
             entries.excuse(key);
