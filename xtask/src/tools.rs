@@ -63,7 +63,8 @@ impl<'a> Tools<'a> {
 
     /// The cargo that runs this program.
     pub fn cargo(&self) -> Shell {
-        self.command(std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from))
+        let program = std::env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+        without_our_package(self.command(program))
     }
 
     /// Where a program is, if it is here.
@@ -120,7 +121,7 @@ impl<'a> Tools<'a> {
 
     /// The cargo of the nightly toolchain, which this does not install: it is large.
     pub fn nightly_cargo(&self) -> Result<Shell, Failure> {
-        let cargo = || self.command("rustup").args(["run", "nightly", "cargo"]);
+        let cargo = || without_our_package(self.command("rustup").args(["run", "nightly", "cargo"]));
         cargo().arg("--version").output().map_err(|failure| {
             let how = "a nightly toolchain is needed: `rustup toolchain install nightly --profile minimal`";
             Failure::new(format!("{how}\n{failure}"))
@@ -285,4 +286,34 @@ impl Drop for NoDaemons<'_> {
 
 fn sh(tools: &Tools<'_>, script: &str) -> bool {
     tools.as_root("sh", true).is_ok_and(|shell| shell.args(["-c", script]).run().is_ok())
+}
+
+/// A command in the environment of a shell. `cargo run` tells this program about its own package in `CARGO_PKG_*` and
+/// `CARGO_MANIFEST_*`; some build scripts (ring's) run again when these change, and then some 60 crates are compiled again.
+fn without_our_package(shell: Shell) -> Shell {
+    let ours =
+        |name: &String| ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.starts_with(prefix));
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(ours).fold(shell, |shell, name| shell.without(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_runs_as_in_a_shell() {
+        let workspace = Workspace::find().unwrap();
+        let cargo = Tools::new(&workspace).cargo().command();
+        let removed: Vec<_> =
+            cargo.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        // `cargo test` sets these as `cargo run` does.
+        for name in ["CARGO_PKG_NAME", "CARGO_PKG_VERSION_MAJOR", "CARGO_MANIFEST_DIR"] {
+            assert!(
+                std::env::var_os(name).is_some() && removed.contains(&name.as_ref()),
+                "{name}: {removed:?}"
+            );
+        }
+        assert!(!removed.contains(&"CARGO_HOME".as_ref()));
+    }
 }
