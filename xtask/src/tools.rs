@@ -316,4 +316,22 @@ mod tests {
         }
         assert!(!removed.contains(&"CARGO_HOME".as_ref()));
     }
+
+    #[test]
+    fn every_release_build_has_the_same_features() {
+        let workspace = Workspace::find().unwrap();
+        let tools = Tools::new(&workspace);
+        let packages = |selection: &[&str]| {
+            let tree = tools.cargo().args(["tree", "--locked", "--edges", "no-dev", "--prefix", "none"]);
+            let lines = tree.args(["--format", "{p} {f}"]).args(selection.iter().copied()).output().unwrap();
+            let lines = lines.lines().map(|line| line.trim_end_matches(" (*)").trim_end().to_owned());
+            lines.collect::<std::collections::BTreeSet<_>>()
+        };
+        // What the demo builds.
+        let demo = packages(&["--package", "evenkeel-cli"]);
+        let default = packages(&[]);
+        assert!(demo.len() > 100 && demo.is_subset(&default), "{:#?}", demo.difference(&default));
+        let whole = packages(&["--workspace"]);
+        assert!(demo.is_subset(&whole), "{:#?}", demo.difference(&whole));
+    }
 }
