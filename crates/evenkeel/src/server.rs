@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use evenkeel_config::{Config, ConfigError, ListenAddress};
 
@@ -53,6 +54,9 @@ pub enum ServerError {
     Broken,
 }
 
+/// A second signal to end within this time of the first one counts as the same signal.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 // === impl Server ===
 
 impl Server {
@@ -84,8 +88,10 @@ impl Server {
         self
     }
 
-    /// Runs until SIGTERM or SIGINT, and then until the last request has ended, at the latest for the configured
-    /// `drain_timeout`. A second signal ends it at once. SIGUSR1 opens the access log's file again.
+    /// Runs until SIGTERM, SIGQUIT or SIGINT, and then until the last request has ended, at the latest for the configured
+    /// `drain_timeout`. A second of these signals ends it at once, unless it comes within a second of the first one: a
+    /// terminal and a supervisor often send the same signal twice. SIGUSR1 opens the access log's file again. SIGHUP and
+    /// SIGUSR2 change nothing and are logged.
     ///
     /// Starts the balancer if that was not done yet. Any tokio runtime will do; connections are served on threads of their
     /// own.
@@ -96,25 +102,21 @@ impl Server {
         let mut signals = Signals::new().map_err(ServerError::Signals)?;
         self.start().await?;
         let Some(running) = &self.running else { return Ok(()) };
-        let quick = loop {
-            let order = tokio::select! {
-                order = signals.next() => order,
-                () = running.broken() => return Err(ServerError::Broken),
-            };
-            match order {
-                Order::Drain => break false,
-                Order::Quit => break true,
-                Order::Reopen => running.reopen_log(),
-            }
+        let quick = tokio::select! {
+            quick = until_ended(&mut signals, running) => quick,
+            () = running.broken() => return Err(ServerError::Broken),
         };
+        let first = Instant::now();
         let second = async {
-            while signals.next().await == Order::Reopen {
-                running.reopen_log();
+            until_ended(&mut signals, running).await;
+            while first.elapsed() < SAME_SIGNAL {
+                log::info!("draining already: another signal within {SAME_SIGNAL:?} has no effect");
+                until_ended(&mut signals, running).await;
             }
         };
         tokio::select! {
             () = running.end(quick) => {}
-            () = second => log::warn!("ended by a second signal"),
+            () = second => log::warn!("stopped by a second signal: open requests were cut"),
         }
         self.stop();
         Ok(())
@@ -176,8 +178,30 @@ impl Server {
         listeners.iter().map(|listener| listener.address.clone()).collect()
     }
 
+    /// How many threads serve connections, once it is started.
+    pub fn workers(&self) -> Option<usize> {
+        self.state().map(|state| state.workers())
+    }
+
     /// The admin address, with its real port, once it is started.
     pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
         self.admin.as_ref().map(Admin::address)
+    }
+}
+
+/// Obeys signals until one asks for the end. Gives whether it asks for a quick one.
+async fn until_ended(signals: &mut Signals, running: &Running) -> bool {
+    loop {
+        match signals.next().await {
+            Order::Drain => return false,
+            Order::Quit => return true,
+            Order::Reopen => running.reopen_log(),
+            Order::Reload => {
+                log::warn!("SIGHUP: reload is not supported yet: restart to use a changed configuration");
+            }
+            Order::Upgrade => {
+                log::warn!("SIGUSR2: binary upgrade is not supported yet: nothing was changed");
+            }
+        }
     }
 }

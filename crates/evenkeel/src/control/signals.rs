@@ -1,26 +1,31 @@
 //! The signals that a balancer obeys.
 
 use std::io;
+use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Order {
-    /// SIGTERM: end, in peace.
+    /// SIGTERM or SIGQUIT: drain, then end.
     Drain,
-    /// SIGINT: end, without a wait for others to notice.
+    /// SIGINT: drain without `pre_stop` and for a few seconds at most, then end.
     Quit,
-    /// SIGUSR1: open the log again.
+    /// SIGUSR1: open the access log's file again.
     Reopen,
+    /// SIGHUP: read the configuration again. Not supported yet.
+    Reload,
+    /// SIGUSR2: hand over to a new binary. Not supported yet.
+    Upgrade,
 }
 
 /// The signals, from here on caught.
 #[derive(Debug)]
 pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    user: Signal,
+    /// Each with what it asks for.
+    all: [(Signal, Order); 6],
 }
 
 impl Signals {
@@ -30,18 +35,24 @@ impl Signals {
     /// When the system refuses.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            user: signal(SignalKind::user_defined1())?,
+            all: [
+                (signal(SignalKind::terminate())?, Order::Drain),
+                (signal(SignalKind::quit())?, Order::Drain),
+                (signal(SignalKind::interrupt())?, Order::Quit),
+                (signal(SignalKind::user_defined1())?, Order::Reopen),
+                (signal(SignalKind::hangup())?, Order::Reload),
+                (signal(SignalKind::user_defined2())?, Order::Upgrade),
+            ],
         })
     }
 
     /// The next order.
     pub async fn next(&mut self) -> Order {
-        tokio::select! {
-            _ = self.terminate.recv() => Order::Drain,
-            _ = self.interrupt.recv() => Order::Quit,
-            _ = self.user.recv() => Order::Reopen,
-        }
+        std::future::poll_fn(|cx| {
+            let mut all = self.all.iter_mut();
+            let arrived = all.find_map(|(signal, order)| signal.poll_recv(cx).is_ready().then_some(*order));
+            arrived.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }

@@ -44,6 +44,11 @@ impl State {
         self.ready.load(Ordering::Acquire)
     }
 
+    /// How many threads serve connections.
+    pub fn workers(&self) -> usize {
+        self.metrics.workers()
+    }
+
     /// The running listeners.
     pub fn listeners(&self) -> &[ListenerState] {
         &self.listeners
