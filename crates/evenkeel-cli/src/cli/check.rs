@@ -5,19 +5,19 @@ use evenkeel::control::Plan;
 use evenkeel::filter::Registry;
 
 use super::failure::Failure;
-use super::file::File;
+use super::file::FileArgument;
 use super::{block_on, outside, print};
 
 /// The arguments of `check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    file: File,
+    file: FileArgument,
 }
 
 /// Prints that the file is valid and which keys have no effect, or all that is wrong with it.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let path = args.file.path()?;
+    let name = args.file.name()?;
     let config = args.file.load()?;
     let model = config.model().map_err(Clone::clone)?;
     let problems = problems(&config, model);
@@ -27,7 +27,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let names = block_on(async { Ok(outside::names(&config, model).await) })?;
     let notes = model.without_effect().into_iter().chain(names);
     let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
-    print(&format!("{}: fine: {}\n{notes}", path.display(), summary(model)))
+    print(&format!("{name}: fine: {}\n{notes}", summary(model)))
 }
 
 /// What is wrong beyond the text: with filters, and with the files that it names.

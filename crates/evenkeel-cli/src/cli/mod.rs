@@ -11,6 +11,7 @@ mod file;
 mod logging;
 mod man;
 mod outside;
+mod printable;
 mod run;
 mod schema;
 mod simulate;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::failure::Failure;
+use self::printable::{printable, printable_json};
 
 /// A load balancer for HTTP, built on Cloudflare's Pingora
 #[derive(Debug, Parser)]
@@ -54,8 +56,11 @@ const EXIT_CODES: &str = "Exit codes: 0 fine, 1 rejected (bad configuration), 2 
 
 /// The command, from its arguments to its exit code.
 pub(crate) fn main() -> ExitCode {
-    // Ends the process with 2 on bad usage.
-    let outcome = match Cli::parse().command {
+    let cli = match arguments() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let outcome = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
@@ -74,8 +79,34 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Writes a result to standard output. The reader may stop reading.
+/// The arguments, or the exit code where there is nothing to do: 2 on bad usage, 0 after `--help`.
+fn arguments() -> Result<Cli, ExitCode> {
+    let bad = match Cli::try_parse() {
+        Ok(cli) => return Ok(cli),
+        Err(bad) => bad,
+    };
+    let text = bad.render().to_string();
+    if bad.use_stderr() && printable(&text) != text {
+        // An argument that a script took from elsewhere.
+        tell(text.trim_end());
+    } else {
+        // A stream that cannot be written is ignored.
+        let _ = bad.print();
+    }
+    Err(if bad.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+/// Writes text to standard output, safe for a terminal. Its reader may stop reading.
 fn print(text: &str) -> Result<(), Failure> {
+    write_out(&printable(text))
+}
+
+/// Writes JSON to standard output, safe for a terminal.
+fn print_json(text: &str) -> Result<(), Failure> {
+    write_out(&printable_json(text))
+}
+
+fn write_out(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -85,9 +116,9 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line for people to standard error. If no one reads it, nothing can be done about that.
-fn tell(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+/// Writes a message to standard error, safe for a terminal. A standard error that cannot be written is ignored.
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable(message));
 }
 
 /// The value of an environment variable.

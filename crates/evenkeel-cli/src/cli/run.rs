@@ -8,7 +8,7 @@ use evenkeel::core::balance::LoadBalancingAlgorithm;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::failure::Failure;
-use super::file::File;
+use super::file::FileArgument;
 use super::logging::{Level, Logging};
 use super::{block_on, tell};
 
@@ -16,19 +16,20 @@ use super::{block_on, tell};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    file: File,
-    /// Listen on this address instead of reading a file: ip:port or unix:/path; may be repeated
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "path", requires = "to")]
+    file: FileArgument,
+    /// Listen here instead of reading a file: ip:port or unix:/path; may be repeated
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "argument"], requires = "to")]
     listen: Vec<String>,
     /// A backend, like http://127.0.0.1:8081; may be repeated
-    #[arg(long, value_name = "URL", conflicts_with = "path", requires = "listen")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["path", "argument"], requires = "listen")]
     to: Vec<String>,
-    /// How a backend is picked: round_robin, random, least_connections, power_of_two_choices, peak_ewma,
-    /// source_ip_hash, consistent_hash, maglev, rendezvous or prequal [default: round_robin]
-    #[arg(long, value_name = "NAME", conflicts_with = "path", requires = "listen")]
+    /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
+    /// consistent_hash, maglev, rendezvous or prequal
+    /// [default: round_robin]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["path", "argument"], requires = "listen")]
     algorithm: Option<LoadBalancingAlgorithm>,
-    /// Serve /metrics, /status, /livez and /readyz on this address
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "path", requires = "listen")]
+    /// Show /metrics, /status, /livez and /readyz here
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "argument"], requires = "listen")]
     admin: Option<String>,
     #[command(flatten)]
     logging: Logging,
@@ -37,9 +38,10 @@ pub(super) struct Args {
 /// Runs the balancer until a signal ends it.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     args.logging.start(Level::Info);
+    let source = args.source()?;
     let config = args.config()?;
     raise_file_limit();
-    block_on(serve(config))
+    block_on(serve(config, &source))
 }
 
 /// Takes as many file descriptors as the system allows. The usual soft limit of 1,024, which is low because of
@@ -52,10 +54,10 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, source: &str) -> Result<(), Failure> {
     let mut server = Server::new(config).give_back_memory(evenkeel_allocator::give_back);
     server.start().await?;
-    let lines = announcement(&server);
+    let lines = announcement(&server, source);
     let mut running = pin!(server.run());
     // Its first poll catches the signals. Only after that may anyone learn that there is a process to send one to.
     tokio::select! {
@@ -66,17 +68,26 @@ async fn serve(config: Config) -> Result<(), Failure> {
     Ok(running.await?)
 }
 
-/// One line for each address, with its real port. Scripts read these lines: their format stays.
-fn announcement(server: &Server) -> Vec<String> {
+/// What runs, then one line for each address, with its real port. Scripts read these: their form stays.
+fn announcement(server: &Server, source: &str) -> Vec<String> {
+    let workers = server.workers().unwrap_or_default();
+    let plural = if workers == 1 { "" } else { "s" };
+    let first =
+        format!("evenkeel {}, configuration: {source}, {workers} worker{plural}", env!("CARGO_PKG_VERSION"));
     let listeners = server.addresses().into_iter().map(|address| match address {
         ListenAddress::Tcp(address) => format!("listening on http://{address}"),
         address => format!("listening on {address}"),
     });
     let admin = server.admin_address().map(|address| format!("admin on http://{address}"));
-    listeners.chain(admin).collect()
+    std::iter::once(first).chain(listeners).chain(admin).collect()
 }
 
 impl Args {
+    /// Where the configuration comes from.
+    fn source(&self) -> Result<String, Failure> {
+        if self.listen.is_empty() { self.file.full_name() } else { Ok("command line".to_owned()) }
+    }
+
     fn config(self) -> Result<Config, Failure> {
         if self.listen.is_empty() {
             return self.file.load();

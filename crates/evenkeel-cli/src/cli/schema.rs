@@ -4,7 +4,7 @@ use evenkeel::config::schema::{json_schema, reference};
 use evenkeel::filter::Registry;
 
 use super::failure::Failure;
-use super::print;
+use super::{print, print_json};
 
 /// The arguments of `schema`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if args.reference {
         print(&reference(&filters))
     } else {
-        print(&format!("{:#}\n", json_schema(&filters)))
+        print_json(&format!("{:#}\n", json_schema(&filters)))
     }
 }

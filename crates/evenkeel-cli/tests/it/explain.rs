@@ -109,11 +109,17 @@ async fn the_admin_address_explains_behind_its_token_only() {
     let (folder, admin) = (tempfile::tempdir().expect("a folder"), program.admin().to_string());
     let ask = ["explain", "http://a/", "--admin", &admin];
     let said = evenkeel(folder.path(), &ask).await;
-    let expected = format!("error: {admin}: a token is needed: --token TOKEN\n");
+    let expected = format!("error: {admin}: a token is needed: --token-file FILE or EVENKEEL_ADMIN_TOKEN\n");
     assert_eq!((said.code, said.err), (Some(1), expected));
-    let said = evenkeel(folder.path(), &[&ask[..], &["--token", token]].concat()).await;
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
-    assert!(said.out.ends_with("would send / to http://127.0.0.1:1, this time\n"), "{}", said.out);
+    for (held, code, error) in [(token, 0, ""), ("another-token-entirely", 1, "the token was rejected")] {
+        std::fs::write(folder.path().join("token"), format!("{held}\n")).expect("a file");
+        let said = evenkeel(folder.path(), &[&ask[..], &["--token-file", "token"]].concat()).await;
+        assert_eq!(said.code, Some(code), "{said:?}");
+        assert!(said.err.contains(error) && !said.err.contains(held), "{said:?}");
+    }
+    std::fs::write(folder.path().join("token"), token).expect("a file");
+    let said = evenkeel(folder.path(), &[&ask[..], &["--token-file", "token"]].concat()).await;
+    assert!(said.out.ends_with("would ask http://127.0.0.1:1 for /, this time\n"), "{}", said.out);
 }
 
 #[tokio::test]
@@ -121,7 +127,7 @@ async fn who_is_no_balancer_is_told_apart() {
     let (other, closed) = (Backend::saying("hello").await, ClosedPort::new());
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (url, code, error) in [
-        (other.url(), 3, "the response is not an explanation, is it another version?"),
+        (other.url(), 3, "the response is not an explanation that this version understands: "),
         (closed.url(), 3, "Connection refused"),
     ] {
         let said = evenkeel(folder.path(), &["explain", "http://a/", "--admin", &url]).await;

@@ -2,12 +2,14 @@
 
 mod remote;
 mod text;
+mod token;
 
 use evenkeel::control::{Described, DescribedError, Explanation, Extensions, Plan};
 
+use self::token::Token;
 use super::failure::Failure;
 use super::file::File;
-use super::{block_on, print};
+use super::{block_on, print, print_json};
 
 /// The arguments of `explain`.
 #[derive(Debug, clap::Args)]
@@ -22,9 +24,8 @@ pub(super) struct Args {
     /// state of its backends
     #[arg(long, value_name = "ADDRESS", conflicts_with = "path")]
     admin: Option<String>,
-    /// The token of the admin address
-    #[arg(long, value_name = "TOKEN", requires = "admin")]
-    token: Option<String>,
+    #[command(flatten)]
+    token: Token,
     /// The address that the request comes from [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     from: Option<String>,
@@ -38,18 +39,18 @@ pub(super) struct Args {
 
 /// Explains the request; fails if it would be rejected.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    args.token.check()?;
     let request = args.described().map_err(Failure::usage)?;
     let said = block_on(async {
         match &args.admin {
-            Some(admin) => remote::ask(admin, args.token.as_deref(), &request).await,
+            Some(admin) => remote::ask(admin, args.token.field()?, &request).await,
             None => ask_file(&args.file, &request).await,
         }
     })?;
-    let text = match args.json {
-        true => serde_json::to_string_pretty(&said).map_err(Failure::start)? + "\n",
-        false => text::text(&said),
-    };
-    print(&text)?;
+    match args.json {
+        true => print_json(&(serde_json::to_string_pretty(&said).map_err(Failure::start)? + "\n"))?,
+        false => print(&text::text(&said))?,
+    }
     match said.refusal() {
         Some(refused) => Err(Failure::refused(format!(
             "the request would be rejected with {}: {}",

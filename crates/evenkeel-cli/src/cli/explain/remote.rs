@@ -6,25 +6,29 @@ use bytes::Bytes;
 use evenkeel::control::{Described, Explanation};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, HOST};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::super::failure::Failure;
+use super::super::printable::one_line;
 
-/// How long a response can take. A healthy balancer takes milliseconds.
+/// How long a response may take. It usually takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The largest response that is read. A response about 100,000 backends is smaller.
+/// Largest response that is read: one about 100,000 backends is smaller.
 const LARGEST: usize = 64 << 20;
+
+/// How many bytes of an unexpected response are shown.
+const SHOWN: usize = 1_000;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The explanation of the balancer at this address.
 pub(super) async fn ask(
     admin: &str,
-    token: Option<&str>,
+    token: Option<HeaderValue>,
     request: &Described,
 ) -> Result<Explanation, Failure> {
     let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
@@ -33,6 +37,7 @@ pub(super) async fn ask(
             "expected an address like http://127.0.0.1:9900, found `{admin}`"
         )));
     }
+    let has_token = token.is_some();
     let answer = match tokio::time::timeout(PATIENCE, get(address, token, &request.to_query())).await {
         Ok(answer) => answer.map_err(|error| Failure::start(format!("{admin}: {error}")))?,
         Err(_) => return Err(Failure::start(format!("{admin}: no response within {PATIENCE:?}"))),
@@ -41,23 +46,31 @@ pub(super) async fn ask(
     match status {
         StatusCode::OK => serde_json::from_slice(&body).map_err(|error| {
             Failure::start(format!(
-                "{admin}: the response is not an explanation, is it another version? {error}"
+                "{admin}: the response is not an explanation that this version understands: {error}"
             ))
         }),
-        StatusCode::UNAUTHORIZED => {
-            Err(Failure::refused(format!("{admin}: a token is needed: --token TOKEN")))
+        StatusCode::UNAUTHORIZED if has_token => {
+            Err(Failure::refused(format!("{admin}: the token was rejected")))
         }
+        StatusCode::UNAUTHORIZED => Err(Failure::refused(format!(
+            "{admin}: a token is needed: --token-file FILE or EVENKEEL_ADMIN_TOKEN"
+        ))),
         status => {
-            let said = String::from_utf8_lossy(&body);
-            Err(Failure::refused(format!("{admin}: {}: {}", status.as_u16(), said.trim_end())))
+            let body = body.get(..SHOWN).unwrap_or(&body);
+            let said = String::from_utf8_lossy(body);
+            Err(Failure::refused(format!("{admin}: {}: {}", status.as_u16(), one_line(said.trim_end()))))
         }
     }
 }
 
-async fn get(address: &str, token: Option<&str>, query: &str) -> Result<(StatusCode, Bytes), AnyError> {
+async fn get(
+    address: &str,
+    token: Option<HeaderValue>,
+    query: &str,
+) -> Result<(StatusCode, Bytes), AnyError> {
     let mut request = Request::get(format!("/explain?{query}")).header(HOST, address);
     if let Some(token) = token {
-        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        request = request.header(AUTHORIZATION, token);
     }
     let request = request.body(Empty::<Bytes>::new())?;
     let socket = TcpStream::connect(address).await?;

@@ -7,8 +7,12 @@ use evenkeel::control::{
     UpstreamExplanation, VerdictKind,
 };
 
-/// The whole text.
+use super::super::printable::{one_line_each, width};
+
+/// The whole text. Every value in it stays on its line and is safe for a terminal: the explanation may come from another
+/// machine.
 pub(super) fn text(said: &Explanation) -> String {
+    let said = &one_line_each(said).unwrap_or_else(|| said.clone());
     let mut out = format!("{} {}\n{}\n", said.method, said.url, client(said));
     if let Some(path) = &said.path {
         let _ = writeln!(out, "routes and filters see the path {path}");
@@ -174,9 +178,8 @@ fn section(out: &mut String, title: &str, rows: &[Vec<String>]) {
 /// Rows indented and in columns. The given columns are aligned right.
 fn aligned(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(String::as_str);
+    let widths: Vec<usize> = (0..columns).map(|column| width(cells(column))).collect();
     let mut out = String::new();
     for row in rows {
         let mut line = String::new();

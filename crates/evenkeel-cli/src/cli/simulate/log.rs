@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::super::failure::Failure;
+use super::super::printable::one_line;
 use super::describe::Backend;
 use super::figures;
 use super::source::{Scenario, no_such, which};
@@ -127,7 +128,8 @@ impl Seen {
     }
 
     fn scenario(&self) -> Scenario {
-        let named = |(name, backend): (&String, &Backends)| Some((name.clone(), backend.backend()?));
+        let named =
+            |(name, backend): (&String, &Backends)| Some((one_line(name).into_owned(), backend.backend()?));
         let unknown = self.backends.values().filter(|backend| backend.times.is_empty()).count();
         let note = format!("left out: {unknown} backends that never responded");
         Scenario {

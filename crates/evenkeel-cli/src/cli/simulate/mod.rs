@@ -21,7 +21,7 @@ use self::contest::Contest;
 use self::source::{Scenario, Source};
 use self::traffic::Traffic;
 use super::failure::Failure;
-use super::{print, tell};
+use super::{print, print_json, tell};
 
 /// The arguments of `simulate`.
 #[derive(Debug, clap::Args)]
@@ -88,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         written.map_err(|error| Failure::start(format!("{}: {error}", file.display())))?;
     }
     if args.output.json {
-        return print(&json::write(&scenario, &args.traffic, &contest)?);
+        return print_json(&json::write(&scenario, &args.traffic, &contest)?);
     }
     let head = table::head(&scenario, &args.traffic, &contest);
     print(&format!("{head}\n{}\n{}", table::draw(&contest), text_chart::draw(&scenario, &contest)))

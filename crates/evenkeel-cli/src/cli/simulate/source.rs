@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evenkeel::config::{Config, Model, Upstream};
+use evenkeel::config::{Model, Upstream};
 use evenkeel::core::backend::Weight;
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel_sim::{Fault, Law, Trace};
 
-use super::super::environment;
 use super::super::failure::Failure;
+use super::super::file::load;
+use super::super::printable::one_line;
 use super::describe::{Backend, Change, Description};
 use super::figures;
 use super::log;
@@ -24,7 +25,7 @@ pub(super) struct Source {
     /// follow [default: nine of 10 ms, and one that takes 100 ms in the middle third]
     #[arg(long, value_name = "BACKENDS")]
     backend: Vec<Description>,
-    /// Use the backends, weights and algorithm of an upstream of this configuration
+    /// Take the backends, weights and algorithm of an upstream of this configuration; `-` reads standard input
     #[arg(short = 'c', long, value_name = "FILE", conflicts_with = "from_log")]
     config: Option<PathBuf>,
     /// Use backends, latencies, failures and requests from a JSON access log; `-` reads standard input
@@ -61,7 +62,7 @@ impl Source {
     pub(super) fn scenario(&self, traffic: &Traffic) -> Result<Scenario, Failure> {
         let mut scenario = match (&self.config, &self.from_log) {
             (Some(file), _) => {
-                let config = Config::from_file(file, &environment)?;
+                let config = load(file)?;
                 let model = config.model().map_err(Clone::clone)?;
                 self.of_upstream(self.upstream(model)?, traffic)?
             }
@@ -178,12 +179,14 @@ fn usual(count: usize, duration: Duration) -> Vec<Backend> {
 
 /// There are several upstreams, and none was chosen.
 pub(super) fn which<'a>(place: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.collect();
-    format!("the {place} has several upstreams, choose one with --upstream: {}", names.join(", "))
+    format!("the {place} has several upstreams, choose one with --upstream: {}", listed(names))
 }
 
 /// There is no such upstream.
 pub(super) fn no_such<'a>(place: &str, name: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.collect();
-    format!("the {place} has no upstream `{name}`, expected one of: {}", names.join(", "))
+    format!("the {place} has no upstream `{name}`, expected one of: {}", listed(names))
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(one_line).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::super::printable::width;
 use super::contest::{Contest, Run};
 use super::figures;
 use super::source::Scenario;
@@ -25,7 +26,7 @@ pub(super) fn head(scenario: &Scenario, traffic: &Traffic, contest: &Contest) ->
         traffic.describe(scenario),
     );
     let groups = groups(scenario);
-    let width = groups.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default();
+    let width = width(groups.iter().map(|(label, _)| label.as_str()));
     for (label, description) in groups.iter().take(MOST_GROUPS) {
         let _ = writeln!(head, "  {label:width$}  {description}");
     }
