@@ -131,6 +131,9 @@ async fn what_is_wrong_is_told() {
         ("check-fine", FINE, &["check"]),
         ("check-asleep", ASLEEP, &["check"]),
         ("check-fine-by-name", FINE, &["check", "-c", "./evenkeel.yaml"]),
+        ("check-fine-by-argument", FINE, &["check", "./evenkeel.yaml"]),
+        ("check-two-files", FINE, &["check", "-c", "a.yaml", "b.yaml"]),
+        ("run-argument-and-options", FINE, &[&listen[..], &["--to", "http://127.0.0.1:1", "x"]].concat()),
         ("no-command", FINE, &[]),
     ] {
         let said = beside(yaml, arguments).await;

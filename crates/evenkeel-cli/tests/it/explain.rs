@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::architecture::source::root;
 use crate::cli::golden;
-use crate::program::{Program, Said, evenkeel};
+use crate::program::{Program, Said, evenkeel, evenkeel_given};
 use crate::support::samples::assert_golden;
 use crate::support::{Backend, Balancer, Client, ClosedPort, Reply, get};
 
@@ -59,7 +59,8 @@ async fn a_file_says_where_requests_go() {
         ("bad-url", &["api.example.com"]),
         ("bad-header", &["http://a", "-H", "x-beta"]),
         ("bad-from", &["http://a", "--from", "localhost"]),
-        ("token-without-admin", &["http://a", "--token", "x"]),
+        ("token-file-without-admin", &["http://a", "--token-file", "x"]),
+        ("token-as-argument", &["http://a", "--admin", "127.0.0.1:1", "--token", "x"]),
         ("file-and-admin", &["http://a", "-c", "x", "--admin", "127.0.0.1:1"]),
         ("bad-admin", &["http://a", "--admin", "https://127.0.0.1:1/explain"]),
         ("nothing", &[]),
@@ -111,15 +112,32 @@ async fn the_admin_address_explains_behind_its_token_only() {
     let said = evenkeel(folder.path(), &ask).await;
     let expected = format!("error: {admin}: a token is needed: --token-file FILE or EVENKEEL_ADMIN_TOKEN\n");
     assert_eq!((said.code, said.err), (Some(1), expected));
-    for (held, code, error) in [(token, 0, ""), ("another-token-entirely", 1, "the token was rejected")] {
-        std::fs::write(folder.path().join("token"), format!("{held}\n")).expect("a file");
-        let said = evenkeel(folder.path(), &[&ask[..], &["--token-file", "token"]].concat()).await;
-        assert_eq!(said.code, Some(code), "{said:?}");
-        assert!(said.err.contains(error) && !said.err.contains(held), "{said:?}");
+    std::fs::write(folder.path().join("token"), format!("{token}\n")).expect("a file");
+    std::fs::write(folder.path().join("other"), "another-token-of-some-length").expect("a file");
+    std::fs::write(folder.path().join("empty"), "\n").expect("a file");
+    let variable = |token| [("EVENKEEL_ADMIN_TOKEN", token)];
+    let wrong = variable("another-token-of-some-length");
+    let by_file = [&ask[..], &["--token-file", "token"]].concat();
+    // The option has precedence over the variable.
+    for (arguments, variables) in [(&by_file[..], &[][..]), (&ask, &variable(token)), (&by_file, &wrong)] {
+        let said = evenkeel_given(folder.path(), arguments, "", variables).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+        assert!(said.out.contains("would send / to http://127.0.0.1:1, this time\n"), "{}", said.out);
     }
-    std::fs::write(folder.path().join("token"), token).expect("a file");
-    let said = evenkeel(folder.path(), &[&ask[..], &["--token-file", "token"]].concat()).await;
-    assert!(said.out.ends_with("would ask http://127.0.0.1:1 for /, this time\n"), "{}", said.out);
+    let rejected = format!("error: {admin}: the token was rejected\n");
+    for (option, variables, error) in [
+        (&["--token-file", "other"][..], &variable(token)[..], rejected.as_str()),
+        (&[], &wrong, &rejected),
+        (
+            &["--token-file", "empty"],
+            &[],
+            "error: empty: expected a token, found none or one with control characters\n",
+        ),
+        (&["--token-file", "missing"], &[], "error: missing: No such file or directory (os error 2)\n"),
+    ] {
+        let said = evenkeel_given(folder.path(), &[&ask[..], option].concat(), "", variables).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(1), error));
+    }
 }
 
 #[tokio::test]

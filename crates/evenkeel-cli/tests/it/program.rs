@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
@@ -39,19 +39,36 @@ pub(crate) struct Program {
 pub(crate) async fn evenkeel(folder: &Path, arguments: &[&str]) -> Said {
     let start = Instant::now();
     let output = in_time("the program's end", command(folder, arguments).output()).await;
-    let output = output.expect("the program runs");
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).expect("text"),
-        err: String::from_utf8(output.stderr).expect("text"),
-        lasted: start.elapsed(),
-    }
+    Said::of(output.expect("the program runs"), start)
+}
+
+/// The same with this standard input and these variables in the environment.
+pub(crate) async fn evenkeel_given(
+    folder: &Path,
+    arguments: &[&str],
+    input: &str,
+    variables: &[(&str, &str)],
+) -> Said {
+    let start = Instant::now();
+    let mut command = command(folder, arguments);
+    command.envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let output = async {
+        // It may end before it has read everything.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        child.wait_with_output().await
+    };
+    Said::of(in_time("the program's end", output).await.expect("the program runs"), start)
 }
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
-    command.env("PORT", "8081").env_remove("EVENKEEL_LOG").env_remove("COLUMNS");
+    command.env("PORT", "8081").env_remove("COLUMNS");
+    command.env_remove("EVENKEEL_LOG").env_remove("RUST_LOG").env_remove("EVENKEEL_ADMIN_TOKEN");
     // Where there is no network, a resolver is not waited for.
     command.env("RES_OPTIONS", "timeout:1 attempts:1");
     command
@@ -86,6 +103,15 @@ async fn hear(from: impl AsyncRead + Unpin, said: Arc<Mutex<Vec<String>>>) {
 // === impl Said ===
 
 impl Said {
+    fn of(output: std::process::Output, start: Instant) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).expect("text"),
+            err: String::from_utf8(output.stderr).expect("text"),
+            lasted: start.elapsed(),
+        }
+    }
+
     /// All of it, as golden files have it.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
@@ -106,9 +132,14 @@ impl Program {
 
     /// Runs this configuration as [`Program::run`] does, with an error log that tells what this filter lets through.
     pub(crate) async fn run_logging(yaml: &str, filter: &str) -> Self {
+        Self::run_given(yaml, &[], &[("EVENKEEL_LOG", filter)]).await
+    }
+
+    /// Runs this configuration as [`Program::run`] does, with more options and variables in the environment.
+    pub(crate) async fn run_given(yaml: &str, options: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = configured(yaml);
-        let mut command = command(folder.path(), &["run"]);
-        command.env("EVENKEEL_LOG", filter);
+        let mut command = command(folder.path(), &[&["run"], options].concat());
+        command.envs(variables.iter().copied());
         Self::spawn(folder, command, "admin on http://").await
     }
 

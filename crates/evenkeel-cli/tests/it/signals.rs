@@ -154,7 +154,7 @@ async fn no_record_is_lost_or_torn_when_the_log_is_rotated() {
         program.signal(Signal::USR1);
         eventually(PATIENCE, || program.file("access.log").exists()).await;
     }
-    load.await.expect("each request is answered");
+    load.await.expect("each request gets a response");
     program.signal(Signal::TERM);
     program.ended_well().await;
     let files = (0..ROTATIONS).map(|number| format!("access.log.{number}"));

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest response that is read: one about 100,000 backends is smaller.
 const LARGEST: usize = 64 << 20;
 
+/// Longest description of a request: what a target can hold (hyper), less the path.
+const LONGEST: usize = 65_000;
+
 /// How many bytes of an unexpected response are shown.
 const SHOWN: usize = 1_000;
 
@@ -37,12 +40,19 @@ pub(super) async fn ask(
             "expected an address like http://127.0.0.1:9900, found `{admin}`"
         )));
     }
+    let query = request.to_query();
+    if query.len() > LONGEST {
+        return Err(Failure::usage(format!(
+            "the request is too long for an admin address: {} bytes, expected at most {LONGEST}; explain it by a file",
+            query.len()
+        )));
+    }
     let has_token = token.is_some();
-    let answer = match tokio::time::timeout(PATIENCE, get(address, token, &request.to_query())).await {
-        Ok(answer) => answer.map_err(|error| Failure::start(format!("{admin}: {error}")))?,
+    let response = match tokio::time::timeout(PATIENCE, get(address, token, &query)).await {
+        Ok(response) => response.map_err(|error| Failure::start(format!("{admin}: {error}")))?,
         Err(_) => return Err(Failure::start(format!("{admin}: no response within {PATIENCE:?}"))),
     };
-    let (status, body) = answer;
+    let (status, body) = response;
     match status {
         StatusCode::OK => serde_json::from_slice(&body).map_err(|error| {
             Failure::start(format!(
