@@ -36,6 +36,7 @@ mod refusals;
 mod retries;
 mod retry_policy;
 mod routes;
+mod shortage;
 mod signals;
 mod simulate;
 mod size;

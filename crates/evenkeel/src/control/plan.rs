@@ -65,6 +65,14 @@ pub enum PlanError {
         /// Why not.
         source: ProbeError,
     },
+    /// The system's root certificates cannot be read, and a backend behind `https` needs them.
+    #[error("upstream {upstream}: cannot read the system's root certificates: {reason}")]
+    Roots {
+        /// The upstream.
+        upstream: String,
+        /// Why not, with the file.
+        reason: String,
+    },
     /// A file of authorities cannot be used.
     #[error("upstream {upstream}: tls.ca: {path}: {reason}")]
     Authorities {

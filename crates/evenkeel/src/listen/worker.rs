@@ -12,8 +12,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_config::{HttpLimits, Lanes};
 use parking_lot::Mutex;
+use pingora_proxy::HttpProxy;
 use slab::Slab;
 use socket2::Socket as RawSocket;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -24,7 +26,7 @@ use crate::dial::{Pause, is_shortage};
 use crate::exchange::{Connection, Environment, Table};
 use crate::lane::Lane;
 use crate::observe::ListenerMetrics;
-use crate::proxy::http_proxy;
+use crate::proxy::{NO_CERTIFICATES, Proxy, http_proxy};
 use crate::stream::{Link, Socket};
 
 /// One listener, as all workers share it.
@@ -59,8 +61,22 @@ pub struct Worker {
 
 /// Why the workers could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start a worker: {0}")]
-pub struct WorkerError(#[from] io::Error);
+#[error("cannot start worker {worker} of {workers}: {source}{}", hint(source))]
+pub struct WorkerError {
+    worker: usize,
+    workers: usize,
+    source: io::Error,
+}
+
+/// What a worker needs of the system, all of it there.
+struct Ready {
+    runtime: Unused,
+    acceptors: Vec<Acceptor>,
+    proxy: Arc<HttpProxy<Proxy>>,
+}
+
+/// A runtime that may be dropped where tasks run: one that was never used has nothing to wait for.
+struct Unused(Option<Runtime>);
 
 /// How far a worker is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,21 +138,69 @@ pub fn spawn(
     };
     let open = environments.iter().map(|_| AtomicUsize::new(0)).collect();
     let shared = Arc::new(Shared { sites, table, open, inboxes, lanes, give_back });
-    let mut workers = Vec::new();
-    for (environment, inbox) in environments.into_iter().zip(receivers) {
+    let count = environments.len();
+    // Everything that may be missing is requested before the first worker serves a client.
+    let mut ready = Vec::with_capacity(count);
+    for environment in environments {
         let sockets: Vec<RawSocket> = sockets.iter_mut().filter_map(Vec::pop).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let worker = environment.worker + 1;
+        let explain = |source| WorkerError { worker, workers: count, source };
+        ready.push((Ready::new(environment.clone(), sockets).map_err(explain)?, environment));
+    }
+    let mut workers = Vec::with_capacity(count);
+    for ((Ready { runtime, acceptors, proxy }, environment), inbox) in ready.into_iter().zip(receivers) {
         let (stage, stages) = watch::channel(Stage::Serving);
         let shared = shared.clone();
         let name = format!("worker-{}", environment.worker);
+        let worker = environment.worker + 1;
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let mut runtime = runtime;
+            let Some(runtime) = runtime.0.take() else { return };
             runtime.block_on(async move {
-                Local::new(environment, shared, stages).run(sockets, inbox).await;
+                Local::new(environment, shared, stages, proxy).run(acceptors, inbox).await;
             });
-        })?;
+        });
+        let thread = thread.map_err(|source| WorkerError { worker, workers: count, source })?;
         workers.push(Worker { thread: Some(thread), stage });
     }
     Ok(workers)
+}
+
+/// What to do about a shortage.
+fn hint(error: &io::Error) -> &'static str {
+    if is_shortage(error) {
+        "; raise the limit of open files (ulimit -n, LimitNOFILE), or set fewer workers"
+    } else if error.kind() == io::ErrorKind::WouldBlock {
+        "; raise the limit of threads (ulimit -u, TasksMax), or set fewer workers"
+    } else {
+        ""
+    }
+}
+
+// === impl Unused ===
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+// === impl Ready ===
+
+impl Ready {
+    fn new(environment: Arc<Environment>, sockets: Vec<RawSocket>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = Unused(Some(runtime));
+        let within = runtime.0.as_ref().map(Runtime::enter);
+        let acceptors = sockets.into_iter().map(Acceptor::new).collect::<io::Result<_>>()?;
+        // Pingora opens this file twice, one after the other, and panics if it cannot. Nothing else opens files meanwhile.
+        drop(std::fs::File::open(NO_CERTIFICATES)?);
+        let proxy = http_proxy(environment);
+        drop(within);
+        Ok(Self { runtime, acceptors, proxy })
+    }
 }
 
 // === impl Site ===
@@ -185,11 +249,16 @@ impl Drop for Worker {
 // === impl Local ===
 
 impl Local {
-    fn new(environment: Arc<Environment>, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> Arc<Self> {
+    fn new(
+        environment: Arc<Environment>,
+        shared: Arc<Shared>,
+        stage: watch::Receiver<Stage>,
+        proxy: Arc<HttpProxy<Proxy>>,
+    ) -> Arc<Self> {
         let service = Service {
             lane: Lane::new(environment.clone()),
             lanes: shared.lanes,
-            proxy: http_proxy(environment.clone()),
+            proxy,
             environment: environment.clone(),
             never: watch::channel(false).1,
         };
@@ -204,10 +273,10 @@ impl Local {
         })
     }
 
-    async fn run(self: Arc<Self>, sockets: Vec<RawSocket>, mut inbox: mpsc::Receiver<Accepted>) {
+    async fn run(self: Arc<Self>, listening: Vec<Acceptor>, mut inbox: mpsc::Receiver<Accepted>) {
         let mut acceptors = JoinSet::new();
-        for (site, socket) in sockets.into_iter().enumerate() {
-            acceptors.spawn(self.clone().accept(socket, site));
+        for (site, acceptor) in listening.into_iter().enumerate() {
+            acceptors.spawn(self.clone().accept(acceptor, site));
         }
         // It ends with the runtime.
         tokio::spawn(self.clone().keep_house());
@@ -294,11 +363,7 @@ impl Local {
         let _ = tokio::time::timeout(LAST_WORDS, ended).await;
     }
 
-    async fn accept(self: Arc<Self>, socket: RawSocket, site: usize) {
-        let acceptor = match Acceptor::new(socket) {
-            Ok(acceptor) => acceptor,
-            Err(error) => return log::error!("a listener stopped: {error}"),
-        };
+    async fn accept(self: Arc<Self>, acceptor: Acceptor, site: usize) {
         let mut stage = self.stage.clone();
         loop {
             let accepted = tokio::select! {

@@ -1,6 +1,8 @@
 //! TLS to a backend: its authorities, its name, and the choice not to look.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::Resumption;
@@ -42,7 +44,7 @@ impl Tls {
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
                 .with_no_client_auth(),
-            (Some(ca), true) => builder.with_root_certificates(given(ca)?).with_no_client_auth(),
+            (Some(ca), true) => builder.with_root_certificates(shared(ca)?).with_no_client_auth(),
             (None, true) => builder.with_root_certificates(system()?).with_no_client_auth(),
         };
         config.alpn_protocols = vec![protocol.to_vec()];
@@ -80,6 +82,22 @@ fn certified_name(name: &str) -> String {
         Some((first, rest)) if rest.contains('.') => format!("{}.{rest}", first.replace('_', "-")),
         _ => name.to_owned(),
     }
+}
+
+/// The store of these authorities, one for all probes that have the same: there may be more than a hundred, and thousands of
+/// backends.
+fn shared(authorities: &Arc<[Vec<u8>]>) -> Result<Arc<RootCertStore>, ProbeError> {
+    type Known = (Weak<[Vec<u8>]>, Weak<RootCertStore>);
+    static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+    let mut known = KNOWN.lock();
+    known.retain(|(authorities, _)| authorities.strong_count() > 0);
+    let found = known.iter().find(|(of, _)| std::ptr::addr_eq(of.as_ptr(), Arc::as_ptr(authorities)));
+    if let Some(store) = found.and_then(|(_, store)| store.upgrade()) {
+        return Ok(store);
+    }
+    let store = given(authorities)?;
+    known.push((Arc::downgrade(authorities), Arc::downgrade(&store)));
+    Ok(store)
 }
 
 fn given(authorities: &[Vec<u8>]) -> Result<Arc<RootCertStore>, ProbeError> {

@@ -9,4 +9,4 @@ mod peer;
 mod phases;
 mod respond;
 
-pub use phases::{Incoming, Proxy, http_proxy};
+pub use phases::{Incoming, NO_CERTIFICATES, Proxy, http_proxy};

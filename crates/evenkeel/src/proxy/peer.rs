@@ -43,9 +43,10 @@ pub(super) fn peer(
     if let Some(tls) = &attempt.endpoint.tls {
         options.verify_cert = tls.verify;
         options.verify_hostname = tls.verify;
-        if let Some(ca) = &tls.ca {
-            options.ca = Some(authorities.of(&attempt.endpoint, ca));
-        }
+        options.ca = Some(match &tls.ca {
+            Some(ca) => authorities.of(ca),
+            None => authorities.placeholder(),
+        });
     }
     Ok(Box::new(peer))
 }
@@ -83,14 +84,41 @@ impl L4Connect for Connect {
     }
 }
 
-/// The authorities that Pingora verifies a backend against. Parsing them takes longer than a request, so they are kept.
+/// The authorities that Pingora verifies a backend against. Parsing them takes longer than a request, so they are kept: once
+/// for all backends that trust the same ones.
 #[derive(Debug, Default)]
-pub(super) struct Authorities(Mutex<HashMap<u64, Arc<CaType>>>);
+pub(super) struct Authorities(Mutex<HashMap<usize, Known>>);
+
+/// What was parsed, and what of: that keeps its address its own.
+#[derive(Debug)]
+struct Known {
+    _certificates: Option<Arc<[Vec<u8>]>>,
+    parsed: Arc<CaType>,
+}
+
+/// Pingora's verifier wants an authority even where nothing is verified. The key of this one was never stored.
+const PLACEHOLDER: &[u8] = include_bytes!("placeholder.der");
 
 impl Authorities {
-    fn of(&self, endpoint: &Endpoint, certificates: &[Vec<u8>]) -> Arc<CaType> {
+    fn of(&self, certificates: &Arc<[Vec<u8>]>) -> Arc<CaType> {
+        self.known(certificates.as_ptr() as usize, Some(certificates), || {
+            certificates.iter().map(|der| WrappedX509::new(der.clone(), parse_x509)).collect()
+        })
+    }
+
+    /// For a backend whose certificate is not looked at.
+    fn placeholder(&self) -> Arc<CaType> {
+        self.known(0, None, || std::iter::once(WrappedX509::new(PLACEHOLDER.to_vec(), parse_x509)).collect())
+    }
+
+    fn known(
+        &self,
+        key: usize,
+        certificates: Option<&Arc<[Vec<u8>]>>,
+        parse: impl FnOnce() -> Arc<CaType>,
+    ) -> Arc<CaType> {
         let mut known = self.0.lock();
-        let make = || certificates.iter().map(|der| WrappedX509::new(der.clone(), parse_x509)).collect();
-        known.entry(endpoint.group).or_insert_with(make).clone()
+        let make = || Known { _certificates: certificates.cloned(), parsed: parse() };
+        known.entry(key).or_insert_with(make).parsed.clone()
     }
 }

@@ -55,10 +55,20 @@ pub struct Context {
     rejected: bool,
 }
 
-/// Pingora's proxy over our phases, with connections to backends of its own.
+/// Where Pingora reads root certificates from: it would read the system's at each start, and panic if it cannot. Each peer has
+/// the authorities that it needs.
+pub const NO_CERTIFICATES: &str = "/dev/null";
+
+/// Pingora's proxy over our phases, with connections to backends of its own. It opens [`NO_CERTIFICATES`], and panics if it
+/// cannot.
 pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
     // One thread: each worker has its own proxy and its own pool.
-    let conf = ServerConf { threads: 1, max_retries: usize::MAX, ..ServerConf::default() };
+    let conf = ServerConf {
+        threads: 1,
+        max_retries: usize::MAX,
+        ca_file: Some(NO_CERTIFICATES.to_owned()),
+        ..ServerConf::default()
+    };
     let mut proxy =
         HttpProxy::new(Proxy { environment, authorities: Authorities::default() }, Arc::new(conf));
     let mut options = pingora_core::apps::HttpServerOptions::default();
