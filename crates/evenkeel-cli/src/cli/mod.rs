@@ -2,6 +2,7 @@
 //!
 //! The only place that prints, reads the environment, or ends the process. It never knows Pingora.
 
+mod admin;
 mod check;
 mod completions;
 mod demo;
@@ -48,8 +49,8 @@ enum Command {
     Schema(schema::Args),
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    Man(man::Args),
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 rejected (bad configuration), 2 bad usage, 3 could not start";
@@ -68,7 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
-        Command::Man => man::run(Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -187,6 +187,19 @@ async fn shells_and_man_get_their_files() {
     }
     let said = beside("", &["man"]).await;
     assert!(said.code == Some(0) && said.out.contains(".TH evenkeel 1"), "{said:?}");
+    let pages: Vec<_> =
+        said.out.split("evenkeel\\-").skip(1).filter_map(|text| text.split_once("(1)")).collect();
+    assert!(pages.len() > 6 && pages.iter().any(|(name, _)| *name == "run"), "{pages:?}");
+    for (name, _) in pages {
+        let said = beside("", &["man", name]).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{name}");
+        assert!(said.out.contains(&format!(".TH evenkeel-{name} 1")), "{name}:\n{}", said.out);
+    }
+    for name in ["rum", "help"] {
+        let said = beside("", &["man", name]).await;
+        let expected = format!("error: no page for `{name}`: expected one of run, check, ");
+        assert!(said.code == Some(2) && said.err.starts_with(&expected), "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ mod program;
 mod proxying;
 mod quiet;
 mod records;
+mod reference;
 mod refusals;
 mod retries;
 mod retry_policy;

@@ -2,11 +2,10 @@
 
 mod remote;
 mod text;
-mod token;
 
 use evenkeel::control::{Described, DescribedError, Explanation, Extensions, Plan};
 
-use self::token::Token;
+use super::admin::Token;
 use super::failure::Failure;
 use super::file::File;
 use super::{block_on, print, print_json};
@@ -39,7 +38,7 @@ pub(super) struct Args {
 
 /// Explains the request; fails if it would be rejected.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    args.token.check()?;
+    args.token.check(args.admin.is_some())?;
     let request = args.described().map_err(Failure::usage)?;
     let said = block_on(async {
         match &args.admin {

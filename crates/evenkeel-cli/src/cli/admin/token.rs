@@ -11,9 +11,9 @@ use super::super::failure::Failure;
 
 /// The options that lead to a token.
 #[derive(Debug, clap::Args)]
-pub(super) struct Token {
+pub(in crate::cli) struct Token {
     /// Read the admin address's token from this file [default: the environment variable EVENKEEL_ADMIN_TOKEN]
-    #[arg(long, value_name = "FILE", requires = "admin")]
+    #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Rejected, with a hint.
     #[arg(long, value_name = "TOKEN", hide = true)]
@@ -28,9 +28,12 @@ const LONGEST: u64 = 16 << 10;
 // === impl Token ===
 
 impl Token {
-    /// Rejects a token that is an argument.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    /// Rejects a token that is an argument, and a file that has no use: `used` says whether there is an admin address.
+    pub(in crate::cli) fn check(&self, used: bool) -> Result<(), Failure> {
         match self.token {
+            None if self.token_file.is_some() && !used => {
+                Err(Failure::usage("--token-file has no effect without --admin ADDRESS"))
+            }
             Some(_) => Err(Failure::usage(
                 "--token is not supported: every user of this machine can see it in the process list\n\n\
                  Use --token-file FILE, or set EVENKEEL_ADMIN_TOKEN",
@@ -40,7 +43,7 @@ impl Token {
     }
 
     /// The field that carries the token, if there is one.
-    pub(super) fn field(&self) -> Result<Option<HeaderValue>, Failure> {
+    pub(in crate::cli) fn field(&self) -> Result<Option<HeaderValue>, Failure> {
         let (place, text) = match &self.token_file {
             Some(file) => (file.display().to_string(), Some(read(file)?)),
             None => (VARIABLE.to_owned(), environment(VARIABLE).filter(|text| !text.is_empty())),
