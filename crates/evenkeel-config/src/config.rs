@@ -39,7 +39,7 @@ impl Config {
 
     /// What is wrong with something outside of the file that a value names, such as another file that is not there: a diagnostic
     /// about the value at these keys, with its place if the configuration came from a file. Kept are the places of what can be
-    /// looked for: files, and names of backends.
+    /// looked for: files and backends.
     pub fn diagnostic(&self, keys: &str, message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(keys, message).at(self.places.get(keys).cloned())
     }

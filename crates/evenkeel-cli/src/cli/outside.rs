@@ -22,6 +22,13 @@ pub(super) fn files(config: &Config, model: &Model) -> Vec<Diagnostic> {
             let message = format!("is not a file of certificates: {reason}: expected a readable PEM file");
             config.diagnostic(&keys(&["upstreams", &upstream, "tls", "ca"]), message).value(path)
         }
+        PlanError::Loop { upstream, index, backend, listener } => {
+            let message = format!(
+                "is the balancer's own listener {listener}: requests would loop: expected another address"
+            );
+            let keys = format!("{}[{index}]", keys(&["upstreams", &upstream, "backends"]));
+            of_backend(config, &keys, &message).value(backend)
+        }
         error => Diagnostic::new("", error.to_string()),
     });
     let log = model.access_log.as_ref().and_then(|log| match &log.to {
@@ -76,14 +83,18 @@ pub(super) async fn names(config: &Config, model: &Model) -> Vec<String> {
 fn note(config: &Config, name: &str, keys: String, url: String) -> String {
     let message =
         format!("has the name {name}, which has no address now: the backend is down until it has one");
-    // The short form of a backend is the URL itself, the long one has it under a key.
-    let short = config.diagnostic(&keys, message.as_str());
-    let found = match short.place {
+    let text = of_backend(config, &keys, &message).value(url).to_string();
+    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+}
+
+/// A diagnostic about the URL of the backend at these keys. The short form of a backend is the URL itself, the long form has
+/// it under a key.
+fn of_backend(config: &Config, keys: &str, message: &str) -> Diagnostic {
+    let short = config.diagnostic(keys, message);
+    match short.place {
         Some(_) => short,
         None => config.diagnostic(&format!("{keys}.url"), message),
-    };
-    let text = found.value(url).to_string();
-    text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+    }
 }
 
 /// Why a log cannot be written there, if it cannot. Nothing is written to find out.

@@ -19,7 +19,7 @@ async fn a_name_is_reached_by_whichever_of_its_addresses_accepts() {
     }
     let backend = Backend::with(options, |_| Reply::ok("six")).await;
     let url = format!("http://localhost:{}", backend.address().port());
-    let check = "health_check: { tcp: {}, interval: 50ms, timeout: 40ms }, when_all_down: refuse";
+    let check = "health_check: { tcp: {}, interval: 1s, timeout: 1s }, when_all_down: refuse";
     let text = format!("upstreams: {{ web: {{ {check}, backends: [\"{url}\"] }} }}");
     let balancer = Balancer::start(&text).await;
     for number in 0..10 {
@@ -70,6 +70,7 @@ async fn a_backend_that_is_an_own_listener_is_rejected() {
         assert_eq!(said.code, Some(i32::from(own)), "{listener} {backend}: {said:?}");
         assert_eq!(said.err.contains("is the balancer's own listener"), own, "{said:?}");
         if own {
+            assert!(said.err.contains("evenkeel.yaml:2:"), "{said:?}");
             let said = evenkeel(folder.path(), &["run"]).await;
             assert!(said.err.contains("is the balancer's own listener"), "{said:?}");
         }
@@ -82,7 +83,7 @@ async fn running_out_of_descriptors_is_held_against_no_backend() {
     let ok = || Reply::new().read_body().wait(Duration::from_millis(100)).send(OK).close();
     let (one, two) = (Backend::start(move |_| ok()).await, Backend::start(move |_| ok()).await);
     let text = format!(
-        "workers: 1\nupstreams: {{ web: {{ health_check: {{ tcp: {{}}, interval: 100ms, timeout: 90ms }}, backends: {:?} }} }}",
+        "workers: 1\nupstreams: {{ web: {{ health_check: {{ tcp: {{}}, interval: 1s, timeout: 1s }}, backends: {:?} }} }}",
         [one.url(), two.url()]
     );
     let program = Program::run_with_files(&text, 64).await;
@@ -113,6 +114,38 @@ async fn running_out_of_descriptors_is_held_against_no_backend() {
     assert!((1..=2).contains(&count("cannot connect to backends")), "{said:#?}");
     assert_eq!(count("the limit on open files is 64"), 1, "{said:#?}");
     assert_eq!((count("is down"), count("is ejected")), (0, 0), "{said:#?}");
+}
+
+/// What a process has used so far.
+fn processor_time(id: u32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("a process");
+    // In hundredths of a second, after the name in brackets (proc_pid_stat(5)).
+    let fields = text.rsplit_once(')').expect("a name").1.split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// Idle clients hold all descriptors, so the admin address accepts no connection until they leave.
+#[tokio::test]
+async fn the_admin_address_waits_for_descriptors_and_says_so_once() {
+    let program =
+        Program::run_with_files("workers: 1\nupstreams: { web: { backends: [\"http://127.0.0.1:1\"] } }", 64)
+            .await;
+    let mut idle = Vec::new();
+    for _ in 0..64 {
+        idle.push(Client::connect(program.address()).await);
+    }
+    let said = |text: &str| program.said().iter().filter(|line| line.contains(text)).count();
+    eventually(PATIENCE, || said("cannot accept connections: ") > 0).await;
+    let mut admin = Client::connect(program.admin()).await;
+    eventually(PATIENCE, || said("cannot accept connections on the admin address") == 1).await;
+    let before = processor_time(program.id());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let used = processor_time(program.id()) - before;
+    assert!(used < Duration::from_millis(500), "it spins: {used:?} of processor time in a second");
+    drop(idle);
+    assert_eq!(admin.get("/livez").await.status(), 200);
+    assert_eq!(said("cannot accept connections on the admin address"), 1, "{:#?}", program.said());
 }
 
 #[tokio::test]

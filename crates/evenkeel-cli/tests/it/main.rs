@@ -13,6 +13,7 @@ mod client_address;
 mod dialing;
 mod docs;
 mod explain;
+mod faults;
 mod filters;
 mod framing;
 mod grpc_health;

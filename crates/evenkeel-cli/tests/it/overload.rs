@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use crate::support::samples::Samples;
 use crate::support::{
-    Backend, Balancer, Lane, Message, PATIENCE, Reply, assert_lasted, eventually, get, lane,
+    Backend, Balancer, ClosedPort, Lane, Message, PATIENCE, Reply, assert_lasted, eventually, get, lane,
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -239,4 +240,32 @@ async fn the_loser_of_two_attempts_is_cancelled() {
     eventually(PATIENCE, || slow.count() + fast.count() == before + 2).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(slow.count() + fast.count(), before + 2, "a POST has one attempt");
+}
+
+/// Requests know nothing of a second attempt that fails. Its backend is in doubt nevertheless.
+#[tokio::test]
+async fn a_second_attempt_that_cannot_connect_is_held_against_its_backend() {
+    if lane() == Lane::Pingora {
+        return; // See docs/lanes.md.
+    }
+    // Which of two is chosen first is random.
+    for _ in 0..50 {
+        let slow =
+            Backend::start(|_| Reply::new().read_body().wait(Duration::from_millis(200)).send(OK)).await;
+        let dead = ClosedPort::new();
+        let urls = [slow.url(), dead.url()];
+        let rest = "algorithm: random, hedge: { after: 20ms, budget: 100% }, outlier_detection: off";
+        let balancer =
+            Balancer::start(&format!("upstreams: {{ web: {{ backends: {urls:?}, {rest} }} }}")).await;
+        assert_eq!(balancer.get("/").await.status(), 200);
+        let metrics = Samples::parse(&balancer.metrics().await);
+        let dead = [("backend", urls[1].as_str())];
+        if metrics.sum("evenkeel_backend_hedges_total", &dead) > 0.0 {
+            assert_eq!(metrics.sum("evenkeel_backend_connect_failures_total", &dead), 1.0);
+            let status = &balancer.status().await["upstreams"][0]["backends"][1];
+            assert_eq!((&status["unreachable"], &status["failures"]), (&true.into(), &1.into()), "{status}");
+            return;
+        }
+    }
+    panic!("the backend that refuses was never tried second");
 }

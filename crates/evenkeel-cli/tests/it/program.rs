@@ -64,8 +64,14 @@ pub(crate) async fn evenkeel_given(
     Said::of(in_time("the program's end", output).await.expect("the program runs"), start)
 }
 
+/// The program: `EVENKEEL_TEST_PROGRAM`, to run a test by hand with a release build; default the one built for the tests.
+fn executable() -> PathBuf {
+    std::env::var_os("EVENKEEL_TEST_PROGRAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_evenkeel").into(), PathBuf::from)
+}
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    let mut command = Command::new(executable());
     command.args(arguments).current_dir(folder).stdin(Stdio::null()).kill_on_drop(true);
     command.env("PORT", "8081").env_remove("COLUMNS");
     command.env_remove("EVENKEEL_LOG").env_remove("RUST_LOG").env_remove("EVENKEEL_ADMIN_TOKEN");

@@ -96,9 +96,7 @@ fn backends(
             context.wrong(&path, &url.text, format!("is given twice: {first}{line} is the same backend"));
         }
         weight(backend.weight, &path, context);
-        if matches!(url.host, BackendHost::Name(..)) {
-            context.keep_place(&path);
-        }
+        context.keep_place(&path);
         seen.insert((url.tls, url.host.clone()), path);
         resolved.push(Backend { url, weight: backend.weight.0, priority, zone });
     }

@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::control::{Described, State};
+use crate::dial::Pause;
 use crate::observe::Exposition;
 
 /// The running admin address. Dropping it closes it.
@@ -54,6 +55,9 @@ struct Desk {
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 64;
+/// How long to wait after a connection could not be accepted: most often the process has no file descriptor left.
+const PAUSE: Duration = Duration::from_millis(50);
+static COMPLAINT: Pause = Pause::new();
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -90,9 +94,15 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Ok((socket, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                if COMPLAINT.is_due() {
+                    log::warn!("cannot accept connections on the admin address: {error}");
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
         };
         let desk = desk.clone();
         tokio::spawn(async move {

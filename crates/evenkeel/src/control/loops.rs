@@ -15,11 +15,11 @@ pub(super) struct OwnAddresses(Arc<[ListenAddress]>);
 /// Every backend that is one of the model's own listeners. Of names, only that of this machine is known here.
 pub(super) fn loops(model: &Model) -> Vec<PlanError> {
     let own = OwnAddresses::of(model);
-    let backends = model
-        .upstreams
-        .iter()
-        .flat_map(|upstream| upstream.backends.iter().map(move |backend| (&upstream.name, &backend.url)));
-    let looping = backends.filter_map(|(upstream, url)| {
+    let backends = model.upstreams.iter().flat_map(|upstream| {
+        let backends = upstream.backends.iter().enumerate();
+        backends.map(move |(index, backend)| (&upstream.name, index, &backend.url))
+    });
+    let looping = backends.filter_map(|(upstream, index, url)| {
         let listener = match &url.host {
             BackendHost::Ip(ip, port) => own.find((*ip, *port).into()),
             BackendHost::Unix(path) => {
@@ -31,7 +31,7 @@ pub(super) fn loops(model: &Model) -> Vec<PlanError> {
             _ => None,
         };
         let (upstream, backend) = (upstream.clone(), url.text.clone());
-        listener.map(|listener| PlanError::Loop { upstream, backend, listener: listener.to_string() })
+        listener.map(|listener| PlanError::Loop { upstream, index, backend, listener: listener.to_string() })
     });
     looping.collect()
 }

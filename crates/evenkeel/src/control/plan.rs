@@ -50,6 +50,8 @@ pub enum PlanError {
     Loop {
         /// The upstream.
         upstream: String,
+        /// The number of the backend in its upstream, from zero.
+        index: usize,
         /// The backend's URL.
         backend: String,
         /// The listener's address.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::backend::Address;
+use rustix::net::{RecvFlags, recv};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -53,6 +54,9 @@ pub enum DialError {
     /// The connection was not accepted in time.
     #[error("no connection in time")]
     Timeout,
+    /// The backend closed the connection, or reset it, before anything was sent.
+    #[error("closed at once")]
+    Closed,
     /// The name of the backend has no address yet.
     #[error("its name cannot be resolved")]
     Unresolved,
@@ -113,6 +117,29 @@ impl Dialer {
             shortage::warn(error);
         }
         connected
+    }
+}
+
+// === impl Connected ===
+
+impl Connected {
+    /// The connection, unless the backend has closed it already. A request that is then not sent can move on, whatever its
+    /// method. A sent request may have been read. So this costs one system call for each new connection: what the event queue
+    /// has told may be older than the close.
+    ///
+    /// # Errors
+    /// [`DialError::Closed`].
+    pub fn still_open(self) -> Result<Self, DialError> {
+        let (mut byte, flags) = ([0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked = match &self {
+            Self::Tcp(socket) => recv(socket, &mut byte, flags),
+            Self::Unix(socket) => recv(socket, &mut byte, flags),
+        };
+        match peeked {
+            Ok((_, 1..)) => Ok(self),
+            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => Ok(self),
+            _ => Err(DialError::Closed),
+        }
     }
 }
 

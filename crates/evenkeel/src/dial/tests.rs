@@ -23,6 +23,20 @@ async fn all_addresses_of_a_name_are_tried_and_the_one_that_worked_is_first() {
     assert_eq!(dialer.first(), Some(Address::Tcp(listener.local_addr().unwrap())));
 }
 
+#[tokio::test]
+async fn a_connection_that_the_backend_has_closed_is_not_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dialer = Dialer::new(&Address::Tcp(listener.local_addr().unwrap()), None);
+    let connected = dialer.connect(LIMIT).await.unwrap();
+    let far = listener.accept().await.unwrap().0;
+    let open = connected.still_open().unwrap();
+    drop(far);
+    assert!(matches!(open.still_open(), Err(DialError::Closed)));
+    let reset = dialer.connect(LIMIT).await.unwrap();
+    listener.accept().await.unwrap().0.set_zero_linger().unwrap();
+    assert!(matches!(reset.still_open(), Err(DialError::Closed)));
+}
+
 /// A listener whose queue is full neither accepts nor refuses.
 #[tokio::test]
 async fn an_address_that_does_not_respond_leaves_time_for_the_next() {

@@ -225,11 +225,8 @@ impl Attempts {
         if let Some(second) = self.beside.second.take() {
             self.release(second, Outcome::Abandoned);
         }
-        if self.goes_on(failure, self.plan.idempotent && replayable, at) {
-            Ok(())
-        } else {
-            Err(failure.refusal())
-        }
+        let goes_on = self.goes_on(failure, self.plan.idempotent && replayable, at);
+        if goes_on { Ok(()) } else { Err(failure.refusal()) }
     }
 
     /// How the last attempt failed.
@@ -432,9 +429,24 @@ impl Attempts {
         self.pause = pause.map(|base| backoff(base, retry, &mut self.rng));
     }
 
+    /// One of two attempts failed, the second if `second`; the other one goes on.
+    pub(super) fn hedge_failed(&mut self, second: bool, failure: Failure, at: At) {
+        let failed = if second { self.beside.second.take() } else { self.current.take() };
+        if let Some(failed) = failed {
+            self.charge(failed, failure, at);
+        }
+    }
+
     fn note_failure(&mut self, failure: Failure, at: At) {
         self.past.failure = Some(failure);
-        let Some(current) = self.current.take() else { return };
+        self.past.reached += usize::from(failure.uses_an_attempt());
+        if let Some(current) = self.current.take() {
+            self.charge(current, failure, at);
+        }
+    }
+
+    /// Ends an attempt that failed, and holds it against its backend unless the backend has no part in it.
+    fn charge(&mut self, current: Current, failure: Failure, at: At) {
         let metrics = &current.endpoint.metrics;
         match failure {
             Failure::Connect(_) | Failure::Tls(_) | Failure::Unsent => metrics.connect_failed(at.worker),
@@ -459,7 +471,6 @@ impl Attempts {
         }
         self.tried.insert(current.index);
         self.members.balancer.observe(&current.endpoint.backend, Sample::new(waited, false, at.moment));
-        self.past.reached += usize::from(!failure.is_of_reach());
         let counters = current.endpoint.backend.counters();
         if failure.puts_in_doubt(counters.failures_in_a_row()) {
             counters.reach().failed(at.moment, waited);

@@ -123,6 +123,7 @@ impl From<&DialError> for Failure {
         match error {
             DialError::Refused => Self::Connect(ConnectError::Refused),
             DialError::Timeout => Self::ConnectTimeout,
+            DialError::Closed => Self::Unsent,
             DialError::Shortage(_) => Self::Shortage,
             DialError::Unresolved => Self::Connect(ConnectError::Unresolved),
             DialError::Io(error) => Self::Connect(ConnectError::of(error)),
@@ -185,6 +186,11 @@ impl Failure {
     /// Whether no backend worked on the request: moving on adds no load to any.
     pub(super) fn is_of_reach(self) -> bool {
         self.never_reached() || matches!(self, Self::Closed(_))
+    }
+
+    /// Whether it counts among the attempts that a request has.
+    pub(super) fn uses_an_attempt(self) -> bool {
+        !self.is_of_reach() && !matches!(self, Self::Stale | Self::Shortage)
     }
 
     /// Whether it shows that the backend cannot be reached, after so many failures in a row before it. One connection that was

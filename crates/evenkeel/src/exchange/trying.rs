@@ -137,6 +137,14 @@ impl Exchange {
         }
     }
 
+    /// One of two attempts failed, the second if `second`, and the other one goes on. [`Exchange::settle_hedge`] follows.
+    pub fn hedge_failed(&mut self, second: bool, failure: Failure) {
+        let at = self.at();
+        if let Some(attempts) = &mut self.attempts {
+            attempts.hedge_failed(second, failure, at);
+        }
+    }
+
     /// A copy of the request for a backend that looks slow, if the algorithm wants to test one. The caller sends it,
     /// complete, at once.
     pub fn copy(&mut self) -> Option<RequestCopy> {

@@ -30,26 +30,12 @@ impl Backend {
 
     /// A new one, within this time.
     pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Failure> {
-        let connected = endpoint.dialer.connect(limit).await.map_err(|error| Failure::from(&error))?;
-        Self::new(match connected {
+        let connected = endpoint.dialer.connect(limit).await.and_then(Connected::still_open);
+        let socket = match connected.map_err(|error| Failure::from(&error))? {
             Connected::Tcp(socket) => Socket::Tcp(socket),
             Connected::Unix(socket) => Socket::Unix(socket),
-        })
-    }
-
-    /// One that was just made, unless the backend has closed it already.
-    fn new(socket: Socket) -> Result<Self, Failure> {
-        let mut byte = [0];
-        let mut backend = Self { socket, input: Buffer::default(), reused: false };
-        // No system call unless the event queue has told of something, and then most often of the end.
-        match backend.socket.try_read(&mut byte) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(backend),
-            Ok(1..) => {
-                backend.input.push(&byte);
-                Ok(backend)
-            }
-            _ => Err(Failure::Unsent),
-        }
+        };
+        Ok(Self { socket, input: Buffer::default(), reused: false })
     }
 
     /// Sends what of these bytes was not sent yet; ready once all is.

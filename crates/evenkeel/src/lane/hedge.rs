@@ -23,7 +23,6 @@ struct Second {
 enum Line {
     Connecting(Pin<Box<dyn Future<Output = Result<Backend, Failure>> + Send>>),
     Open(Backend),
-    Broken,
 }
 
 /// What ended the wait for a response.
@@ -118,13 +117,22 @@ impl Pump<'_> {
     ) -> Poll<Result<Ended, Stop>> {
         match first.as_mut().map(|first| first.poll_more(cx)) {
             Some(Poll::Ready(Ok(()))) => return Poll::Ready(Ok(Ended::First)),
-            Some(Poll::Ready(Err(_))) => *first = None,
+            Some(Poll::Ready(Err(broken))) => {
+                let failure = first.take().map(|first| self.failure(&first, broken));
+                self.exchange.hedge_failed(false, failure.unwrap_or(Failure::Broken(broken)));
+            }
             Some(Poll::Pending) | None => {}
         }
         match second.poll(cx, self.upload.all().unwrap_or_default()) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(Ended::Second)),
-            Poll::Ready(Err(_)) if first.is_some() => return Poll::Ready(Ok(Ended::First)),
-            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
+            Poll::Ready(Err(failure)) => {
+                self.exchange.hedge_failed(true, failure);
+                return Poll::Ready(match failure {
+                    _ if first.is_some() => Ok(Ended::First),
+                    Failure::Broken(broken) => Err(Stop::BackendLeft(broken)),
+                    _ => Err(Stop::BackendLeft(Break::Other)),
+                });
+            }
             Poll::Pending => {}
         }
         self.poll_stop(cx, progress).map(Err)
@@ -135,15 +143,18 @@ impl Pump<'_> {
 
 impl Second {
     /// Connects and sends the request; ready once a response begins, or once the attempt has failed.
-    fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), Break>> {
+    fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), Failure>> {
         if let Line::Connecting(connect) = &mut self.line {
-            self.line = match ready!(connect.as_mut().poll(cx)) {
-                Ok(backend) => Line::Open(backend),
-                Err(_) => Line::Broken,
-            };
+            self.line = Line::Open(ready!(connect.as_mut().poll(cx))?);
         }
-        let Line::Open(backend) = &mut self.line else { return Poll::Ready(Err(Break::Other)) };
-        ready!(backend.poll_send(cx, request, &mut self.sent)).map_err(|error| Break::of(&error))?;
-        backend.poll_more(cx)
+        let Line::Open(backend) = &mut self.line else { return Poll::Pending };
+        let sent = ready!(backend.poll_send(cx, request, &mut self.sent)).map_err(|error| Break::of(&error));
+        let more = match sent {
+            Ok(()) => ready!(backend.poll_more(cx)),
+            Err(broken) => Err(broken),
+        };
+        // A kept connection that has died says nothing against its backend.
+        let of = if backend.reused { |_| Failure::Stale } else { Failure::Broken };
+        Poll::Ready(more.map_err(of))
     }
 }

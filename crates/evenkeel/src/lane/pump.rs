@@ -214,7 +214,7 @@ impl Pump<'_> {
     }
 
     /// What it means that a backend broke off before its response.
-    fn failure(&self, backend: &Backend, broken: Break) -> Failure {
+    pub(super) fn failure(&self, backend: &Backend, broken: Break) -> Failure {
         let silent = backend.input.is_empty();
         let unsent = !self.upload.has_begun();
         let unread = unsent || self.exchange.is_idempotent() && self.upload.whole;

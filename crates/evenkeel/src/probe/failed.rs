@@ -76,6 +76,7 @@ impl Failed {
     pub(super) fn dialing(error: DialError, whole: Duration) -> Self {
         match error {
             DialError::Refused => Self::Refused,
+            DialError::Closed => Self::connecting(&std::io::ErrorKind::ConnectionAborted.into()),
             DialError::Timeout => Self::NoConnection(whole),
             DialError::Shortage(error) => Self::Shortage(words(&error)),
             DialError::Io(error) => Self::connecting(&error),

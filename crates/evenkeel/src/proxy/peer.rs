@@ -76,7 +76,7 @@ struct Connect {
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
-        match self.dialer.connect(self.limit).await {
+        match self.dialer.connect(self.limit).await.and_then(Connected::still_open) {
             Ok(Connected::Tcp(socket)) => Ok(socket.into()),
             Ok(Connected::Unix(socket)) => Ok(socket.into()),
             Err(error) => Error::e_because(ErrorType::ConnectError, "", error),
