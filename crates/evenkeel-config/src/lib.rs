@@ -17,6 +17,7 @@
 //! ```
 
 mod builder;
+mod changes;
 mod config;
 mod error;
 mod foreign;
@@ -34,6 +35,7 @@ pub use builder::{
     BackendBuilder, ConfigBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder, RouteBuilder,
     UpstreamBuilder,
 };
+pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Place};
 pub use foreign::{Foreign, Strictness, own_text};

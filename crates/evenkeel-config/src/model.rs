@@ -23,7 +23,7 @@ pub use resilience::{
 };
 
 /// The whole configuration of a balancer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Model {
     /// Where connections are accepted; at least one.
@@ -52,7 +52,7 @@ pub struct Model {
 }
 
 /// A local address that accepts connections.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Listener {
     /// Where to listen.
@@ -77,7 +77,7 @@ pub enum ListenAddress {
 }
 
 /// What a client may take of us.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HttpLimits {
     /// From a request's first byte (on a new connection: from the accept) to the end of its head; then 408. Default 10 s.
@@ -99,7 +99,7 @@ pub struct HttpLimits {
 }
 
 /// A rule that matches requests and says where they go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Route {
     /// What logs and metrics call it; unique.
@@ -120,7 +120,7 @@ pub struct Route {
 }
 
 /// Where a route sends a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Action {
     /// To this upstream (index into [`Model::upstreams`]).
@@ -134,7 +134,7 @@ pub enum Action {
 }
 
 /// A redirect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Redirect {
     /// The new location; may hold `{scheme}`, `{host}` (without port), `{authority}` (with it), `{path}` and `{query}` (with its
@@ -145,7 +145,7 @@ pub struct Redirect {
 }
 
 /// A fixed response.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Respond {
     /// Its status, 200 to 599. Default 200.
@@ -158,7 +158,7 @@ pub struct Respond {
 }
 
 /// A named group of backends, and how to choose among them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Upstream {
     /// What routes, logs and metrics call it; unique.
@@ -186,7 +186,7 @@ pub struct Upstream {
 }
 
 /// One backend of an upstream, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Backend {
     /// Its URL.
@@ -224,7 +224,7 @@ pub enum BackendHost {
 }
 
 /// How long a backend may take.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Timeouts {
     /// To connect, TLS included. Default 2 s.
@@ -238,7 +238,7 @@ pub struct Timeouts {
 }
 
 /// Idle connections kept open to an upstream's backends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Pool {
     /// How long an idle connection is kept; keep it below the backends' own limit. Default 30 s.
@@ -249,7 +249,7 @@ pub struct Pool {
 }
 
 /// How `https` backends are verified.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct UpstreamTls {
     /// The name that the certificate must contain, and the SNI. Default: the host of the URL.
@@ -261,7 +261,7 @@ pub struct UpstreamTls {
 }
 
 /// What is sent to backends about the client, in addition to `X-Forwarded-For`, `-Proto`, `-Host` and `X-Request-Id`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Forwarding {
     /// Add `Forwarded` (RFC 7239). Default no.
@@ -271,7 +271,7 @@ pub struct Forwarding {
 }
 
 /// How the balancer ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Shutdown {
     /// How long new connections are still accepted after SIGTERM, while `/readyz` already says no. Default 0 s.
@@ -281,7 +281,7 @@ pub struct Shutdown {
 }
 
 /// The admin address. `Debug` does not show the token.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Admin {
     /// Where it listens; port 0 takes a free one.
@@ -291,7 +291,7 @@ pub struct Admin {
 }
 
 /// The access log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AccessLog {
     /// Where records go. Default stdout.
@@ -313,7 +313,7 @@ pub enum LogTarget {
 }
 
 /// What a record of the access log looks like.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum LogFormat {
     /// One JSON object a line.

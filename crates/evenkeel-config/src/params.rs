@@ -67,6 +67,13 @@ const LATER: [&str; 15] = [
 
 // === impl FilterSpec ===
 
+/// Equal when they mean the same, wherever they are written.
+impl PartialEq for FilterSpec {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.params == other.params
+    }
+}
+
 impl FilterSpec {
     /// Which filter it is: the name that a registry knows it by.
     pub fn kind(&self) -> &str {
@@ -129,6 +136,12 @@ impl fmt::Debug for FilterSpec {
 }
 
 // === impl Params ===
+
+impl PartialEq for Params {
+    fn eq(&self, other: &Self) -> bool {
+        self.node.means(&other.node)
+    }
+}
 
 impl Params {
     /// Reads the parameters into a type: `String` for `strip_prefix: /v1`, a struct (with `deny_unknown_fields`) for a map.

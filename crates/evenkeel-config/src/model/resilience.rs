@@ -8,7 +8,7 @@ use evenkeel_core::health::{OutlierOptions, Thresholds, WhenAllDown};
 use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, RetryBudgetOptions};
 
 /// Which backends may be chosen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Health {
     /// How backends are probed, if they are. Default not.
@@ -24,7 +24,7 @@ pub struct Health {
 }
 
 /// How backends are probed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HealthCheck {
     /// The kind of probe.
@@ -40,7 +40,7 @@ pub struct HealthCheck {
 }
 
 /// What a health check asks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum HealthCheckKind {
     /// Whether TCP connects.
@@ -59,7 +59,7 @@ pub enum HealthCheckKind {
 }
 
 /// An HTTP request, and the expected response.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct HttpCheck {
     /// The path, with a query if there is one. Default `/`.
@@ -77,7 +77,7 @@ pub struct HttpCheck {
 }
 
 /// When a request is tried again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Retry {
     /// How many times a request is sent in all, 1 to 16. Default 3. A backend that could not be reached does not count.
@@ -144,7 +144,7 @@ pub struct Sticky {
 }
 
 /// How much an upstream takes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct UpstreamLimits {
     /// Most requests in flight to one backend; more wait. Default no limit.

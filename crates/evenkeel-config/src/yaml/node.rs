@@ -59,6 +59,25 @@ pub(crate) enum Segment {
 // === impl Node ===
 
 impl Node {
+    /// Whether another node has the same value, wherever the two are written.
+    pub(crate) fn means(&self, other: &Self) -> bool {
+        match (&self.kind, &other.kind) {
+            (Kind::Scalar { text, plain }, Kind::Scalar { text: other, plain: as_plain }) => {
+                text == other && plain == as_plain
+            }
+            (Kind::List(items), Kind::List(others)) => {
+                items.len() == others.len() && items.iter().zip(others).all(|(one, other)| one.means(other))
+            }
+            (Kind::Map(entries), Kind::Map(others)) => {
+                let same =
+                    |(one, other): (&Entry, &Entry)| one.key == other.key && one.value.means(&other.value);
+                entries.len() == others.len() && entries.iter().zip(others).all(same)
+            }
+            (Kind::Removed, Kind::Removed) => true,
+            _ => false,
+        }
+    }
+
     /// Whether nothing is written here, as after `key:`.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))

@@ -1,0 +1,96 @@
+//! What a reload would change, by name and key.
+
+use std::sync::Arc;
+
+use evenkeel_config::{Changes, Config, Model};
+
+const BASE: &str = "
+listeners: [{ address: 127.0.0.1:8080 }]
+upstreams:
+  web: { backends: ['http://127.0.0.1:8081', 'http://127.0.0.1:8082'] }
+  api: { backends: ['http://127.0.0.1:9081'] }
+routes:
+  - { name: api, match: { path_prefix: /api }, filters: [{ strip_prefix: /api }], upstream: api }
+  - { name: web, match: { path_prefix: /web }, upstream: web }
+";
+
+fn model(text: &str) -> Arc<Model> {
+    Config::from_yaml(text, "test.yaml", &|_| None).unwrap().model().unwrap().clone()
+}
+
+/// The changes from the base to what `edit` makes of it, in words.
+fn words(edit: impl FnOnce(String) -> String) -> Vec<String> {
+    changes(edit).iter().map(ToString::to_string).collect()
+}
+
+fn changes(edit: impl FnOnce(String) -> String) -> Changes {
+    model(BASE).changes(&model(&edit(BASE.to_owned())))
+}
+
+#[test]
+fn the_same_file_changes_nothing_however_it_is_laid_out() {
+    assert!(changes(|base| base).is_empty());
+    let moved = changes(|base| format!("# a comment\n\n{base}\nlanes: auto\n"));
+    assert!(moved.is_empty(), "{moved}");
+    let upstreams_swapped = changes(|base| {
+        let api = "  api: { backends: ['http://127.0.0.1:9081'] }\n";
+        base.replace(api, "").replace("upstreams:\n", &format!("upstreams:\n{api}"))
+    });
+    assert!(upstreams_swapped.is_empty(), "{upstreams_swapped}");
+}
+
+#[test]
+fn each_change_is_told_by_name_and_key() {
+    for (from, to, expected) in [
+        (
+            "'http://127.0.0.1:8082'",
+            "'http://127.0.0.1:8083'",
+            &[
+                "upstream web: backend http://127.0.0.1:8083 added",
+                "upstream web: backend http://127.0.0.1:8082 removed",
+            ][..],
+        ),
+        (
+            "'http://127.0.0.1:8082'",
+            "{ url: 'http://127.0.0.1:8082', weight: 3 }",
+            &["upstream web: backend http://127.0.0.1:8082 changed: weight"],
+        ),
+        (
+            "  api: {",
+            "  api: { algorithm: random, slow_start: 3s,",
+            &["upstream api changed: algorithm, slow_start"],
+        ),
+        ("strip_prefix: /api", "strip_prefix: /ap", &["route api changed: filters"]),
+        ("upstream: web", "upstream: api", &["route web changed: target"]),
+        (
+            "127.0.0.1:8080 }",
+            "127.0.0.1:8080, http: { header_timeout: 1s } }",
+            &["listener 127.0.0.1:8080 changed: http.header_timeout"],
+        ),
+        (
+            "127.0.0.1:8080 }",
+            "127.0.0.1:8081 }",
+            &["listener 127.0.0.1:8081 added", "listener 127.0.0.1:8080 removed"],
+        ),
+        ("routes:", "access_log: { to: stderr }\nroutes:", &["access_log changed"]),
+    ] {
+        assert_eq!(words(|base| base.replace(from, to)), expected, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn the_order_of_routes_matters_and_that_of_upstreams_does_not() {
+    let swapped = words(|base| {
+        let web = "  - { name: web, match: { path_prefix: /web }, upstream: web }\n";
+        base.replace(web, "").replace("routes:\n", &format!("routes:\n{web}"))
+    });
+    assert_eq!(swapped, ["order of routes changed"]);
+}
+
+#[test]
+fn workers_need_a_restart_and_nothing_else_does() {
+    let changes = changes(|base| format!("{base}\nworkers: 3\nforwarding: { forwarded: true }\n"));
+    let restart: Vec<String> = changes.needs_restart().map(ToString::to_string).collect();
+    assert_eq!(restart, ["workers changed"]);
+    assert_eq!(changes.iter().count(), 2);
+}
