@@ -108,6 +108,28 @@ impl Health {
         self.backends.len() - 1
     }
 
+    /// The upstream goes on with another policy and other backends. Each comes with the index that it has had, if it is one of
+    /// those that stay: what is known of it is kept. The others join. Events that were not told yet are dropped: their
+    /// indices mean nothing any more.
+    pub fn replace(
+        &mut self,
+        policy: Policy,
+        backends: impl IntoIterator<Item = (Description, Option<usize>)>,
+        now: Moment,
+    ) {
+        let mut known: Vec<Option<Backend>> = mem::take(&mut self.backends).into_iter().map(Some).collect();
+        self.policy = policy;
+        self.events.clear();
+        for (description, index) in backends {
+            match index.and_then(|index| known.get_mut(index)?.take()) {
+                Some(backend) => self.backends.push(backend.kept(description, &self.policy, now)),
+                None => {
+                    self.join(description, now);
+                }
+            }
+        }
+    }
+
     /// What a backend had served before this upstream began, if it did: it counts for nothing.
     pub fn served_before(&mut self, index: usize, traffic: Traffic) {
         if let Some(backend) = self.backends.get_mut(index) {
@@ -312,6 +334,21 @@ impl Backend {
             joined_later: false,
             gray: None,
         }
+    }
+
+    /// What is known of it, without what the policy no longer asks for.
+    fn kept(mut self, description: Description, policy: &Policy, now: Moment) -> Self {
+        self.description = description;
+        if policy.thresholds.is_none() {
+            self.probes = Probes::new(None);
+        }
+        if policy.outliers.is_none() {
+            self.ejection = Ejection::new(now);
+        }
+        if policy.thresholds.is_none() || policy.outliers.is_none() {
+            self.gray = None;
+        }
+        self
     }
 
     /// It comes back: it starts slowly, and with a clean record.

@@ -9,6 +9,7 @@ use crate::Moment;
 mod choosing;
 mod ejecting;
 mod property;
+mod replacing;
 mod starting;
 
 /// An upstream, its clock, and its backends' counters.
