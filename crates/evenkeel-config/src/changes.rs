@@ -1,4 +1,4 @@
-//! What differs between two configurations, as data and in words: the first half of a reload.
+//! What differs between two configurations, as data and as text: the first half of a reload.
 //!
 //! Things are compared by name: a listener by its address, a route and an upstream by their names, a backend by its URL.
 //! Every field of the model is compared, and the compiler holds that: each type is taken apart without `..`.
@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 
-use crate::model::{Action, Backend, Health, HttpLimits, Listener, Model, Route, Upstream, UpstreamLimits};
+use crate::model::{
+    Action, Backend, Health, HttpLimits, Listener, Model, Paths, Route, Upstream, UpstreamLimits,
+};
 
 /// Everything that differs between two configurations. Empty if they mean the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -211,6 +213,10 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "http.max_header_size": max_header_size,
         "http.max_header_fields": max_header_fields,
         "http.max_body_size": max_body_size,
+    } elsewhere paths));
+    keys.extend(differing!(Paths, &old.http.paths, &new.http.paths, {
+        "http.path_matching": matching,
+        "http.forward_path": forward,
     }));
     keys
 }

@@ -1,5 +1,7 @@
 //! What a reload would change, by name and key.
 
+#![cfg(test)]
+
 use std::sync::Arc;
 
 use evenkeel_config::{Changes, Config, Model};
@@ -18,7 +20,7 @@ fn model(text: &str) -> Arc<Model> {
     Config::from_yaml(text, "test.yaml", &|_| None).unwrap().model().unwrap().clone()
 }
 
-/// The changes from the base to what `edit` makes of it, in words.
+/// The changes from the base to what `edit` makes of it, as text.
 fn words(edit: impl FnOnce(String) -> String) -> Vec<String> {
     changes(edit).iter().map(ToString::to_string).collect()
 }
@@ -89,7 +91,7 @@ fn the_order_of_routes_matters_and_that_of_upstreams_does_not() {
 
 #[test]
 fn workers_need_a_restart_and_nothing_else_does() {
-    let changes = changes(|base| format!("{base}\nworkers: 3\nforwarding: { forwarded: true }\n"));
+    let changes = changes(|base| format!("{base}\nworkers: 3\nforwarding: {{ forwarded: true }}\n"));
     let restart: Vec<String> = changes.needs_restart().map(ToString::to_string).collect();
     assert_eq!(restart, ["workers changed"]);
     assert_eq!(changes.iter().count(), 2);

@@ -26,6 +26,7 @@ pub mod control;
 pub mod dial;
 pub mod exchange;
 pub mod filter;
+mod handle;
 pub mod http1;
 pub mod lane;
 pub mod listen;
@@ -38,4 +39,5 @@ pub mod stream;
 
 pub use evenkeel_config as config;
 pub use evenkeel_core as core;
+pub use handle::{Handle, ReloadError};
 pub use server::{Server, ServerError};

@@ -1,14 +1,18 @@
 //! The balancer as a program sees it: configured, started, run to its end.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_config::{Config, ConfigError, ListenAddress};
+use tokio::task::JoinSet;
 
 use crate::admin::{Admin, AdminError};
 use crate::control::{Extensions, Order, Running, Signals, StartError, State};
 use crate::filter::Registry;
+use crate::handle::{Handle, Source, Started};
 use crate::probe::Check;
 
 /// A load balancer: configured, then [`run`](Server::run).
@@ -25,12 +29,11 @@ use crate::probe::Check;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Server {
     config: Config,
     extensions: Extensions,
-    running: Option<Running>,
-    admin: Option<Admin>,
+    source: Option<Source>,
+    started: Option<Arc<Started>>,
 }
 
 /// Why a balancer did not start, or ended too soon.
@@ -63,7 +66,7 @@ impl Server {
     /// A balancer with this configuration. Nothing happens until it is started or run.
     pub fn new(config: Config) -> Self {
         let extensions = Extensions::default();
-        Self { config, extensions, running: None, admin: None }
+        Self { config, extensions, source: None, started: None }
     }
 
     /// Sets the kinds of filters that the configuration can use. Default: [`Registry::builtin`].
@@ -88,10 +91,22 @@ impl Server {
         self
     }
 
+    /// Sets where the configuration is read from on SIGHUP and on `POST /reload` to the admin address. The closure may block:
+    /// usually it reads a file.
+    #[must_use]
+    pub fn reload_from<E>(mut self, source: impl Fn() -> Result<Config, E> + Send + Sync + 'static) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.source = Some(Arc::new(move || source().map_err(Into::into)));
+        self
+    }
+
     /// Runs until SIGTERM, SIGQUIT or SIGINT, and then until the last request has ended, at the latest for the configured
     /// `drain_timeout`. A second of these signals ends it at once, unless it comes within a second of the first one: a
-    /// terminal and a supervisor often send the same signal twice. SIGUSR1 opens the access log's file again. SIGHUP and
-    /// SIGUSR2 change nothing and are logged.
+    /// terminal and a supervisor often send the same signal twice. SIGUSR1 opens the access log's file again. SIGHUP reads the
+    /// configuration again, if [`reload_from`](Server::reload_from) says where, and puts it in force; the result is
+    /// logged. SIGUSR2 changes nothing and is logged.
     ///
     /// Starts the balancer if that was not done yet. Any tokio runtime will do; connections are served on threads of their
     /// own.
@@ -101,23 +116,26 @@ impl Server {
     pub async fn run(&mut self) -> Result<(), ServerError> {
         let mut signals = Signals::new().map_err(ServerError::Signals)?;
         self.start().await?;
-        let Some(running) = &self.running else { return Ok(()) };
+        let Some(started) = self.started.clone() else { return Ok(()) };
+        let running = &started.running;
         let quick = tokio::select! {
-            quick = until_ended(&mut signals, running) => quick,
+            quick = until_ended(&mut signals, &started) => quick,
+            () = started.drain.notified() => false,
             () = running.broken() => return Err(ServerError::Broken),
         };
         let first = Instant::now();
         let second = async {
-            until_ended(&mut signals, running).await;
+            until_ended(&mut signals, &started).await;
             while first.elapsed() < SAME_SIGNAL {
                 log::info!("draining already: another signal within {SAME_SIGNAL:?} has no effect");
-                until_ended(&mut signals, running).await;
+                until_ended(&mut signals, &started).await;
             }
         };
         tokio::select! {
             () = running.end(quick) => {}
             () = second => log::warn!("stopped by a second signal: open requests were cut"),
         }
+        drop(started);
         self.stop();
         Ok(())
     }
@@ -129,11 +147,13 @@ impl Server {
     /// Why it did not start: see [`ServerError`].
     pub async fn run_until(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         self.start().await?;
-        let Some(running) = &self.running else { return Ok(()) };
+        let Some(started) = &self.started else { return Ok(()) };
         tokio::select! {
-            () = shutdown => running.end(false).await,
-            () = running.broken() => return Err(ServerError::Broken),
+            () = shutdown => {}
+            () = started.drain.notified() => {}
+            () = started.running.broken() => return Err(ServerError::Broken),
         }
+        started.running.end(false).await;
         self.stop();
         Ok(())
     }
@@ -145,37 +165,47 @@ impl Server {
     /// # Errors
     /// Why it did not start; nothing is left behind then.
     pub async fn start(&mut self) -> Result<(), ServerError> {
-        if self.running.is_some() {
+        if self.started.is_some() {
             return Ok(());
         }
-        let model = self.config.model().map_err(|error| ServerError::Config(error.clone()))?.clone();
-        let running = Running::start(&model, &self.extensions).await.map_err(|error| match error {
+        let model = self.config.model().map_err(|error| ServerError::Config(error.clone()))?;
+        let running = Running::start(model, &self.extensions).await.map_err(|error| match error {
             StartError::Config(error) => ServerError::Config(error),
             error => ServerError::Start(error),
         })?;
+        let (admin, drain) = (parking_lot::Mutex::default(), tokio::sync::Notify::new());
+        let started = Arc::new(Started { running, admin, source: self.source.clone(), drain });
         if let Some(admin) = &model.admin {
-            self.admin = Some(Admin::start(admin, running.state().clone()).await?);
+            let handle = Arc::new(Handle::new(&started));
+            *started.admin.lock() = Some(Admin::start(admin, started.running.state().clone(), handle).await?);
         }
-        running.warn_of_limits(&model);
-        self.running = Some(running);
+        started.running.warn_of_limits(model);
+        self.started = Some(started);
         Ok(())
     }
 
     /// Ends a started balancer at once, with all its connections.
     pub fn stop(&mut self) {
-        self.running = None;
-        self.admin = None;
+        if let Some(started) = self.started.take() {
+            // It refers to the balancer by its handle, and to its state.
+            *started.admin.lock() = None;
+        }
     }
 
     /// What is running, once it is started.
     pub fn state(&self) -> Option<&Arc<State>> {
-        self.running.as_ref().map(Running::state)
+        self.started.as_ref().map(|started| started.running.state())
+    }
+
+    /// Controls the balancer from elsewhere in the program, once it is started: reload, drain, look.
+    pub fn handle(&self) -> Option<Handle> {
+        self.started.as_ref().map(Handle::new)
     }
 
     /// The addresses that it listens on, with their real ports, in the configured order; empty until it is started.
     pub fn addresses(&self) -> Vec<ListenAddress> {
-        let listeners = self.state().map_or(&[][..], |state| state.listeners());
-        listeners.iter().map(|listener| listener.address.clone()).collect()
+        let listeners = self.state().map(|state| state.listeners()).unwrap_or_default();
+        listeners.into_iter().map(|listener| listener.address).collect()
     }
 
     /// How many threads serve connections, once it is started.
@@ -185,19 +215,38 @@ impl Server {
 
     /// The admin address, with its real port, once it is started.
     pub fn admin_address(&self) -> Option<std::net::SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
+        self.started.as_ref()?.admin.lock().as_ref().map(Admin::address)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { config, extensions, source, started } = self;
+        f.debug_struct("Server")
+            .field("config", config)
+            .field("extensions", extensions)
+            .field("reloads", &source.is_some())
+            .field("started", started)
+            .finish()
     }
 }
 
 /// Obeys signals until one asks for the end. Gives whether it asks for a quick one.
-async fn until_ended(signals: &mut Signals, running: &Running) -> bool {
+async fn until_ended(signals: &mut Signals, started: &Arc<Started>) -> bool {
+    let mut reloads = JoinSet::new();
     loop {
-        match signals.next().await {
+        let order = tokio::select! {
+            order = signals.next() => order,
+            Some(_) = reloads.join_next() => continue,
+        };
+        match order {
             Order::Drain => return false,
             Order::Quit => return true,
-            Order::Reopen => running.reopen_log(),
+            Order::Reopen => started.running.reopen_log().await,
             Order::Reload => {
-                log::warn!("SIGHUP: reload is not supported yet: restart to use a changed configuration");
+                let handle = Handle::new(started);
+                // Not waited for: a signal to end must not wait for a slow resolver. The result is logged.
+                reloads.spawn(async move { handle.reload_again(false).await.is_ok() });
             }
             Order::Upgrade => {
                 log::warn!("SIGUSR2: binary upgrade is not supported yet: nothing was changed");

@@ -78,6 +78,13 @@ impl FileArgument {
         Ok(name(self.path()?))
     }
 
+    /// The file that a reload reads: the same path, also when another one appears. `None` for standard input, which can be
+    /// read once only.
+    pub(super) fn again(&self) -> Result<Option<PathBuf>, Failure> {
+        let path = self.path()?;
+        Ok((path != Path::new("-")).then(|| path.to_owned()))
+    }
+
     /// The file with its folders, for a line that is read elsewhere.
     pub(super) fn full_name(&self) -> Result<String, Failure> {
         let path = self.path()?;

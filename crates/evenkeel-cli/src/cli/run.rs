@@ -1,5 +1,6 @@
 //! `evenkeel run`: the balancer, from a file or from a few options, until a signal ends it.
 
+use std::path::PathBuf;
 use std::pin::pin;
 
 use evenkeel::Server;
@@ -8,7 +9,7 @@ use evenkeel::core::balance::LoadBalancingAlgorithm;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::failure::Failure;
-use super::file::FileArgument;
+use super::file::{FileArgument, load};
 use super::logging::{Level, Logging};
 use super::{block_on, tell};
 
@@ -39,9 +40,10 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     args.logging.start(Level::Info);
     let source = args.source()?;
+    let again = if args.listen.is_empty() { args.file.again()? } else { None };
     let config = args.config()?;
     raise_file_limit();
-    block_on(serve(config, &source))
+    block_on(serve(config, &source, again))
 }
 
 /// Takes as many file descriptors as the system allows. The usual soft limit of 1,024, which is low because of
@@ -54,8 +56,11 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config, source: &str) -> Result<(), Failure> {
+async fn serve(config: Config, source: &str, again: Option<PathBuf>) -> Result<(), Failure> {
     let mut server = Server::new(config).give_back_memory(evenkeel_allocator::give_back);
+    if let Some(path) = again {
+        server = server.reload_from(move || load(&path).map_err(|failure| failure.to_string()));
+    }
     server.start().await?;
     let lines = announcement(&server, source);
     let mut running = pin!(server.run());

@@ -35,6 +35,7 @@ mod quiet;
 mod records;
 mod reference;
 mod refusals;
+mod reload;
 mod retries;
 mod retry_policy;
 mod routes;

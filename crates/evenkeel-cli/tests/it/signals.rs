@@ -32,11 +32,11 @@ async fn waiting(program: &Program, backend: &Backend) -> Client {
 }
 
 #[tokio::test]
-async fn sighup_and_sigusr2_are_logged_and_change_nothing() {
+async fn sighup_of_an_unchanged_file_and_sigusr2_are_logged_and_change_nothing() {
     let backend = slow(Duration::from_secs(1)).await;
     let mut program = before(&backend, "").await;
     let mut client = waiting(&program, &backend).await;
-    let hangup = "SIGHUP: reload is not supported yet: restart to use a changed configuration";
+    let hangup = "configuration reloaded: nothing changed";
     let user2 = "SIGUSR2: binary upgrade is not supported yet: nothing was changed";
     for (signal, line) in [(Signal::HUP, hangup), (Signal::USR2, user2)] {
         program.signal(signal);
@@ -47,7 +47,7 @@ async fn sighup_and_sigusr2_are_logged_and_change_nothing() {
     assert_eq!(get(program.address(), "/new").await.status(), 200);
     program.signal(Signal::TERM);
     program.ended_well().await;
-    assert_eq!((lines(&program, "SIGHUP"), lines(&program, "SIGUSR2")), (1, 1), "{:#?}", program.said());
+    assert_eq!((lines(&program, hangup), lines(&program, "SIGUSR2")), (1, 1), "{:#?}", program.said());
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn other_signals_do_not_disturb_a_drain() {
     for signal in [Signal::HUP, Signal::USR1, Signal::USR2] {
         program.signal(signal);
     }
-    until_lines(&program, "SIGHUP", 1).await;
+    until_lines(&program, "configuration rejected, the old one stays in force: the server drains", 1).await;
     assert_eq!(client.response().await.status(), 200);
     program.ended_well().await;
 }

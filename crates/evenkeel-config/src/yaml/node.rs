@@ -71,7 +71,7 @@ impl Node {
             (Kind::Map(entries), Kind::Map(others)) => {
                 let same =
                     |(one, other): (&Entry, &Entry)| one.key == other.key && one.value.means(&other.value);
-                entries.len() == others.len() && entries.iter().zip(others).all(same)
+                entries.len() == others.len() && entries.iter().zip(others.iter()).all(same)
             }
             (Kind::Removed, Kind::Removed) => true,
             _ => false,

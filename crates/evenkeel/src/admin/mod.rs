@@ -3,11 +3,14 @@
 //! This room never knows how requests are carried: it asks `control`.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -26,8 +29,18 @@ use crate::observe::Exposition;
 /// The running admin address. Dropping it closes it.
 #[derive(Debug)]
 pub struct Admin {
+    /// As configured: port 0 stays 0.
+    configured: SocketAddr,
     address: SocketAddr,
+    desk: Arc<Desk>,
     task: JoinHandle<()>,
+}
+
+/// The orders that the admin address takes.
+pub trait Orders: Debug + Send + Sync {
+    /// To read the configuration again and put it in force; with `dry_run`, to say what that would change. Gives what changes,
+    /// a line each, or why it was rejected.
+    fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
 }
 
 /// Why the admin address could not be had.
@@ -50,7 +63,8 @@ pub enum AdminError {
 #[derive(Debug)]
 struct Desk {
     state: Arc<State>,
-    token: Option<String>,
+    orders: Arc<dyn Orders>,
+    settings: ArcSwap<evenkeel_config::Admin>,
 }
 
 /// Connections served at once; more wait.
@@ -66,7 +80,11 @@ impl Admin {
     ///
     /// # Errors
     /// When the address is in use or cannot be had.
-    pub async fn start(config: &evenkeel_config::Admin, state: Arc<State>) -> Result<Self, AdminError> {
+    pub async fn start(
+        config: &evenkeel_config::Admin,
+        state: Arc<State>,
+        orders: Arc<dyn Orders>,
+    ) -> Result<Self, AdminError> {
         let address = config.address;
         let explain = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => AdminError::InUse(address),
@@ -74,8 +92,19 @@ impl Admin {
         };
         let listener = TcpListener::bind(address).await.map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
-        let desk = Arc::new(Desk { state, token: config.token.clone() });
-        Ok(Self { address, task: tokio::spawn(accept(listener, desk)) })
+        let desk = Arc::new(Desk { state, orders, settings: ArcSwap::from_pointee(config.clone()) });
+        let task = tokio::spawn(accept(listener, desk.clone()));
+        Ok(Self { configured: config.address, address, desk, task })
+    }
+
+    /// Takes over other settings. The address stays.
+    pub fn configure(&self, config: &evenkeel_config::Admin) {
+        self.desk.settings.store(Arc::new(config.clone()));
+    }
+
+    /// The address as configured: port 0 stays 0.
+    pub fn configured(&self) -> SocketAddr {
+        self.configured
     }
 
     /// The address, with its real port.
@@ -107,8 +136,8 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
         let desk = desk.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let response = desk.answer(&request);
-                async move { Ok::<_, Infallible>(response) }
+                let desk = desk.clone();
+                async move { Ok::<_, Infallible>(desk.answer(&request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -122,13 +151,16 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
 }
 
 impl Desk {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         // Probes of an orchestrator carry no token, and learn nothing but yes or no.
         if !matches!(path, "/livez" | "/readyz") && !self.admits(request) {
             let mut refused = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
             refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refused;
+        }
+        if path == "/reload" {
+            return self.reload(request).await;
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -142,8 +174,25 @@ impl Desk {
             "/metrics" => reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.state.metrics_page()),
             "/status" => reply(StatusCode::OK, "application/json", format!("{:#}\n", self.state.status())),
             "/explain" => self.explain(request.uri().query().unwrap_or_default()),
-            "/" => text(StatusCode::OK, "/metrics\n/status\n/explain\n/livez\n/readyz\n"),
+            "/" => text(StatusCode::OK, "/metrics\n/status\n/explain\n/reload (POST)\n/livez\n/readyz\n"),
             _ => text(StatusCode::NOT_FOUND, "not here\n"),
+        }
+    }
+
+    async fn reload(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::POST {
+            let mut rejected = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
+            rejected.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return rejected;
+        }
+        let dry_run = match request.uri().query() {
+            None | Some("") => false,
+            Some("dry_run=true") => true,
+            Some(_) => return text(StatusCode::BAD_REQUEST, "expected no query, or dry_run=true\n"),
+        };
+        match self.orders.reload(dry_run).await {
+            Ok(changes) => reply(StatusCode::OK, TEXT, changes),
+            Err(error) => reply(StatusCode::UNPROCESSABLE_ENTITY, TEXT, error + "\n"),
         }
     }
 
@@ -159,7 +208,8 @@ impl Desk {
     }
 
     fn admits(&self, request: &Request<Incoming>) -> bool {
-        let Some(token) = &self.token else { return true };
+        let settings = self.settings.load();
+        let Some(token) = &settings.token else { return true };
         let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         given.and_then(|given| given.strip_prefix("Bearer ")).is_some_and(|given| same(given, token))
     }

@@ -56,6 +56,27 @@ impl Board {
         Self(Mutex::new(Content { mode, mode_changes: 0, seats: seats.collect() }))
     }
 
+    /// For other backends, of which some have had a seat here before: what is known of those stays.
+    pub(super) fn reseated(
+        &self,
+        seats: impl Iterator<Item = (State, Description, Option<usize>)>,
+        mode: Mode,
+    ) -> Self {
+        let content = self.0.lock();
+        let seat = |(state, description, before): (State, Description, Option<usize>)| {
+            let known = before.and_then(|index| content.seats.get(index));
+            Seat {
+                state,
+                description,
+                gray: known.is_some_and(|seat| seat.gray),
+                probe: known.and_then(|seat| seat.probe.clone()),
+                counts: known.map(|seat| seat.counts.clone()).unwrap_or_default(),
+            }
+        };
+        let seats = seats.map(seat).collect();
+        Self(Mutex::new(Content { mode, mode_changes: content.mode_changes, seats }))
+    }
+
     /// Shows what is known to `look`.
     pub(super) fn read<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
         look(&self.0.lock())

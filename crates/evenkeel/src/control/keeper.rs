@@ -8,7 +8,7 @@ use evenkeel_core::backend::{Member, Snapshot, Weight};
 use evenkeel_core::balance::Balancer;
 use evenkeel_core::health::{Choice, Event, Health, State, Traffic};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::board::Board;
 use super::loops::OwnAddresses;
@@ -77,11 +77,41 @@ impl Bell for Doorbell {
     }
 }
 
+/// A keeper at work. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    stop: Arc<Notify>,
+    task: JoinHandle<Keeper>,
+}
+
+// === impl Keeping ===
+
+impl Keeping {
+    /// Ends it. Gives what it knows; nothing if it panicked.
+    pub(super) async fn stop(mut self) -> Option<Keeper> {
+        self.stop.notify_one();
+        (&mut self.task).await.ok()
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 // === impl Keeper ===
 
 impl Keeper {
-    /// Runs forever. Probes end with this future.
-    pub(super) async fn run(mut self) {
+    /// Starts keeping, on a task of its own.
+    pub(super) fn start(self) -> Keeping {
+        let stop = Arc::new(Notify::new());
+        let task = tokio::spawn(self.run(stop.clone()));
+        Keeping { stop, task }
+    }
+
+    /// Runs until `stop`, and then returns what it knows. Probes end with this future.
+    async fn run(mut self, stop: Arc<Notify>) -> Self {
         let (tell, mut reports) = mpsc::channel::<Report>(64);
         let mut probes = JoinSet::new();
         let mut silence = self.watch.take().map(|watch| {
@@ -92,18 +122,14 @@ impl Keeper {
         if let Some(prober) = self.prober.take() {
             probes.spawn(prober.run());
         }
-        for endpoint in &self.upstream.all {
-            if endpoint.dialer.first().is_none() {
-                let (name, own) = (self.upstream.name.clone(), self.own.clone());
-                probes.spawn(until_found(name, endpoint.clone(), own));
-            }
-        }
+        self.look_up_names(&mut probes);
         let mut judging = self.judges.map(ticks);
         let mut measuring = self.upstream.hedging.is_some().then(|| ticks(MEASURE));
         let mut rest = Instant::now();
         loop {
             let next = self.choice.next.map(instant_of);
             tokio::select! {
+                () = stop.notified() => return self,
                 Some((index, outcome)) = reports.recv() => {
                     if let Some(silence) = &mut silence {
                         silence.heard(index);
@@ -139,6 +165,14 @@ impl Keeper {
                 }
             }
             self.publish();
+        }
+    }
+
+    /// Looks up the names that have no address yet.
+    fn look_up_names(&self, tasks: &mut JoinSet<()>) {
+        for endpoint in self.upstream.all.iter().filter(|endpoint| endpoint.dialer.first().is_none()) {
+            let (name, own) = (self.upstream.name.clone(), self.own.clone());
+            tasks.spawn(until_found(name, endpoint.clone(), own));
         }
     }
 
@@ -286,7 +320,7 @@ impl Silence {
 
     fn complain(&mut self, upstream: &Upstream) {
         let late = self.heard.iter().map(|heard| heard.elapsed() >= self.patience);
-        for ((late, complained), endpoint) in late.zip(&mut self.complained).zip(&upstream.all) {
+        for ((late, complained), endpoint) in late.zip(&mut self.complained).zip(upstream.all.iter()) {
             if late && !*complained {
                 *complained = true;
                 let name = endpoint.backend.name();

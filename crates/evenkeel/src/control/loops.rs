@@ -9,7 +9,7 @@ use super::plan::PlanError;
 use super::resolve::is_localhost;
 
 /// The addresses that the balancer listens on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OwnAddresses(Arc<[ListenAddress]>);
 
 /// Every backend that is one of the model's own listeners. Of names, only that of this machine is known here.

@@ -2,10 +2,13 @@
 //!
 //! This room never prints.
 
+mod apply;
 mod board;
+mod change;
 mod explain;
 mod files;
 mod keeper;
+mod live;
 mod loops;
 mod pace;
 mod plan;

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use evenkeel_config::{Action, ConfigError, ListenAddress, Model, Respond};
+use evenkeel_config::{Action, ConfigError, Model, Respond};
 use evenkeel_core::route::RouteTable;
 use http::{HeaderName, HeaderValue};
 
 use super::keeper::Keeper;
-use super::loops::{OwnAddresses, loops};
+use super::live::{LiveRoute, UpstreamSettings};
+use super::loops::loops;
 use super::trust::authorities;
-use super::upstream;
+use super::upstream::Prepared;
 use crate::exchange::{Rule, RuleAction, Table, Upstream};
 use crate::filter::{Answer, Filter, Registry};
-use crate::observe::RouteMetrics;
+use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
 
 /// What the data path needs, ready to be published.
@@ -115,40 +116,45 @@ impl Plan {
         if let Some(looping) = loops(model).into_iter().next() {
             return Err(looping);
         }
-        let own = OwnAddresses::of(model);
-        let mut upstreams = Vec::with_capacity(model.upstreams.len());
         let mut keepers = Vec::with_capacity(model.upstreams.len());
         for upstream in &model.upstreams {
-            let keeper = upstream::plan(upstream, (model.zone.as_deref(), &own), extensions, workers).await?;
-            upstreams.push(keeper.upstream.clone());
-            keepers.push(keeper);
+            let settings = UpstreamSettings::new(upstream, model)?;
+            keepers.push(Prepared::new(&settings, extensions, workers, None).await?.begin());
         }
-        let rules = model.routes.iter().zip(filters).map(|(route, filters)| Rule {
-            name: route.name.as_str().into(),
-            filters,
-            kinds: route.filters.iter().map(|step| step.kind().into()).collect(),
-            action: plan_action(&route.action, &upstreams),
-            timeout: route.timeout,
-            retry: route.retry.clone().map(Arc::new),
-            explain: route.explain,
+        let routes = model.routes.iter().zip(filters).map(|(route, filters)| LiveRoute {
+            filters: route.filters.iter().cloned().zip(filters).collect(),
             metrics: Arc::new(RouteMetrics::new(workers)),
         });
-        let table = Table {
-            routes: RouteTable::new(model.routes.iter().map(|route| route.matches.clone())),
-            rules: rules.collect(),
-            upstreams: upstreams.clone(),
-            trusted_proxies: model.trusted_proxies.clone(),
-            forwarding: model.forwarding.clone(),
-            paths: model.listeners.iter().map(|one| (port(&one.address), one.http.paths)).collect(),
-        };
-        Ok(Self { table, keepers })
+        let upstreams = keepers.iter().map(|keeper: &Keeper| keeper.upstream.clone()).collect();
+        Ok(Self { table: table(model, routes.collect(), upstreams, None), keepers })
     }
 }
 
-fn port(address: &ListenAddress) -> Option<u16> {
-    match address {
-        ListenAddress::Tcp(address) => Some(address.port()),
-        _ => None,
+/// The table of a model, with what its routes were made to: upstreams and routes in the model's order.
+pub(super) fn table(
+    model: &Model,
+    routes: Vec<LiveRoute>,
+    upstreams: Vec<Arc<Upstream>>,
+    log: Option<Arc<AccessLog>>,
+) -> Table {
+    let rules = model.routes.iter().zip(routes).map(|(route, live)| Rule {
+        name: route.name.as_str().into(),
+        filters: live.filters.into_iter().map(|(_, filter)| filter).collect(),
+        kinds: route.filters.iter().map(|step| step.kind().into()).collect(),
+        action: plan_action(&route.action, &upstreams),
+        timeout: route.timeout,
+        retry: route.retry.clone().map(Arc::new),
+        explain: route.explain,
+        metrics: live.metrics,
+    });
+    Table {
+        routes: RouteTable::new(model.routes.iter().map(|route| route.matches.clone())),
+        rules: rules.collect(),
+        upstreams: upstreams.clone(),
+        trusted_proxies: model.trusted_proxies.clone(),
+        forwarding: model.forwarding.clone(),
+        paths: model.listeners.iter().map(|one| (one.address.port(), one.http.paths)).collect(),
+        log,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is running: started whole or not at all, and ended in peace.
+//! What is running: started whole or not at all, changed whole or not at all, and drained before it ends.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{ConfigError, ListenAddress, Model, Shutdown};
-use tokio::task::JoinSet;
+use evenkeel_config::{Changes, ConfigError, Model, Shutdown};
+use tokio::sync::Mutex;
 
+use super::change::Change;
 use super::files::warn_if_few;
-use super::keeper::Keeper;
-use super::plan::{Extensions, Plan, PlanError};
-use super::state::{ListenerState, State};
-use crate::exchange::Environment;
-use crate::listen::{BindError, Bound, Site, Worker, WorkerError, bind, spawn};
-use crate::observe::{AccessLog, AccessLogError, ListenerMetrics, Metrics};
+use super::live::Live;
+use super::plan::{Extensions, PlanError};
+use super::state::{Reloads, Shown, State};
+use crate::exchange::{Environment, Table};
+use crate::listen::{BindError, WorkerError, Workers};
+use crate::observe::{AccessLogError, Metrics};
 
 /// A balancer that serves: its workers, its log, its state.
 ///
@@ -23,15 +24,13 @@ use crate::observe::{AccessLog, AccessLogError, ListenerMetrics, Metrics};
 #[derive(Debug)]
 pub struct Running {
     state: Arc<State>,
-    workers: Vec<Worker>,
-    /// Dropping it ends them.
-    keepers: JoinSet<()>,
-    shutdown: Shutdown,
-    log: Option<Arc<AccessLog>>,
-    sockets: Vec<PathBuf>,
+    pub(super) workers: Workers,
+    extensions: Extensions,
+    /// One reload at a time.
+    pub(super) live: Mutex<Live>,
 }
 
-/// Why a balancer did not start.
+/// Why a balancer did not start, or did not take over a configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -50,10 +49,24 @@ pub enum StartError {
     /// The system gave no thread.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// A key has changed that a reload cannot change.
+    #[error("{0} changed: this needs a restart")]
+    NeedsRestart(String),
 }
 
 /// How long requests may take to end after SIGINT, at most.
 const QUICK_DRAIN: Duration = Duration::from_secs(5);
+
+// === impl StartError ===
+
+impl StartError {
+    pub(super) fn from_plan(error: PlanError) -> Self {
+        match error {
+            PlanError::Config(error) => Self::Config(error),
+            error => Self::Plan(error),
+        }
+    }
+}
 
 // === impl Running ===
 
@@ -62,50 +75,61 @@ impl Running {
     ///
     /// # Errors
     /// Why not; nothing is left behind then.
-    pub async fn start(model: &Model, extensions: &Extensions) -> Result<Self, StartError> {
+    pub async fn start(model: &Arc<Model>, extensions: &Extensions) -> Result<Self, StartError> {
         let workers = model.workers.or_else(|| std::thread::available_parallelism().ok());
         let workers = workers.map_or(1, std::num::NonZeroUsize::get);
-        let plan = Plan::new(model, extensions, workers).await.map_err(|error| match error {
-            PlanError::Config(error) => StartError::Config(error),
-            error => StartError::Plan(error),
-        })?;
-        let table = Arc::new(ArcSwap::from_pointee(plan.table));
         let metrics = Arc::new(Metrics::new(workers));
-        let log = match &model.access_log {
-            Some(log) => Some(Arc::new(AccessLog::open(&log.to, &log.format, workers)?)),
-            None => None,
-        };
-        let bound = model.listeners.iter().map(|listener| bind(&listener.address, workers));
-        let bound = bound.collect::<Result<Vec<Bound>, BindError>>()?;
-        let listeners: Vec<ListenerState> =
-            bound.iter().map(|bound| ListenerState::new(&bound.address, workers)).collect();
-        let sites = model.listeners.iter().zip(&listeners);
-        let sites = sites
-            .map(|(listener, state)| Arc::new(Site::new(listener, state.name.clone(), state.metrics.clone())))
-            .collect();
+        let change = Change::prepare(&Live::default(), model, extensions, &metrics).await?;
+        let table = Arc::new(ArcSwap::from_pointee(Table::default()));
+        let environments = (0..workers)
+            .map(|worker| Arc::new(Environment { worker, table: table.clone(), metrics: metrics.clone() }));
+        let workers = Workers::spawn(environments.collect(), model.lanes, extensions.give_back)?;
         let state = Arc::new(State {
-            table: table.clone(),
-            boards: plan.keepers.iter().map(|keeper| keeper.board.clone()).collect(),
-            metrics: metrics.clone(),
-            log: log.clone(),
-            listeners,
-            ready: AtomicBool::new(true),
+            table,
+            shown: ArcSwap::from_pointee(Shown::default()),
+            metrics,
+            ready: AtomicBool::new(false),
             started: Instant::now(),
+            reloads: Reloads::default(),
         });
-        let environments = (0..workers).map(|worker| {
-            let (table, metrics, log) = (table.clone(), metrics.clone(), log.clone());
-            Arc::new(Environment { worker, table, metrics, log })
-        });
-        let (sockets, handles) = unzip(bound);
-        let workers = spawn(sites, handles, environments.collect(), model.lanes, extensions.give_back)?;
-        let keepers = plan.keepers.into_iter().map(Keeper::run).collect();
+        let running = Self { state, workers, extensions: extensions.clone(), live: Mutex::default() };
+        running.apply(&mut *running.live.lock().await, change).await;
+        running.state.ready.store(true, Ordering::Release);
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
-        Ok(Self { state, workers, keepers, shutdown: model.shutdown.clone(), log, sockets })
+        Ok(running)
+    }
+
+    /// What a reload with this model would change, after everything that can fail has been tried. Changes nothing.
+    ///
+    /// # Errors
+    /// Why a reload would be rejected.
+    pub async fn plan(&self, model: &Arc<Model>) -> Result<Changes, StartError> {
+        let live = self.live.lock().await;
+        Ok(Change::prepare(&live, model, &self.extensions, &self.state.metrics).await?.changes)
+    }
+
+    /// Puts another configuration in force, without dropping a connection or a request. Gives what has changed.
+    ///
+    /// What stays the same keeps its counters, health, ejections, requests in flight, measured latencies, idle connections and
+    /// the state of its filters. Requests that are under way end with the configuration that they began with.
+    ///
+    /// # Errors
+    /// Why it was rejected. Nothing has changed then.
+    ///
+    /// # Cost
+    /// Linear in the size of the configuration. No request waits for it.
+    pub async fn reload(&self, model: &Arc<Model>) -> Result<Changes, StartError> {
+        let mut live = self.live.lock().await;
+        let change = Change::prepare(&live, model, &self.extensions, &self.state.metrics).await?;
+        let changes = change.changes.clone();
+        self.apply(&mut live, change).await;
+        model.without_effect().iter().for_each(|key| log::warn!("{key}"));
+        Ok(changes)
     }
 
     /// Tells the log which limits of the system are too low for the model.
     pub fn warn_of_limits(&self, model: &Model) {
-        warn_if_few(model, self.workers.len());
+        warn_if_few(model, self.state.workers());
     }
 
     /// What it shows of itself.
@@ -113,91 +137,56 @@ impl Running {
         &self.state
     }
 
-    /// Resolves when a worker has ended without a request to end: its thread panicked.
+    /// Resolves when a worker has ended that was not asked to: its thread panicked.
     pub async fn broken(&self) {
-        let mut ends: Vec<_> = self.workers.iter().map(|worker| Box::pin(worker.ended())).collect();
-        std::future::poll_fn(|cx| {
-            let ended = ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready());
-            if ended { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
+        self.workers.broken().await;
     }
 
     /// Opens the access log's file again.
-    pub fn reopen_log(&self) {
-        if let Some(log) = &self.log {
+    pub async fn reopen_log(&self) {
+        if let Some(log) = &self.live.lock().await.log {
             log.reopen();
         }
     }
 
-    /// Ends in peace: not ready, then (`pre_stop` later, unless it is to be `quick`) no new connections, then the last
-    /// request, or the end of patience.
+    /// Drains: not ready, then (`pre_stop` later, unless it is to be `quick`) no new connections, then the last request has
+    /// ended or `drain_timeout` is over.
     pub async fn end(&self, quick: bool) {
         self.state.ready.store(false, Ordering::Release);
         log::info!("draining");
-        for worker in &self.workers {
-            worker.leave();
-        }
-        let mut patience = self.shutdown.drain_timeout;
+        self.workers.leave();
+        let shutdown = self.shutdown().await;
+        let mut patience = shutdown.drain_timeout;
         if quick {
             patience = patience.min(QUICK_DRAIN);
         } else {
-            tokio::time::sleep(self.shutdown.pre_stop).await;
+            tokio::time::sleep(shutdown.pre_stop).await;
         }
-        for worker in &self.workers {
-            worker.drain();
-        }
-        let ended = async {
-            for worker in &self.workers {
-                worker.ended().await;
-            }
-        };
-        if tokio::time::timeout(patience, ended).await.is_err() {
-            let open: u64 = self.state.listeners.iter().map(|listener| listener.metrics.open()).sum();
+        self.workers.drain();
+        if tokio::time::timeout(patience, self.workers.ended()).await.is_err() {
+            let open: u64 = self.state.listeners().iter().map(|listener| listener.metrics.open()).sum();
             log::warn!("drain_timeout of {patience:?} expired: closing {open} open connections");
         }
+    }
+
+    async fn shutdown(&self) -> Shutdown {
+        self.live.lock().await.model.as_ref().map(|model| model.shutdown.clone()).unwrap_or_default()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for worker in &self.workers {
-            worker.stop();
-        }
-        self.keepers.abort_all();
-        self.workers.clear();
-        if let Some(log) = &self.log {
+        self.workers.stop();
+        let live = std::mem::take(self.live.get_mut());
+        let files: Vec<PathBuf> =
+            live.listeners.iter().filter_map(|listener| listener.socket_file().cloned()).collect();
+        drop(std::mem::take(&mut self.workers));
+        if let Some(log) = &live.log {
             // A reader of the state may still hold it.
             log.close();
         }
-        for path in &self.sockets {
+        for path in files {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-// === impl ListenerState ===
-
-impl ListenerState {
-    fn new(address: &ListenAddress, workers: usize) -> Self {
-        let name: Arc<str> = match address {
-            ListenAddress::Tcp(address) => address.to_string().into(),
-            ListenAddress::Unix(path) => format!("unix:{}", path.display()).into(),
-            _ => "unknown".into(),
-        };
-        Self { address: address.clone(), name, metrics: Arc::new(ListenerMetrics::new(workers)) }
-    }
-}
-
-/// The paths of Unix sockets, to be removed at the end, and each listener's sockets.
-fn unzip(bound: Vec<Bound>) -> (Vec<PathBuf>, Vec<Vec<socket2::Socket>>) {
-    let mut paths = Vec::new();
-    let sockets = bound.into_iter().map(|bound| {
-        if let ListenAddress::Unix(path) = bound.address {
-            paths.push(path);
-        }
-        bound.sockets
-    });
-    let sockets = sockets.collect();
-    (paths, sockets)
 }

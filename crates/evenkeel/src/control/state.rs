@@ -2,33 +2,62 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::ListenAddress;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::board::Board;
 use super::explain::{Described, Explanation, explain};
 use super::status;
 use crate::exchange::Table;
-use crate::observe::{AccessLog, BackendView, ListenerMetrics, Metrics, UpstreamView, View};
+use crate::observe::{BackendView, ListenerMetrics, Metrics, UpstreamView, View};
 
 /// What is running.
 #[derive(Debug)]
 pub struct State {
+    /// What the workers decide by.
     pub(super) table: Arc<ArcSwap<Table>>,
-    /// Of the upstreams, in their order.
-    pub(super) boards: Vec<Arc<Board>>,
+    /// What belongs together of what is shown.
+    pub(super) shown: ArcSwap<Shown>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) log: Option<Arc<AccessLog>>,
-    pub(super) listeners: Vec<ListenerState>,
     pub(super) ready: AtomicBool,
     pub(super) started: Instant,
+    pub(super) reloads: Reloads,
+}
+
+/// One generation of what runs.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    pub(super) table: Arc<Table>,
+    /// Of the table's upstreams, in their order.
+    pub(super) boards: Vec<Arc<Board>>,
+    pub(super) listeners: Vec<ListenerState>,
+}
+
+/// How reloads went.
+#[derive(Debug, Default)]
+pub(super) struct Reloads(Mutex<ReloadCounts>);
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReloadCounts {
+    applied: u64,
+    rejected: u64,
+    last: Option<LastReload>,
+}
+
+/// The last reload.
+#[derive(Clone, Debug)]
+struct LastReload {
+    at: SystemTime,
+    /// Why it was rejected; nothing if it was applied.
+    error: Option<String>,
 }
 
 /// One running listener.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerState {
     /// Its address, with the real port.
     pub address: ListenAddress,
@@ -50,14 +79,26 @@ impl State {
     }
 
     /// The running listeners.
-    pub fn listeners(&self) -> &[ListenerState] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<ListenerState> {
+        self.shown.load().listeners.clone()
+    }
+
+    /// Notes that a reload was applied, or why it was rejected.
+    pub fn reloaded(&self, result: Result<(), String>) {
+        let mut counts = self.reloads.0.lock();
+        match &result {
+            Ok(()) => counts.applied += 1,
+            Err(_) => counts.rejected += 1,
+        }
+        counts.last = Some(LastReload { at: SystemTime::now(), error: result.err() });
     }
 
     /// The page of metrics.
     pub fn metrics_page(&self) -> String {
-        let table = self.table.load();
-        let counts = table.upstreams.iter().zip(self.boards.iter().map(|board| board.counts()));
+        let shown = self.shown.load();
+        let table = &shown.table;
+        let counts = table.upstreams.iter().zip(shown.boards.iter().map(|board| board.counts()));
+        let reloads = self.reloads.0.lock().clone();
         let (mut upstreams, mut backends) = (Vec::new(), Vec::new());
         for (upstream, (health, seats)) in counts {
             let (name, pending) = (&*upstream.name, upstream.gate.pending());
@@ -74,8 +115,9 @@ impl State {
             routes: table.rules.iter().map(|rule| (&*rule.name, &*rule.metrics)).collect(),
             backends,
             upstreams,
-            listeners: self.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
-            log_dropped: self.log.as_ref().map_or(0, |log| log.dropped()),
+            listeners: shown.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
+            reloads: (reloads.applied, reloads.rejected),
+            last_reload_applied: reloads.last.is_none_or(|last| last.error.is_none()),
             ready: self.is_ready(),
         };
         self.metrics.page(&view)
@@ -83,14 +125,15 @@ impl State {
 
     /// What would become of this request now, and why.
     pub fn explain(&self, request: &Described) -> Explanation {
-        let table = self.table.load();
-        Explanation { live: true, ..explain(&table, &self.boards, request) }
+        let shown = self.shown.load();
+        Explanation { live: true, ..explain(&shown.table, &shown.boards, request) }
     }
 
     /// Listeners, routes, upstreams and backends with their state and counters.
     pub fn status(&self) -> Value {
-        let table = self.table.load();
-        let listeners = self.listeners.iter().map(|listener| {
+        let shown = self.shown.load();
+        let table = &shown.table;
+        let listeners = shown.listeners.iter().map(|listener| {
             json!({
                 "address": &*listener.name,
                 "connections_open": listener.metrics.open(),
@@ -102,16 +145,33 @@ impl State {
             .rules
             .iter()
             .map(|rule| json!({ "name": &*rule.name, "requests": rule.metrics.requests() }));
-        let upstreams = table.upstreams.iter().zip(&self.boards);
+        let upstreams = table.upstreams.iter().zip(&shown.boards);
         let upstreams = upstreams.map(|(upstream, board)| status::upstream(upstream, board));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.is_ready(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "workers": self.metrics.workers(),
+            "reloads": self.reloads.0.lock().status(),
             "listeners": listeners.collect::<Vec<_>>(),
             "routes": routes.collect::<Vec<_>>(),
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
+    }
+}
+
+// === impl ReloadCounts ===
+
+impl ReloadCounts {
+    fn status(&self) -> Value {
+        let last = self.last.as_ref().map(|last| {
+            let at = jiff::Timestamp::try_from(last.at).unwrap_or_default();
+            json!({
+                "at": format!("{at:.3}"),
+                "result": if last.error.is_none() { "applied" } else { "rejected" },
+                "error": last.error,
+            })
+        });
+        json!({ "applied": self.applied, "rejected": self.rejected, "last": last })
     }
 }

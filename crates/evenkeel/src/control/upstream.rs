@@ -1,99 +1,194 @@
 //! One upstream, from the model to what the data path needs and who keeps it.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{BackendHost, BackendUrl, HealthCheck, HealthCheckKind};
+use evenkeel_core::Moment;
 use evenkeel_core::backend::Backend;
-use evenkeel_core::balance::LoadBalancingAlgorithm;
+use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm};
 use evenkeel_core::health::{Description, Health, OutlierOptions, Policy};
 
 use super::board::Board;
 use super::keeper::{Doorbell, Keeper, Watch, members};
-use super::loops::OwnAddresses;
+use super::live::UpstreamSettings;
 use super::pace::Pace;
 use super::plan::{Extensions, PlanError};
 use super::prober::Prober;
 use super::resolve::resolve;
 use super::telling::Teller;
-use super::trust::{authorities, endpoint_tls};
+use super::trust::endpoint_tls;
 use crate::dial::Dialer;
 use crate::exchange::{
-    Affinity, Alarm, Alarms, Complaints, Endpoint, Gate, Hedging, Upstream, cookie_value, moment_of,
+    Affinity, Alarm, Alarms, Complaints, Endpoint, EndpointTls, Gate, Hedging, Roster, Upstream,
+    cookie_value, moment_of,
 };
 use crate::observe::BackendMetrics;
 use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
 
-/// Makes one upstream: names resolved, certificates read, probes ready.
-pub(super) async fn plan(
-    upstream: &evenkeel_config::Upstream,
-    (zone, own): (Option<&str>, &OwnAddresses),
-    extensions: &Extensions,
-    workers: usize,
-) -> Result<Keeper, PlanError> {
-    let all = endpoints(upstream, own, workers).await?;
-    let watch = watch(upstream, &all, extensions)?;
-    let load_probes = load_probes(upstream, &all)?;
-    let now = moment_of(Instant::now());
-    let descriptions = descriptions(upstream, zone);
-    let mut health = Health::new(policy(upstream), descriptions.iter().copied(), now);
-    let choice = health.choice(now);
-    let bell = Arc::new(Doorbell::default());
-    let seats = descriptions.into_iter().enumerate();
-    let seats = seats.map(|(index, description)| (health.state(index, now), description));
-    let board = Board::new(seats, choice.mode);
-    let plain = all.iter().all(|endpoint| endpoint.tls.is_none());
-    let running = Arc::new(Upstream {
-        name: upstream.name.as_str().into(),
-        algorithm: upstream.algorithm.name(),
-        members: ArcSwap::from_pointee(members(&all, &choice, upstream.algorithm.balancer())),
-        timeouts: upstream.timeouts.clone(),
-        pool: upstream.pool.clone(),
-        retry: Arc::new(upstream.retry.clone()),
-        hedging: upstream.hedge.as_ref().map(Hedging::new),
-        affinity: Affinity { key: upstream.algorithm.hash_key().cloned(), sticky: upstream.sticky.clone() },
-        gate: Gate::new(upstream.limits.clone(), upstream.retry.budget),
-        alarms: Alarms::new(alarm(upstream.health.outliers.as_ref(), &bell)),
-        plain,
-        all,
-    });
-    Ok(Keeper {
-        prober: load_probes.map(|probes| Prober { upstream: running.clone(), probes }),
-        upstream: running,
-        health,
-        board: Arc::new(board),
-        bell,
-        own: own.clone(),
-        judges: judged_every(upstream),
-        pace: watch.as_ref().map(Pace::new),
-        watch,
-        choice,
-        teller: Teller::new(&upstream.name),
-    })
+/// One upstream, ready to start: everything that can fail is done.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) settings: UpstreamSettings,
+    all: Vec<Arc<Endpoint>>,
+    watch: Option<Watch>,
+    load_probes: Option<Vec<Arc<LoadProbe>>>,
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    /// Resolves names, reads certificates, makes probes. Backends that the upstream has already keep their counters.
+    pub(super) async fn new(
+        settings: &UpstreamSettings,
+        extensions: &Extensions,
+        workers: usize,
+        before: Option<&Upstream>,
+    ) -> Result<Self, PlanError> {
+        let model = &settings.model;
+        let all = endpoints(settings, workers, before).await?;
+        let watch = watch(model, &all, extensions)?;
+        let load_probes = load_probes(model, &all)?;
+        Ok(Self { settings: settings.clone(), all, watch, load_probes })
+    }
+
+    /// The upstream as it begins, with its keeper.
+    pub(super) fn begin(self) -> Keeper {
+        let now = moment_of(Instant::now());
+        let descriptions = descriptions(&self.settings);
+        let mut health = Health::new(policy(&self.settings.model), descriptions.iter().copied(), now);
+        let mode = health.choice(now).mode;
+        let seats = descriptions.into_iter().enumerate();
+        let board = Board::new(seats.map(|(index, known)| (health.state(index, now), known)), mode);
+        let gate = Arc::new(Gate::new(self.settings.model.limits.clone(), self.settings.model.retry.budget));
+        let hedging = self.settings.model.hedge.as_ref().map(|hedge| Arc::new(Hedging::new(hedge)));
+        let carried = Carried {
+            balancer: self.settings.model.algorithm.balancer(),
+            bell: Arc::default(),
+            requests_of_removed: 0,
+            gate,
+            hedging,
+            board,
+            teller: Teller::new(&self.settings.model.name),
+        };
+        self.keeper(health, carried, now)
+    }
+
+    /// The upstream as it goes on from another keeper's: with all that is known of the backends that stay, and with whatever
+    /// the settings that stay have gathered.
+    pub(super) fn go_on(self, before: Keeper, settings: &evenkeel_config::Upstream) -> Keeper {
+        let now = moment_of(Instant::now());
+        let Keeper { upstream: old, mut health, board, bell, teller, .. } = before;
+        let places: HashMap<&str, usize> =
+            old.all.iter().enumerate().map(|(index, one)| (one.backend.name(), index)).collect();
+        let place = |endpoint: &Arc<Endpoint>| places.get(endpoint.backend.name()).copied();
+        let known: Vec<Option<usize>> = self.all.iter().map(place).collect();
+        let descriptions = descriptions(&self.settings);
+        let described = || descriptions.iter().copied().zip(known.iter().copied());
+        health.replace(policy(&self.settings.model), described(), now);
+        let mode = health.choice(now).mode;
+        let seats =
+            described().enumerate().map(|(index, (one, known))| (health.state(index, now), one, known));
+        let board = board.reseated(seats, mode);
+        let staying: HashSet<usize> = known.iter().flatten().copied().collect();
+        let gone = old.all.iter().enumerate().filter(|(index, _)| !staying.contains(index));
+        let gone: u64 = gone.map(|(_, endpoint)| endpoint.requests()).sum();
+        let same_gate = settings.limits == self.settings.model.limits
+            && settings.retry.budget == self.settings.model.retry.budget;
+        let gate = if same_gate {
+            old.gate.clone()
+        } else {
+            Arc::new(old.gate.with(self.settings.model.limits.clone(), self.settings.model.retry.budget))
+        };
+        let hedging = match &self.settings.model.hedge {
+            hedge if *hedge == settings.hedge => old.hedging.clone(),
+            hedge => hedge.as_ref().map(|hedge| Arc::new(Hedging::new(hedge))),
+        };
+        let balancer = match settings.algorithm == self.settings.model.algorithm {
+            true => old.members.load().balancer.clone(),
+            false => self.settings.model.algorithm.balancer(),
+        };
+        let requests_of_removed = old.all.requests_of_removed + gone;
+        let carried = Carried { balancer, bell, requests_of_removed, gate, hedging, board, teller };
+        self.keeper(health, carried, now)
+    }
+
+    fn keeper(self, mut health: Health, carried: Carried, now: Moment) -> Keeper {
+        let Self { settings: UpstreamSettings { model, own, .. }, all, watch, load_probes } = self;
+        let choice = health.choice(now);
+        let running = Arc::new(Upstream {
+            name: model.name.as_str().into(),
+            algorithm: model.algorithm.name(),
+            members: ArcSwap::from_pointee(members(&all, &choice, carried.balancer)),
+            timeouts: model.timeouts.clone(),
+            pool: model.pool.clone(),
+            retry: Arc::new(model.retry.clone()),
+            hedging: carried.hedging,
+            affinity: Affinity { key: model.algorithm.hash_key().cloned(), sticky: model.sticky.clone() },
+            gate: carried.gate,
+            alarms: Alarms::new(alarm(model.health.outliers.as_ref(), &carried.bell)),
+            plain: all.iter().all(|endpoint| endpoint.tls.is_none()),
+            all: Roster { endpoints: all, requests_of_removed: carried.requests_of_removed },
+        });
+        Keeper {
+            prober: load_probes.map(|probes| Prober { upstream: running.clone(), probes }),
+            upstream: running,
+            health,
+            board: Arc::new(carried.board),
+            bell: carried.bell,
+            own,
+            judges: judged_every(&model),
+            pace: watch.as_ref().map(Pace::new),
+            watch,
+            choice,
+            teller: carried.teller,
+        }
+    }
+}
+
+/// What an upstream begins with, or takes over.
+struct Carried {
+    balancer: Arc<dyn Balancer>,
+    bell: Arc<Doorbell>,
+    requests_of_removed: u64,
+    gate: Arc<Gate>,
+    hedging: Option<Arc<Hedging>>,
+    board: Board,
+    teller: Teller,
 }
 
 async fn endpoints(
-    upstream: &evenkeel_config::Upstream,
-    own: &OwnAddresses,
+    settings: &UpstreamSettings,
     workers: usize,
+    before: Option<&Upstream>,
 ) -> Result<Vec<Arc<Endpoint>>, PlanError> {
-    let authorities = authorities(upstream)?;
+    let upstream = &settings.model;
+    let known = before.map_or(&[][..], |before| &before.all).iter();
+    let known: HashMap<&str, &Arc<Endpoint>> = known.map(|one| (one.backend.name(), one)).collect();
     let mut all = Vec::with_capacity(upstream.backends.len());
     for backend in &upstream.backends {
         let url = &backend.url;
-        let (address, names) = resolve(&url.host, own).await;
+        let (address, names) = resolve(&url.host, &settings.own).await;
         let cookie = |sticky| cookie_value(sticky, &upstream.name, &url.text);
+        let known = known.get(url.text.as_str()).filter(|known| *known.backend.address() == address);
+        let dialer = Dialer::new(&address, names.as_ref());
+        let tls = endpoint_tls(url, upstream, settings.authorities.as_ref());
         all.push(Arc::new(Endpoint {
-            dialer: Dialer::new(&address, names.as_ref()),
-            backend: Arc::new(Backend::new(url.text.as_str(), address)),
-            tls: endpoint_tls(url, upstream, authorities.as_ref()),
-            group: group(&upstream.name, &url.text),
+            // A name that has an address keeps it where the resolver gives none now.
+            dialer: known.filter(|_| dialer.first().is_none()).map_or(dialer, |one| one.dialer.clone()),
+            complaints: Complaints::default(),
+            backend: known.map_or_else(
+                || Arc::new(Backend::new(url.text.as_str(), address)),
+                |one| one.backend.clone(),
+            ),
+            group: group(&upstream.name, &url.text, tls.as_ref()),
+            tls,
             weight: backend.weight,
             cookie: upstream.sticky.as_ref().map(cookie),
-            metrics: Arc::new(BackendMetrics::new(workers)),
-            complaints: Complaints::default(),
+            metrics: known.map_or_else(|| Arc::new(BackendMetrics::new(workers)), |one| one.metrics.clone()),
         }));
     }
     Ok(all)
@@ -110,14 +205,14 @@ fn policy(upstream: &evenkeel_config::Upstream) -> Policy {
     }
 }
 
-fn descriptions(upstream: &evenkeel_config::Upstream, zone: Option<&str>) -> Vec<Description> {
+fn descriptions(settings: &UpstreamSettings) -> Vec<Description> {
     let describe = |backend: &evenkeel_config::Backend| Description {
         weight: backend.weight,
         priority: backend.priority,
         // Where the balancer is nowhere, every backend is near.
-        local: zone.is_none_or(|zone| backend.zone.as_deref() == Some(zone)),
+        local: settings.zone.is_none() || settings.zone == backend.zone,
     };
-    upstream.backends.iter().map(describe).collect()
+    settings.model.backends.iter().map(describe).collect()
 }
 
 fn alarm(outliers: Option<&OutlierOptions>, bell: &Arc<Doorbell>) -> Option<Alarm> {
@@ -205,11 +300,9 @@ fn host_of(url: &BackendUrl) -> String {
     if port == usual { host } else { format!("{host}:{port}") }
 }
 
-/// What tells apart the kept connections of endpoints that share an address: the upstream and the URL.
-fn group(upstream: &str, url: &str) -> u64 {
-    let mut hasher = BuildHasherDefault::<DefaultHasher>::default().build_hasher();
-    hasher.write(upstream.as_bytes());
-    hasher.write_u8(0);
-    hasher.write(url.as_bytes());
+/// What tells apart the kept connections of endpoints that share an address: the upstream, the URL, and who is trusted.
+fn group(upstream: &str, url: &str, tls: Option<&EndpointTls>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (upstream, url, tls).hash(&mut hasher);
     hasher.finish() >> 1
 }

@@ -21,38 +21,53 @@ pub struct Gate {
     pub budget: RetryBudget,
     /// The field that tells backends how much time is left.
     pub deadline_field: Option<HeaderName>,
+    queue: Arc<Queue>,
+}
+
+/// The requests that wait for a backend that has room.
+#[derive(Debug, Default)]
+struct Queue {
     waiting: AtomicUsize,
     room: Notify,
 }
 
-/// One who waits, counted until it is dropped.
-struct Waiting<'a>(&'a Gate);
+/// One request that waits, counted until it is dropped.
+struct Waiting<'a>(&'a Queue);
 
 // === impl Gate ===
 
 impl Gate {
     /// With no requests in it yet.
     pub fn new(limits: UpstreamLimits, budget: RetryBudgetOptions) -> Self {
+        Self::of(limits, budget, Arc::default())
+    }
+
+    /// With other limits. Requests that wait go on waiting.
+    #[must_use]
+    pub fn with(&self, limits: UpstreamLimits, budget: RetryBudgetOptions) -> Self {
+        Self::of(limits, budget, self.queue.clone())
+    }
+
+    fn of(limits: UpstreamLimits, budget: RetryBudgetOptions, queue: Arc<Queue>) -> Self {
         let breaks = limits.circuit_breaker != CircuitBreakerOptions::default();
         Self {
             breaker: breaks.then(|| Arc::new(CircuitBreaker::new(limits.circuit_breaker))),
             deadline_field: limits.deadline_header.as_deref().and_then(|name| name.parse().ok()),
             limits,
             budget: RetryBudget::new(budget),
-            waiting: AtomicUsize::new(0),
-            room: Notify::new(),
+            queue,
         }
     }
 
     /// How many wait for a backend that has room.
     pub fn pending(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.queue.waiting.load(Relaxed)
     }
 
     /// A request has left a backend.
     pub(super) fn left(&self) {
         if self.limits.max_connections.is_some() {
-            self.room.notify_one();
+            self.queue.room.notify_one();
         }
     }
 
@@ -61,7 +76,7 @@ impl Gate {
         let _waiting = self.enter().ok_or(Refusal::Overloaded(Overload::QueueFull))?;
         let chosen = async {
             loop {
-                let room = self.room.notified();
+                let room = self.queue.room.notified();
                 tokio::pin!(room);
                 // In the queue before looking, so that no request that leaves in between is missed.
                 room.as_mut().enable();
@@ -78,7 +93,7 @@ impl Gate {
     fn enter(&self) -> Option<Waiting<'_>> {
         let most = self.limits.queue.max_pending;
         let more = |now: usize| (now < most).then(|| now + 1);
-        self.waiting.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Waiting(self))
+        self.queue.waiting.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Waiting(&self.queue))
     }
 }
 

@@ -41,4 +41,4 @@ pub use path::{Respelled, respelled};
 pub use record::{Ending, Record, RequestId};
 pub use redirect::redirect;
 pub use request::{Decision, Environment, Exchange, HeadFacts, Lane};
-pub use table::{Alarm, Bell, Endpoint, EndpointTls, Members, Rule, RuleAction, Table, Upstream};
+pub use table::{Alarm, Bell, Endpoint, EndpointTls, Members, Roster, Rule, RuleAction, Table, Upstream};

@@ -20,7 +20,7 @@ use crate::filter::Waited;
 use crate::filter::{
     Answer, AnswerFormat, Edits, Refusal, Request, RequestHead, Response, ResponseHead, Verdict,
 };
-use crate::observe::{AccessLog, Metrics, RouteMetrics};
+use crate::observe::{Metrics, RouteMetrics};
 
 /// What every request of one worker shares.
 #[derive(Debug)]
@@ -31,8 +31,6 @@ pub struct Environment {
     pub table: Arc<ArcSwap<Table>>,
     /// What is counted for the process.
     pub metrics: Arc<Metrics>,
-    /// The access log, if there is one.
-    pub log: Option<Arc<AccessLog>>,
 }
 
 /// Which data path carries a request.
@@ -154,7 +152,7 @@ impl Exchange {
 
     fn without_head(environment: Arc<Environment>, connection: Arc<Connection>) -> Self {
         let mut exchange = Self::new(environment, connection, HeadFacts::default(), Lane::None);
-        if exchange.environment.log.is_some() {
+        if exchange.table.log.is_some() {
             exchange.record.text = Some(Box::new(Text::without_head()));
         }
         exchange
@@ -164,7 +162,7 @@ impl Exchange {
     pub fn decide(&mut self, head: &dyn RequestHead) -> Decision {
         let client = client_address(&self.table, self.record.client, head);
         self.record.client = client.ip;
-        if self.environment.log.is_some() {
+        if self.table.log.is_some() {
             self.record.text = Some(Box::new(Text::of(head)));
         }
         let mut rng = fastrand::Rng::new();
@@ -238,7 +236,7 @@ impl Exchange {
             idempotent: is_idempotent(method),
             bodiless,
             copied: copies && bodiless && is_safe(method),
-            explained: (rule.explain && self.environment.log.is_some()).then(Box::default),
+            explained: (rule.explain && self.table.log.is_some()).then(Box::default),
         };
         self.attempts = Some(attempts);
         self.announce_deadline();
@@ -488,7 +486,7 @@ impl Drop for Exchange {
         let bytes = (record.received, record.sent);
         self.environment.metrics.carried(self.environment.worker, self.lane.name());
         metrics.record(self.environment.worker, record.status, self.connection.since(record.started), bytes);
-        if let Some(log) = &self.environment.log {
+        if let Some(log) = &self.table.log {
             log.record(self.environment.worker, self);
         }
     }

@@ -4,6 +4,7 @@
 
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,10 @@ use super::gate::Gate;
 use super::hedge::Hedging;
 use crate::dial::Dialer;
 use crate::filter::{Answer, Filter};
-use crate::observe::{BackendMetrics, RouteMetrics};
+use crate::observe::{AccessLog, BackendMetrics, RouteMetrics};
 
 /// What the data path needs to decide.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
     /// Finds the rule of a request, by index into `rules`.
     pub routes: RouteTable,
@@ -38,6 +39,8 @@ pub struct Table {
     /// In which form each listener has paths, with its port; behind a Unix socket, without one. The exchange has its
     /// listener's from the connection: this is for explaining requests that did not come on any.
     pub paths: Vec<(Option<u16>, Paths)>,
+    /// Where finished requests are recorded, if they are.
+    pub log: Option<Arc<AccessLog>>,
 }
 
 /// What a route says.
@@ -95,17 +98,26 @@ pub struct Upstream {
     /// When a request is tried again, unless its route says otherwise.
     pub retry: Arc<Retry>,
     /// Second attempts if the first is slow, if configured.
-    pub hedging: Option<Hedging>,
+    pub hedging: Option<Arc<Hedging>>,
     /// What makes requests belong together.
     pub affinity: Affinity,
     /// How much it takes.
-    pub gate: Gate,
+    pub gate: Arc<Gate>,
     /// Who wants to know of failures.
     pub alarms: Alarms,
     /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
     pub plain: bool,
-    /// Every configured backend, including those of weight zero: for display.
-    pub all: Vec<Arc<Endpoint>>,
+    /// Every configured backend, including those of weight zero.
+    pub all: Roster,
+}
+
+/// Every backend that an upstream has, in the configured order.
+#[derive(Debug, Default)]
+pub struct Roster {
+    /// The backends.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Requests that came to backends which it no longer has: what counts requests must not see fewer than before.
+    pub requests_of_removed: u64,
 }
 
 /// Who wants to know at once that a backend fails.
@@ -158,7 +170,7 @@ pub struct Endpoint {
 }
 
 /// How TLS is spoken to a backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EndpointTls {
     /// The name that the certificate must carry.
     pub server_name: String,
@@ -194,13 +206,31 @@ impl Members {
     }
 }
 
+// === impl Roster ===
+
+impl Deref for Roster {
+    type Target = [Arc<Endpoint>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.endpoints
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// Requests that came to it so far: its attempts, without those that repeated another.
+    pub fn requests(&self) -> u64 {
+        self.backend.counters().attempts().saturating_sub(self.metrics.repeated())
+    }
+}
+
 // === impl Upstream ===
 
 impl Upstream {
     /// Requests that came to a backend of this upstream so far: its attempts, without those that repeated another.
     pub fn requests(&self) -> u64 {
-        let all = self.all.iter();
-        all.map(|one| one.backend.counters().attempts().saturating_sub(one.metrics.repeated())).sum()
+        self.all.requests_of_removed + self.all.iter().map(|endpoint| endpoint.requests()).sum::<u64>()
     }
 
     /// A lease of a backend, if that has room.

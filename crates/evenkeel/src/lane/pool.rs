@@ -1,6 +1,6 @@
 //! Connections to backends that wait for their next request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::Instant;
 
@@ -40,6 +40,11 @@ impl Pool {
         if idle.len() > most {
             idle.remove(0);
         }
+    }
+
+    /// Closes the connections of all groups but these.
+    pub(super) fn retain(&self, groups: &HashSet<u64>) {
+        self.0.borrow().retain(|group, _| groups.contains(group));
     }
 
     /// Closes what has been idle for too long, or what the backend has closed.

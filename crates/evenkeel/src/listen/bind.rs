@@ -43,25 +43,26 @@ pub enum BindError {
 /// How many connections may wait to be accepted; the system's own limit (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 4096;
 
-/// Binds an address for this many workers. Nothing is retried.
+/// Binds an address for this many workers. Nothing is retried. `shared` allows that another socket of this process has the
+/// port already: one that is about to be closed.
 ///
 /// On TCP each worker has a socket of its own (`SO_REUSEPORT`), so that accepting needs no lock; a Unix socket is shared.
 ///
 /// # Errors
 /// When the address is in use or cannot be had.
-pub fn bind(address: &ListenAddress, workers: usize) -> Result<Bound, BindError> {
+pub fn bind(address: &ListenAddress, workers: usize, shared: bool) -> Result<Bound, BindError> {
     match address {
         ListenAddress::Unix(path) => bind_unix(path, workers),
-        ListenAddress::Tcp(address) => bind_tcp(*address, workers),
+        ListenAddress::Tcp(address) => bind_tcp(*address, workers, shared),
         _ => {
             Err(BindError::Io { address: format!("{address:?}"), source: io::ErrorKind::Unsupported.into() })
         }
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
+fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> Result<Bound, BindError> {
     let explain = |error| explain(address.to_string(), error);
-    if address.port() != 0 {
+    if address.port() != 0 && !shared {
         // Without SO_REUSEPORT first: with it, a second balancer would take half of the first one's connections in silence.
         drop(tcp_socket(address, false).map_err(explain)?);
     }
@@ -130,13 +131,13 @@ mod tests {
 
     #[test]
     fn port_zero_gives_one_real_port_to_all_workers() {
-        let bound = bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 3).unwrap();
+        let bound = bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 3, false).unwrap();
         let ListenAddress::Tcp(address) = bound.address else { panic!("not TCP") };
         assert_ne!(address.port(), 0);
         for socket in &bound.sockets {
             assert_eq!(socket.local_addr().unwrap().as_socket(), Some(address));
         }
-        let again = bind(&ListenAddress::Tcp(address), 1).unwrap_err();
+        let again = bind(&ListenAddress::Tcp(address), 1, false).unwrap_err();
         assert!(matches!(again, BindError::InUse(_)), "{again}");
     }
 
@@ -144,7 +145,7 @@ mod tests {
     fn a_file_that_is_no_socket_is_left_alone() {
         let path = std::env::temp_dir().join(format!("evenkeel-bind-{}", std::process::id()));
         std::fs::write(&path, "mine").unwrap();
-        let error = bind(&ListenAddress::Unix(path.clone()), 1).unwrap_err();
+        let error = bind(&ListenAddress::Unix(path.clone()), 1, false).unwrap_err();
         assert!(matches!(error, BindError::NotASocket(_)), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         std::fs::remove_file(&path).unwrap();
@@ -154,10 +155,10 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let path = std::env::temp_dir().join(format!("evenkeel-bind-{}.sock", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let bound = bind(&address, 2).unwrap();
-        assert!(matches!(bind(&address, 1), Err(BindError::InUse(_))));
+        let bound = bind(&address, 2, false).unwrap();
+        assert!(matches!(bind(&address, 1, false), Err(BindError::InUse(_))));
         drop(bound);
-        drop(bind(&address, 1).unwrap());
+        drop(bind(&address, 1, false).unwrap());
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -4,11 +4,14 @@
 
 mod accept;
 mod bind;
-mod clients;
 mod conn;
+mod local;
+mod permits;
 mod serve;
+mod shared;
 mod watch;
 mod worker;
 
 pub use bind::{BindError, Bound, bind};
-pub use worker::{Shared, Site, Worker, WorkerError, spawn};
+pub use shared::ListenerShared;
+pub use worker::{WorkerError, Workers};

@@ -1,10 +1,11 @@
 //! One connection, from its accept to its end: heads in, requests to the data path, refusals out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
-use evenkeel_config::{HttpLimits, Lanes};
+use evenkeel_config::HttpLimits;
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
@@ -12,6 +13,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::conn::Conn;
+use super::shared::Shared;
 use super::watch::Watch;
 use crate::exchange::{self, Connection, Environment, Exchange, Expired, HeadFacts, Phase};
 use crate::filter::{Answer, Refusal};
@@ -24,7 +26,7 @@ use crate::stream::{Grant, Link, Read};
 pub(super) struct Service {
     pub(super) environment: Arc<Environment>,
     pub(super) lane: Lane,
-    pub(super) lanes: Lanes,
+    pub(super) shared: Arc<Shared>,
     pub(super) proxy: Arc<HttpProxy<Proxy>>,
     /// Pingora asks at each request whether it is to shut down. It never is: the listener ends connections.
     pub(super) never: ShutdownWatch,
@@ -165,7 +167,7 @@ impl Serving<'_> {
         facts.max_body = self.limits.max_body_size;
         facts.paths = self.limits.paths;
         facts.started = started;
-        if self.service.lanes == Lanes::Pingora {
+        if self.service.shared.pingora_only.load(Relaxed) {
             return Arrived::Pingora(request.head);
         }
         match self.service.lane.begin(&self.link.connection, request) {

@@ -72,7 +72,7 @@ struct Writer {
 struct Shared {
     /// One for each worker. The lock is held for one record, or for a swap by the writer: a worker never waits for I/O.
     buffers: Box<[Mutex<String>]>,
-    dropped: AtomicU64,
+    dropped: Arc<AtomicU64>,
     pending: AtomicBool,
     reopen: AtomicBool,
     stop: AtomicBool,
@@ -96,15 +96,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 // === impl AccessLog ===
 
 impl AccessLog {
-    /// Opens the log and starts its thread.
+    /// Opens the log and starts its thread. Records that are dropped are counted in `dropped`.
     ///
     /// # Errors
     /// When the file cannot be opened, or no thread started.
-    pub fn open(target: &LogTarget, format: &LogFormat, workers: usize) -> Result<Self, AccessLogError> {
+    pub fn open(
+        target: &LogTarget,
+        format: &LogFormat,
+        workers: usize,
+        dropped: Arc<AtomicU64>,
+    ) -> Result<Self, AccessLogError> {
         let sink = Sink::open(target)?;
         let shared = Arc::new(Shared {
             buffers: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
-            dropped: AtomicU64::new(0),
+            dropped,
             pending: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -320,7 +325,13 @@ mod tests {
     #[test]
     fn records_that_cannot_be_written_are_counted() {
         // Writing to it always fails, for want of space.
-        let log = AccessLog::open(&LogTarget::File("/dev/full".into()), &LogFormat::Combined, 1).unwrap();
+        let log = AccessLog::open(
+            &LogTarget::File("/dev/full".into()),
+            &LogFormat::Combined,
+            1,
+            std::sync::Arc::default(),
+        )
+        .unwrap();
         for _ in 0..3 {
             log.record(0, &Nothing);
         }

@@ -3,6 +3,7 @@
 //! Labels come from the configuration alone, so nothing that a client sends can add a series.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::Exposition;
 use super::health::{self, HealthView, UpstreamView};
@@ -38,6 +39,8 @@ pub struct Metrics {
     lanes: Sharded<LaneShard>,
     /// Requests that no route took: malformed ones, and those that matched none.
     pub unrouted: Arc<RouteMetrics>,
+    /// Records that access logs dropped because their reader was too slow.
+    pub log_dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +93,10 @@ pub struct View<'a> {
     pub upstreams: Vec<UpstreamView<'a>>,
     /// Listeners by address.
     pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
-    /// Records that the access log dropped because its reader was too slow.
-    pub log_dropped: u64,
+    /// Reloads that were applied, and that were rejected.
+    pub reloads: (u64, u64),
+    /// Whether the last reload was applied; yes if there was none.
+    pub last_reload_applied: bool,
     /// Whether the balancer is ready for traffic.
     pub ready: bool,
 }
@@ -305,7 +310,8 @@ impl Metrics {
     /// Counters for this many workers.
     pub fn new(workers: usize) -> Self {
         let unrouted = Arc::new(RouteMetrics::new(workers));
-        Self { workers, refusals: Sharded::new(workers), lanes: Sharded::new(workers), unrouted }
+        let (refusals, lanes) = (Sharded::new(workers), Sharded::new(workers));
+        Self { workers, refusals, lanes, unrouted, log_dropped: Arc::default() }
     }
 
     /// How many workers write these counters.
@@ -355,7 +361,8 @@ impl Metrics {
             "counter",
             "Access-log records lost to a slow reader or a failed write.",
         );
-        page.sample("evenkeel_access_log_dropped_total", &[], view.log_dropped);
+        page.sample("evenkeel_access_log_dropped_total", &[], self.log_dropped.load(Relaxed));
+        reloads(page, view);
         page.family(
             "evenkeel_refusals_total",
             "counter",
@@ -374,6 +381,15 @@ impl Metrics {
 }
 
 // === pages ===
+
+fn reloads(page: &mut Exposition, view: &View<'_>) {
+    let (total, last) = ("evenkeel_config_reloads_total", "evenkeel_config_last_reload_successful");
+    page.family(total, "counter", "Reloads of the configuration, by result.");
+    page.sample(total, &[("result", "applied")], view.reloads.0);
+    page.sample(total, &[("result", "rejected")], view.reloads.1);
+    page.family(last, "gauge", "Whether the last reload was applied. 1 before the first reload.");
+    page.sample(last, &[], u8::from(view.last_reload_applied));
+}
 
 fn routes(page: &mut Exposition, view: &View<'_>, unrouted: &RouteMetrics) {
     let all = || view.routes.iter().copied().chain([("", unrouted)]);

@@ -1,14 +1,25 @@
 //! A balancer in this process, from YAML as a user writes it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use evenkeel::config::{Config, ListenAddress};
-use evenkeel::{Server, ServerError, filter::Registry};
+use evenkeel::config::{Config, ConfigError, ListenAddress};
+use evenkeel::{Handle, Server, ServerError, filter::Registry};
 use serde_json::Value;
 
 use super::lane::filled_up;
 use super::{Client, Message, PATIENCE, eventually, get};
+
+/// What a text says, with what it does not say: see [`Balancer::start`].
+fn configured(yaml: &str, log: &Path) -> Result<Config, ConfigError> {
+    let to_log = format!("{{ to: {}, format: json }}", log.display());
+    let defaults = [
+        ("listeners:", "[{ address: 127.0.0.1:0 }]"),
+        ("admin:", "{ address: 127.0.0.1:0 }"),
+        ("access_log:", to_log.as_str()),
+    ];
+    Config::from_yaml(&filled_up(yaml, &defaults), "test.yaml", &|_| None)
+}
 
 /// A running balancer. Dropping it ends it with all its connections.
 pub(crate) struct Balancer {
@@ -41,17 +52,34 @@ impl Balancer {
     pub(crate) async fn try_with(yaml: &str, filters: Registry) -> Result<Self, ServerError> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("access.log");
-        let to_log = format!("{{ to: {}, format: json }}", log.display());
-        let defaults = [
-            ("listeners:", "[{ address: 127.0.0.1:0 }]"),
-            ("admin:", "{ address: 127.0.0.1:0 }"),
-            ("access_log:", to_log.as_str()),
-        ];
-        let text = filled_up(yaml, &defaults);
-        let config = Config::from_yaml(&text, "test.yaml", &|_| None).map_err(ServerError::Config)?;
+        let config = configured(yaml, &log).map_err(ServerError::Config)?;
         let mut server = Server::new(config).filters(filters);
         server.start().await?;
         Ok(Self { server, log, _folder: folder })
+    }
+
+    /// Puts another text in force, filled up like the first. Gives the changes as text.
+    pub(crate) async fn reload(&self, yaml: &str) -> Result<Vec<String>, String> {
+        let config = configured(yaml, &self.log).map_err(|error| error.to_string())?;
+        let changes = self.handle().reload(&config).await.map_err(|error| error.to_string())?;
+        Ok(changes.iter().map(ToString::to_string).collect())
+    }
+
+    /// What a reload with this text would change, as text.
+    pub(crate) async fn plan(&self, yaml: &str) -> Result<Vec<String>, String> {
+        let config = configured(yaml, &self.log).map_err(|error| error.to_string())?;
+        let changes = self.handle().plan(&config).await.map_err(|error| error.to_string())?;
+        Ok(changes.iter().map(ToString::to_string).collect())
+    }
+
+    /// Controls it from elsewhere.
+    pub(crate) fn handle(&self) -> Handle {
+        self.server.handle().expect("it is started")
+    }
+
+    /// A path in its own folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.log.with_file_name(name)
     }
 
     /// The address of its first listener.

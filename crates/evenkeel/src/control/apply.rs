@@ -1,0 +1,152 @@
+//! Puts a prepared change in force. Nothing here can fail, and no request waits for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_config::ListenAddress;
+use socket2::Socket;
+
+use super::change::{Change, PreparedListener, PreparedLog, PreparedUpstream};
+use super::live::{Live, LiveListener, LiveUpstream};
+use super::plan::table;
+use super::running::Running;
+use super::state::{ListenerState, Shown};
+use crate::exchange::Table;
+use crate::listen::ListenerShared;
+use crate::observe::{AccessLog, ListenerMetrics};
+
+/// A listener that is to open, with one bound socket for each worker.
+type Opening = (Arc<ListenerShared>, Vec<Socket>);
+
+/// How often it is looked whether the last request of an old access log has been recorded.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+impl Running {
+    /// Puts a change in force: upstreams, then the table that names them, then the listeners.
+    pub(super) async fn apply(&self, live: &mut Live, change: Change) {
+        let Change { model, upstreams, routes, listeners, log, .. } = change;
+        let mut next = Live { model: Some(model.clone()), ..Live::default() };
+        let (mut running, mut boards) =
+            (Vec::with_capacity(upstreams.len()), Vec::with_capacity(upstreams.len()));
+        for prepared in upstreams {
+            let Some(upstream) = begin(prepared, &mut live.upstreams).await else { continue };
+            running.push(upstream.upstream.clone());
+            boards.push(upstream.board.clone());
+            next.upstreams.insert(upstream.settings.model.name.clone(), upstream);
+        }
+        let old_log = match log {
+            PreparedLog::Kept => {
+                next.log = live.log.take();
+                None
+            }
+            PreparedLog::New(log) => {
+                next.log = log.map(Arc::new);
+                live.log.take()
+            }
+        };
+        let names = model.routes.iter().map(|route| route.name.clone());
+        next.routes = names.zip(routes.iter().cloned()).collect();
+        let table = Arc::new(table(&model, routes, running, next.log.clone()));
+        let (opening, closing) = self.sort_listeners(live, &mut next, listeners);
+        self.publish(&next, table, boards);
+        self.workers.set_lanes(model.lanes);
+        for (listener, sockets) in opening {
+            self.workers.listen(&listener, sockets).await;
+        }
+        for listener in closing {
+            retire_listener(listener, &next, model.shutdown.drain_timeout);
+        }
+        if let Some(log) = old_log {
+            tokio::spawn(retire_log(log));
+        }
+        // What is left of the old are upstreams that are no longer configured. Their keepers end here.
+        *live = next;
+    }
+
+    /// Configures the listeners that stay, and gives those that are to open and those that are to end.
+    fn sort_listeners(
+        &self,
+        live: &mut Live,
+        next: &mut Live,
+        listeners: Vec<PreparedListener>,
+    ) -> (Vec<Opening>, Vec<LiveListener>) {
+        let mut before: Vec<_> = std::mem::take(&mut live.listeners).into_iter().map(Some).collect();
+        let mut opening = Vec::new();
+        for listener in listeners {
+            match listener {
+                PreparedListener::Kept(index, options) => {
+                    let Some(kept) = before.get_mut(index).and_then(Option::take) else { continue };
+                    kept.shared.configure(&options);
+                    next.listeners.push(kept);
+                }
+                PreparedListener::New(options, bound) => {
+                    let metrics = Arc::new(ListenerMetrics::new(self.state().metrics.workers()));
+                    let name: Arc<str> = bound.address.to_string().into();
+                    let shared = Arc::new(ListenerShared::new(&options, name, metrics));
+                    opening.push((shared.clone(), bound.sockets));
+                    let (configured, address) = (options.address, bound.address);
+                    next.listeners.push(LiveListener { configured, address, shared });
+                }
+            }
+        }
+        (opening, before.into_iter().flatten().collect())
+    }
+
+    fn publish(&self, next: &Live, table: Arc<Table>, boards: Vec<Arc<super::board::Board>>) {
+        let listeners = next.listeners.iter().map(|listener| ListenerState {
+            address: listener.address.clone(),
+            name: listener.shared.name.clone(),
+            metrics: listener.shared.metrics.clone(),
+        });
+        let state = self.state();
+        state.shown.store(Arc::new(Shown { table: table.clone(), boards, listeners: listeners.collect() }));
+        state.table.store(table);
+    }
+}
+
+/// An upstream as it goes on or begins. Takes it out of those that ran before.
+async fn begin(
+    prepared: PreparedUpstream,
+    before: &mut HashMap<String, LiveUpstream>,
+) -> Option<LiveUpstream> {
+    let prepared = match prepared {
+        PreparedUpstream::Kept(name) => return before.remove(&name),
+        PreparedUpstream::New(prepared) => prepared,
+    };
+    let settings = prepared.settings.clone();
+    let keeper = match before.remove(&settings.model.name) {
+        None => prepared.begin(),
+        Some(LiveUpstream { settings: old, keeping, .. }) => match keeping.stop().await {
+            Some(keeper) => prepared.go_on(keeper, &old.model),
+            None => prepared.begin(),
+        },
+    };
+    let (upstream, board) = (keeper.upstream.clone(), keeper.board.clone());
+    Some(LiveUpstream { settings, upstream, board, keeping: keeper.start() })
+}
+
+/// Ends a listener that is no longer configured: no new connections, and those that are open end with their request, or are
+/// cut after `drain_timeout`.
+fn retire_listener(listener: LiveListener, next: &Live, drain_timeout: Duration) {
+    listener.shared.drain();
+    let taken_over = |path: &std::path::Path| {
+        next.listeners.iter().any(|one| matches!(&one.address, ListenAddress::Unix(other) if other == path))
+    };
+    if let Some(path) = listener.socket_file().filter(|path| !taken_over(path.as_path())) {
+        let _ = std::fs::remove_file(path);
+    }
+    tokio::spawn(async move {
+        tokio::time::sleep(drain_timeout).await;
+        listener.shared.close();
+    });
+}
+
+/// Closes an access log once the last request has ended that began while it was in force.
+async fn retire_log(log: Arc<AccessLog>) {
+    while Arc::strong_count(&log) > 1 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    // It waits for its thread.
+    let _ = tokio::task::spawn_blocking(move || log.close()).await;
+}

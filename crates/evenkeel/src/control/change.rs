@@ -1,0 +1,171 @@
+//! From a model to what is put in force: everything that can fail is done here, and changes nothing that runs.
+
+use std::sync::Arc;
+
+use evenkeel_config::{Changes, ConfigError, Listener, Model};
+
+use super::live::{Live, LiveRoute, UpstreamSettings};
+use super::loops::loops;
+use super::plan::{Extensions, PlanError};
+use super::running::StartError;
+use super::upstream::Prepared;
+use crate::filter::Registry;
+use crate::listen::{Bound, bind};
+use crate::observe::{AccessLog, Metrics, RouteMetrics};
+
+/// What is to be put in force. Dropping it changes nothing.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) model: Arc<Model>,
+    /// What differs; empty at the start.
+    pub(super) changes: Changes,
+    /// In the configured order.
+    pub(super) upstreams: Vec<PreparedUpstream>,
+    /// In the configured order.
+    pub(super) routes: Vec<LiveRoute>,
+    /// In the configured order.
+    pub(super) listeners: Vec<PreparedListener>,
+    pub(super) log: PreparedLog,
+}
+
+/// What becomes of an upstream.
+#[derive(Debug)]
+pub(super) enum PreparedUpstream {
+    /// It goes on untouched.
+    Kept(String),
+    /// It begins, or goes on with other settings.
+    New(Box<Prepared>),
+}
+
+/// What becomes of a listener.
+#[derive(Debug)]
+pub(super) enum PreparedListener {
+    /// It stays open: which of those that run, and its options.
+    Kept(usize, Listener),
+    /// It is bound, and accepts nothing yet.
+    New(Listener, Bound),
+}
+
+/// What becomes of the access log.
+#[derive(Debug)]
+pub(super) enum PreparedLog {
+    Kept,
+    New(Option<AccessLog>),
+}
+
+// === impl Change ===
+
+impl Change {
+    /// Prepares what `model` asks for beyond what runs.
+    ///
+    /// # Errors
+    /// The first thing that cannot be had. Nothing has changed then.
+    pub(super) async fn prepare(
+        live: &Live,
+        model: &Arc<Model>,
+        extensions: &Extensions,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let changes = live.model.as_ref().map(|old| old.changes(model)).unwrap_or_default();
+        if changes.needs_restart().next().is_some() {
+            let keys = changes.needs_restart().map(|change| change.subject.to_string());
+            return Err(StartError::NeedsRestart(keys.collect::<Vec<_>>().join(", ")));
+        }
+        let workers = metrics.workers();
+        let routes = routes(live, model, &extensions.filters, workers)?;
+        if let Some(looping) = loops(model).into_iter().next() {
+            return Err(StartError::Plan(looping));
+        }
+        let mut upstreams = Vec::with_capacity(model.upstreams.len());
+        for upstream in &model.upstreams {
+            let prepared = prepare_upstream(live, upstream, model, extensions, workers).await;
+            upstreams.push(prepared.map_err(StartError::from_plan)?);
+        }
+        let log = prepare_log(live, model, metrics)?;
+        let listeners = prepare_listeners(live, model, workers)?;
+        Ok(Self { model: model.clone(), changes, upstreams, routes, listeners, log })
+    }
+}
+
+fn routes(
+    live: &Live,
+    model: &Model,
+    registry: &Registry,
+    workers: usize,
+) -> Result<Vec<LiveRoute>, ConfigError> {
+    let mut problems = Vec::new();
+    let routes = model.routes.iter().map(|route| {
+        let known = live.routes.get(&route.name);
+        let mut filters = Vec::with_capacity(route.filters.len());
+        for step in &route.filters {
+            let built = match known.and_then(|known| known.filter(step)) {
+                Some(filter) => Ok(filter),
+                None => registry.build(step),
+            };
+            match built {
+                Ok(filter) => filters.push((step.clone(), filter)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let metrics =
+            known.map_or_else(|| Arc::new(RouteMetrics::new(workers)), |known| known.metrics.clone());
+        LiveRoute { filters, metrics }
+    });
+    let routes = routes.collect();
+    if problems.is_empty() { Ok(routes) } else { Err(ConfigError::new(problems)) }
+}
+
+async fn prepare_upstream(
+    live: &Live,
+    upstream: &evenkeel_config::Upstream,
+    model: &Model,
+    extensions: &Extensions,
+    workers: usize,
+) -> Result<PreparedUpstream, PlanError> {
+    let settings = UpstreamSettings::new(upstream, model)?;
+    let before = live.upstreams.get(&upstream.name);
+    if before.is_some_and(|before| before.settings == settings) {
+        return Ok(PreparedUpstream::Kept(upstream.name.clone()));
+    }
+    let before = before.map(|before| &*before.upstream);
+    let prepared = Prepared::new(&settings, extensions, workers, before).await?;
+    Ok(PreparedUpstream::New(Box::new(prepared)))
+}
+
+fn prepare_log(live: &Live, model: &Model, metrics: &Metrics) -> Result<PreparedLog, StartError> {
+    let before = live.model.as_ref().and_then(|old| old.access_log.as_ref());
+    if live.model.is_some() && before == model.access_log.as_ref() {
+        return Ok(PreparedLog::Kept);
+    }
+    let open = |log: &evenkeel_config::AccessLog| {
+        AccessLog::open(&log.to, &log.format, metrics.workers(), metrics.log_dropped.clone())
+    };
+    Ok(PreparedLog::New(model.access_log.as_ref().map(open).transpose()?))
+}
+
+fn prepare_listeners(
+    live: &Live,
+    model: &Model,
+    workers: usize,
+) -> Result<Vec<PreparedListener>, StartError> {
+    let mut free: Vec<usize> = (0..live.listeners.len()).collect();
+    let mut kept = Vec::with_capacity(model.listeners.len());
+    for listener in &model.listeners {
+        let is_this =
+            |index: &usize| live.listeners.get(*index).is_some_and(|one| one.configured == listener.address);
+        kept.push(free.iter().position(is_this).map(|at| free.remove(at)));
+    }
+    // A port that one of our own listeners has until then may be shared for a moment.
+    let leaving = |listener: &Listener| {
+        let ports = free.iter().filter_map(|index| live.listeners.get(*index)?.address.port());
+        listener.address.port().is_some_and(|port| ports.into_iter().any(|one| one == port))
+    };
+    let prepared = model.listeners.iter().zip(kept).map(|(listener, kept)| match kept {
+        Some(index) => Ok(PreparedListener::Kept(index, listener.clone())),
+        None => {
+            let bound = bind(&listener.address, workers, leaving(listener))?;
+            Ok(PreparedListener::New(listener.clone(), bound))
+        }
+    });
+    prepared.collect()
+}

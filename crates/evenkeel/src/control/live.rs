@@ -1,0 +1,109 @@
+//! What runs now, by identity: an upstream and a route by their names, a listener by its address.
+//!
+//! A start is a reload from nothing: both prepare what is new, and then put it in force.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use evenkeel_config::{BackendHost, FilterSpec, ListenAddress, Model};
+
+use super::board::Board;
+use super::keeper::Keeping;
+use super::loops::OwnAddresses;
+use super::plan::PlanError;
+use super::trust::authorities;
+use crate::exchange::Upstream;
+use crate::filter::Filter;
+use crate::listen::ListenerShared;
+use crate::observe::{AccessLog, RouteMetrics};
+
+/// What runs now.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// What it was made from; nothing before the start.
+    pub(super) model: Option<Arc<Model>>,
+    pub(super) upstreams: HashMap<String, LiveUpstream>,
+    pub(super) routes: HashMap<String, LiveRoute>,
+    /// In the configured order.
+    pub(super) listeners: Vec<LiveListener>,
+    pub(super) log: Option<Arc<AccessLog>>,
+}
+
+/// An upstream that runs.
+#[derive(Debug)]
+pub(super) struct LiveUpstream {
+    pub(super) settings: UpstreamSettings,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) board: Arc<Board>,
+    pub(super) keeping: Keeping,
+}
+
+/// Everything that an upstream depends on. While this is the same, the upstream goes on untouched.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct UpstreamSettings {
+    pub(super) model: evenkeel_config::Upstream,
+    /// The zone of this balancer.
+    pub(super) zone: Option<String>,
+    /// The addresses of the balancer's own listeners, where a name of a backend could lead to one; else none.
+    pub(super) own: OwnAddresses,
+    /// What the file of authorities holds.
+    pub(super) authorities: Option<Arc<[Vec<u8>]>>,
+}
+
+/// A route that runs.
+#[derive(Clone, Debug)]
+pub(super) struct LiveRoute {
+    /// The filters, each with what it was made from.
+    pub(super) filters: Vec<(FilterSpec, Arc<dyn Filter>)>,
+    pub(super) metrics: Arc<RouteMetrics>,
+}
+
+/// A listener that runs.
+#[derive(Debug)]
+pub(super) struct LiveListener {
+    /// Its address as configured: port 0 stays 0.
+    pub(super) configured: ListenAddress,
+    /// Its address with the real port.
+    pub(super) address: ListenAddress,
+    pub(super) shared: Arc<ListenerShared>,
+}
+
+// === impl UpstreamSettings ===
+
+impl UpstreamSettings {
+    /// What an upstream of this model depends on.
+    ///
+    /// # Errors
+    /// When its file of authorities cannot be used.
+    pub(super) fn new(upstream: &evenkeel_config::Upstream, model: &Model) -> Result<Self, PlanError> {
+        let has_names = upstream.backends.iter().any(|one| matches!(one.url.host, BackendHost::Name(..)));
+        Ok(Self {
+            model: upstream.clone(),
+            zone: model.zone.clone(),
+            own: if has_names { OwnAddresses::of(model) } else { OwnAddresses::default() },
+            authorities: authorities(upstream)?,
+        })
+    }
+}
+
+// === impl LiveRoute ===
+
+impl LiveRoute {
+    /// The filter that was made from a step that means the same.
+    pub(super) fn filter(&self, step: &FilterSpec) -> Option<Arc<dyn Filter>> {
+        self.filters.iter().find(|(known, _)| known == step).map(|(_, filter)| filter.clone())
+    }
+}
+
+// === impl LiveListener ===
+
+impl LiveListener {
+    /// The file of its Unix socket, to be removed at the end.
+    pub(super) fn socket_file(&self) -> Option<&PathBuf> {
+        match &self.address {
+            ListenAddress::Unix(path) => Some(path),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A started balancer, as the rest of the program reaches it: reload, drain, look.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+
+use evenkeel_config::{Changes, Config, ConfigError, Model};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::admin::{Admin, AdminError, Orders};
+use crate::control::{Running, StartError, State};
+
+/// Reads the configuration again: a file, for the command.
+pub(crate) type Source = Arc<dyn Fn() -> Result<Config, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
+/// Controls a started [`Server`](crate::Server) from elsewhere in the program. Cloning is cheap. It does not keep the server
+/// alive: once that has ended, every order gives [`ReloadError::Stopped`].
+///
+/// ```no_run
+/// use evenkeel::prelude::*;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = |port: u16| {
+///     let backend = format!("http://127.0.0.1:{port}");
+///     ConfigBuilder::new().listen_address("127.0.0.1:8080").upstream_servers([backend]).build()
+/// };
+/// let mut server = Server::new(config(8081));
+/// server.start().await?;
+/// let handle = server.handle().ok_or("not started")?;
+/// let changes = handle.reload(&config(8082)).await?;
+/// println!("{changes}");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Handle(Weak<Started>);
+
+/// A started balancer with its admin address.
+pub(crate) struct Started {
+    pub(crate) running: Running,
+    pub(crate) admin: Mutex<Option<Admin>>,
+    pub(crate) source: Option<Source>,
+    /// Makes `run` drain the server.
+    pub(crate) drain: Notify,
+}
+
+/// Why a reload was rejected. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration cannot be read.
+    #[error("{0}")]
+    Source(Box<dyn Error + Send + Sync>),
+    /// The program named no place to read the configuration from: see
+    /// [`Server::reload_from`](crate::Server::reload_from).
+    #[error("the configuration was not read from a file: there is nothing to reload")]
+    NoSource,
+    /// What the configuration asks for could not be had, or needs a restart.
+    #[error(transparent)]
+    Start(StartError),
+    /// The admin address could not be had.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The server drains: it will end.
+    #[error("the server drains")]
+    Draining,
+    /// The server has ended.
+    #[error("the server has ended")]
+    Stopped,
+}
+
+// === impl Handle ===
+
+impl Handle {
+    pub(crate) fn new(started: &Arc<Started>) -> Self {
+        Self(Arc::downgrade(started))
+    }
+
+    fn started(&self) -> Result<Arc<Started>, ReloadError> {
+        self.0.upgrade().ok_or(ReloadError::Stopped)
+    }
+
+    /// Puts another configuration in force, without dropping a connection or a request. Gives what has changed.
+    ///
+    /// What stays the same keeps its counters, health, ejections, requests in flight, measured latencies, idle connections and
+    /// the state of its filters. Requests that are under way end with the configuration that they began with. Listeners that
+    /// are no longer configured accept no more, and their connections drain for `drain_timeout`.
+    ///
+    /// # Errors
+    /// Why it was rejected. Nothing has changed then.
+    ///
+    /// # Cost
+    /// Linear in the size of the configuration. No request waits for it.
+    pub async fn reload(&self, config: &Config) -> Result<Changes, ReloadError> {
+        let started = self.started()?;
+        started.reload(config, self).await
+    }
+
+    /// What [`reload`](Self::reload) would change. Everything that can fail is tried, and nothing changes.
+    ///
+    /// # Errors
+    /// Why a reload would be rejected.
+    pub async fn plan(&self, config: &Config) -> Result<Changes, ReloadError> {
+        let started = self.started()?;
+        let model = config.model().map_err(Clone::clone)?;
+        started.running.plan(model).await.map_err(ReloadError::from_start)
+    }
+
+    /// Reads the configuration again from where the program said it is, and puts it in force; with `dry_run` it only says what
+    /// would change. Logs the result.
+    ///
+    /// # Errors
+    /// Why it was rejected. Nothing has changed then.
+    pub async fn reload_again(&self, dry_run: bool) -> Result<Changes, ReloadError> {
+        let started = self.started()?;
+        let source = started.source.clone().ok_or(ReloadError::NoSource)?;
+        let read = tokio::task::spawn_blocking(move || source()).await;
+        let read = read.unwrap_or_else(|panic| Err(panic.into()));
+        if dry_run {
+            return self.plan(&read.map_err(ReloadError::Source)?).await;
+        }
+        match read {
+            Ok(config) => started.reload(&config, self).await,
+            Err(error) => {
+                let error = ReloadError::Source(error);
+                started.note(&Err(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks the server to drain and end, as SIGTERM does: new requests are the last of their connections, and
+    /// [`Server::run`](crate::Server::run) returns once the last has ended, at the latest after `drain_timeout`. Does nothing
+    /// if the server has ended.
+    pub fn drain(&self) {
+        if let Some(started) = self.0.upgrade() {
+            started.drain.notify_one();
+        }
+    }
+
+    /// What runs: health, counters, metrics. `None` once the server has ended.
+    pub fn state(&self) -> Option<Arc<State>> {
+        Some(self.0.upgrade()?.running.state().clone())
+    }
+}
+
+impl Orders for Handle {
+    fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
+        Box::pin(async move {
+            let changes = self.reload_again(dry_run).await.map_err(|error| error.to_string())?;
+            Ok(if changes.is_empty() { "nothing changed\n".to_owned() } else { changes.to_string() })
+        })
+    }
+}
+
+// === impl Started ===
+
+impl Started {
+    async fn reload(&self, config: &Config, handle: &Handle) -> Result<Changes, ReloadError> {
+        let result = match config.model() {
+            _ if !self.running.state().is_ready() => Err(ReloadError::Draining),
+            Ok(model) => self.put_in_force(model, handle).await,
+            Err(error) => Err(ReloadError::Config(error.clone())),
+        };
+        let noted = result.as_ref().map(Clone::clone).map_err(ToString::to_string);
+        self.note(&noted);
+        result
+    }
+
+    async fn put_in_force(&self, model: &Arc<Model>, handle: &Handle) -> Result<Changes, ReloadError> {
+        let before = self.admin.lock().as_ref().map(Admin::configured);
+        let opened = match &model.admin {
+            Some(admin) if before != Some(admin.address) => {
+                Some(Admin::start(admin, self.running.state().clone(), Arc::new(handle.clone())).await?)
+            }
+            _ => None,
+        };
+        let changes = self.running.reload(model).await.map_err(ReloadError::from_start)?;
+        let mut current = self.admin.lock();
+        match (&model.admin, opened) {
+            (None, _) => *current = None,
+            (Some(_), Some(opened)) => *current = Some(opened),
+            (Some(admin), None) => {
+                if let Some(current) = &*current {
+                    current.configure(admin);
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Logs the result of a reload, and keeps it for `/status` and the metrics.
+    fn note(&self, result: &Result<Changes, String>) {
+        match result {
+            Ok(changes) if changes.is_empty() => log::info!("configuration reloaded: nothing changed"),
+            Ok(changes) => {
+                let count = changes.iter().count();
+                log::info!("configuration reloaded: {count} changes");
+                for change in changes.iter().take(Self::TOLD) {
+                    log::info!("reload: {change}");
+                }
+                if count > Self::TOLD {
+                    log::info!("reload: {} more changes", count - Self::TOLD);
+                }
+            }
+            Err(error) => {
+                let first = error.lines().next().unwrap_or_default();
+                let more = error.lines().filter(|line| !line.is_empty()).count().saturating_sub(1);
+                let more = if more > 0 { format!(" (and {more} more lines)") } else { String::new() };
+                log::error!("configuration rejected, the old one stays in force: {first}{more}");
+            }
+        }
+        self.running.state().reloaded(result.as_ref().map(drop).map_err(Clone::clone));
+    }
+
+    /// How many changes are logged one by one.
+    const TOLD: usize = 20;
+}
+
+impl fmt::Debug for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Started")
+            .field("running", &self.running)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl ReloadError ===
+
+impl ReloadError {
+    fn from_start(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::Config(error),
+            error => Self::Start(error),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! A worker's own loop: its acceptors, its proxy, its connections.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Waker;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora_proxy::HttpProxy;
+use slab::Slab;
+use socket2::Socket as RawSocket;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::accept::Acceptor;
+use super::permits::{ConnectionPermit, Full};
+use super::serve::{Service, serve};
+use super::shared::{ListenerShared, ListenerStage, Shared};
+use super::worker::{Command, Stage};
+use crate::dial::{Pause, is_shortage};
+use crate::exchange::{Connection, Environment};
+use crate::lane::Lane;
+use crate::proxy::Proxy;
+use crate::stream::{Link, Socket};
+
+/// A connection on its way to the worker that will serve it.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    socket: OwnedFd,
+    peer: Option<SocketAddr>,
+    listener: Arc<ListenerShared>,
+    permit: ConnectionPermit,
+}
+
+/// A worker's own things.
+pub(super) struct Local {
+    index: usize,
+    shared: Arc<Shared>,
+    service: Service,
+    stage: watch::Receiver<Stage>,
+    connections: Mutex<Slab<Open>>,
+    empty: Notify,
+}
+
+/// An open connection: what asks it to end, and what wakes its task.
+struct Open {
+    connection: Arc<Connection>,
+    waker: Waker,
+    listener: Arc<ListenerShared>,
+}
+
+/// Why accepting has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AcceptEnd {
+    /// The listener or the worker was asked to end.
+    Asked,
+    /// The socket cannot be waited for.
+    Failed,
+}
+
+/// How long connections that are cut have for their last response.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How often old connections to backends are closed, and memory is given back.
+const HOUSE_EVERY: Duration = Duration::from_secs(1);
+/// How long accepting pauses when there are no more files to be had.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What the log has of it: one line for all workers.
+static COMPLAINT: Pause = Pause::new();
+
+// === impl Local ===
+
+impl Local {
+    pub(super) fn new(
+        environment: Arc<Environment>,
+        shared: Arc<Shared>,
+        stage: watch::Receiver<Stage>,
+        proxy: Arc<HttpProxy<Proxy>>,
+    ) -> Arc<Self> {
+        let service = Service {
+            lane: Lane::new(environment.clone()),
+            shared: shared.clone(),
+            proxy,
+            environment: environment.clone(),
+            never: watch::channel(false).1,
+        };
+        let (connections, empty) = (Mutex::default(), Notify::new());
+        Arc::new(Self { index: environment.worker, shared, service, stage, connections, empty })
+    }
+
+    pub(super) async fn run(
+        self: Arc<Self>,
+        mut commands: mpsc::Receiver<Command>,
+        mut inbox: mpsc::Receiver<Accepted>,
+    ) {
+        let mut acceptors = JoinSet::new();
+        // It ends with the runtime.
+        tokio::spawn(self.clone().keep_house());
+        let mut stages = self.stage.clone();
+        loop {
+            let stage = *stages.borrow_and_update();
+            if stage >= Stage::Leaving {
+                self.each_connection(|_| true, Connection::drain);
+            }
+            if stage == Stage::Draining {
+                // What was accepted before is still served; see `accept`.
+                while acceptors.join_next().await.is_some() {}
+                inbox.close();
+                while let Some(accepted) = inbox.recv().await {
+                    self.clone().begin(accepted);
+                }
+            }
+            if stage == Stage::Ended {
+                acceptors.abort_all();
+                return self.cut_connections().await;
+            }
+            if stage == Stage::Draining && self.is_empty() {
+                return;
+            }
+            tokio::select! {
+                changed = stages.changed() => if changed.is_err() { return },
+                Some(end) = acceptors.join_next() => if has_failed(end) {
+                    // A worker that accepts no more must not go on as if it did.
+                    return;
+                },
+                Some(Command::Listen(listener, socket)) = commands.recv() => {
+                    acceptors.spawn(self.clone().accept(socket, listener));
+                }
+                Some(accepted) = inbox.recv() => self.clone().begin(accepted),
+                () = self.empty.notified() => {}
+            }
+        }
+    }
+
+    async fn keep_house(self: Arc<Self>) {
+        let mut left_before = false;
+        loop {
+            tokio::time::sleep(HOUSE_EVERY).await;
+            self.service.lane.keep_house();
+            let left = self.has_crowd_left();
+            // And once more: the last of a crowd may have been leaving still.
+            if let Some(give_back) = self.shared.give_back.filter(|_| left || left_before) {
+                give_back();
+            }
+            left_before = left;
+        }
+    }
+
+    /// Whether most of the connections that there were have closed since this was last asked. Forgets how many they were.
+    fn has_crowd_left(&self) -> bool {
+        let mut connections = self.connections.lock();
+        let left = connections.capacity() > 4 * connections.len() + 64;
+        if left {
+            connections.shrink_to_fit();
+        }
+        left
+    }
+
+    /// Whether no connection is open, nor about to be: one that was accepted counts before its task has run.
+    fn is_empty(&self) -> bool {
+        self.shared.open.get(self.index).is_none_or(|open| open.load(Relaxed) == 0)
+    }
+
+    /// Asks something of some connections, and wakes their tasks.
+    fn each_connection(&self, which: impl Fn(&Open) -> bool, ask: impl Fn(&Connection)) {
+        for (_, open) in self.connections.lock().iter().filter(|(_, open)| which(open)) {
+            ask(&open.connection);
+            open.waker.wake_by_ref();
+        }
+    }
+
+    /// Ends what is under way, and waits for that, but not long.
+    async fn cut_connections(&self) {
+        self.each_connection(|_| true, Connection::cut);
+        let ended = async {
+            while !self.is_empty() {
+                self.empty.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+    }
+
+    /// Accepts a listener's connections until the listener or the worker drains. When the listener drains, the connections
+    /// that it accepted here end with it.
+    async fn accept(self: Arc<Self>, socket: RawSocket, listener: Arc<ListenerShared>) -> AcceptEnd {
+        let acceptor = match Acceptor::new(socket) {
+            Ok(acceptor) => acceptor,
+            Err(error) => {
+                log::error!("listener {}: cannot accept connections: {error}", listener.name);
+                return AcceptEnd::Failed;
+            }
+        };
+        let (mut stage, mut ending) = (self.stage.clone(), listener.stage.subscribe());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = acceptor.accept() => accepted,
+                // Only once no connection waits to be accepted: clients that connected before the end are served.
+                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return AcceptEnd::Asked,
+                _ = ending.wait_for(|stage| *stage >= ListenerStage::Draining) => break,
+            };
+            match accepted {
+                Ok((socket, peer)) => self.admit(socket, peer, &listener),
+                Err(error) => {
+                    if COMPLAINT.is_due() {
+                        log::warn!("listener {}: cannot accept connections: {error}", listener.name);
+                    }
+                    if is_shortage(&error) {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        }
+        drop(acceptor);
+        let of_listener = |open: &Open| Arc::ptr_eq(&open.listener, &listener);
+        self.each_connection(of_listener, Connection::drain);
+        tokio::select! {
+            _ = ending.wait_for(|stage| *stage >= ListenerStage::Closed) => {
+                self.each_connection(of_listener, Connection::cut);
+            }
+            _ = stage.wait_for(|stage| *stage >= Stage::Draining) => {}
+        }
+        AcceptEnd::Asked
+    }
+
+    fn admit(self: &Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, listener: &Arc<ListenerShared>) {
+        let Some(permit) = self.permit(peer.map(|peer| peer.ip()), listener) else { return };
+        let accepted = Accepted { socket, peer, listener: listener.clone(), permit };
+        let Some(inbox) = self.less_busy_worker() else { return self.clone().begin(accepted) };
+        if let Err(error) = inbox.try_send(accepted) {
+            // The other one is busy, or about to end: then it is ours after all.
+            let (mpsc::error::TrySendError::Full(accepted) | mpsc::error::TrySendError::Closed(accepted)) =
+                error;
+            self.clone().begin(accepted);
+        }
+    }
+
+    fn permit(&self, peer: Option<IpAddr>, listener: &ListenerShared) -> Option<ConnectionPermit> {
+        let limited = peer.filter(|_| !self.shared.table.load().trusts(peer.map(|ip| ip.to_canonical())));
+        match listener.permits.acquire(limited) {
+            Ok(permit) => return Some(permit),
+            Err(Full::Listener) => listener.metrics.over_limit(self.index),
+            Err(Full::Client) => listener.metrics.over_client_limit(self.index),
+        }
+        None
+    }
+
+    /// The inbox of a worker that has clearly fewer connections. The kernel deals connections out by hash: over many that
+    /// is even, and over few long-lived ones it is not.
+    fn less_busy_worker(&self) -> Option<&mpsc::Sender<Accepted>> {
+        let open = &self.shared.open;
+        if *self.stage.borrow() >= Stage::Draining {
+            return None;
+        }
+        let own = open.get(self.index)?.load(Relaxed);
+        let (index, least) =
+            open.iter().map(|count| count.load(Relaxed)).enumerate().min_by_key(|&(_, count)| count)?;
+        if own <= least + least / 8 {
+            return None;
+        }
+        self.shared.inboxes.get(index)
+    }
+
+    fn begin(self: Arc<Self>, accepted: Accepted) {
+        let Accepted { socket, peer, listener, permit } = accepted;
+        let http = listener.http.load_full();
+        let connection = Arc::new(Connection::new(peer, false, &http));
+        match (*self.stage.borrow(), *listener.stage.borrow()) {
+            (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
+            (Stage::Serving, ListenerStage::Open) => {}
+            _ => connection.drain(),
+        }
+        let link = Link::new(Socket::accepted(socket), connection.clone());
+        let presence = Presence::new(self.clone(), listener, permit);
+        tokio::spawn(async move {
+            let presence = presence;
+            presence.register(connection).await;
+            serve(&self.service, &http, link).await;
+        });
+    }
+}
+
+/// Whether a worker cannot go on after this end of one of its acceptors.
+fn has_failed(end: Result<AcceptEnd, JoinError>) -> bool {
+    !matches!(end, Ok(AcceptEnd::Asked))
+}
+
+/// A connection among those of its worker; dropping it, on whatever path, takes it out.
+struct Presence {
+    local: Arc<Local>,
+    listener: Arc<ListenerShared>,
+    key: AtomicUsize,
+    _permit: ConnectionPermit,
+}
+
+impl Presence {
+    const NONE: usize = usize::MAX;
+
+    fn new(local: Arc<Local>, listener: Arc<ListenerShared>, permit: ConnectionPermit) -> Self {
+        if let Some(open) = local.shared.open.get(local.index) {
+            open.fetch_add(1, Relaxed);
+        }
+        listener.metrics.accepted(local.index);
+        Self { local, listener, key: AtomicUsize::new(Self::NONE), _permit: permit }
+    }
+
+    /// Makes the connection known to its worker, with what wakes its task.
+    async fn register(&self, connection: Arc<Connection>) {
+        let waker = std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())).await;
+        let open = Open { connection, waker, listener: self.listener.clone() };
+        let key = self.local.connections.lock().insert(open);
+        self.key.store(key, Relaxed);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let local = &self.local;
+        local.connections.lock().try_remove(self.key.load(Relaxed));
+        self.listener.metrics.closed(local.index);
+        if let Some(open) = local.shared.open.get(local.index)
+            && open.fetch_sub(1, Relaxed) == 1
+        {
+            local.empty.notify_one();
+        }
+    }
+}

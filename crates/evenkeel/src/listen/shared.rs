@@ -1,0 +1,87 @@
+//! What the workers share: the listeners with their options, and how many connections each worker has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use evenkeel_config::{HttpLimits, Lanes, Listener};
+use tokio::sync::{mpsc, watch};
+
+use super::local::Accepted;
+use super::permits::Permits;
+use crate::exchange::Table;
+use crate::observe::ListenerMetrics;
+
+/// One listener, as all workers share it. Its options can change while it is open.
+#[derive(Debug)]
+pub struct ListenerShared {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it counts.
+    pub metrics: Arc<ListenerMetrics>,
+    pub(super) http: ArcSwap<HttpLimits>,
+    pub(super) permits: Arc<Permits>,
+    pub(super) stage: watch::Sender<ListenerStage>,
+}
+
+/// How far a listener is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum ListenerStage {
+    Open,
+    /// It accepts no connections, and each request is its connection's last.
+    Draining,
+    /// Its connections are cut.
+    Closed,
+}
+
+/// What the workers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) table: Arc<ArcSwap<Table>>,
+    /// Open connections of each worker.
+    pub(super) open: Box<[AtomicUsize]>,
+    pub(super) inboxes: Vec<mpsc::Sender<Accepted>>,
+    /// Whether Pingora's lane carries everything.
+    pub(super) pingora_only: AtomicBool,
+    pub(super) give_back: Option<fn()>,
+}
+
+// === impl ListenerShared ===
+
+impl ListenerShared {
+    /// An open listener with these options.
+    pub fn new(listener: &Listener, name: Arc<str>, metrics: Arc<ListenerMetrics>) -> Self {
+        Self {
+            name,
+            metrics,
+            http: ArcSwap::from_pointee(listener.http.clone()),
+            permits: Permits::new(listener.max_connections, listener.max_connections_per_client),
+            stage: watch::channel(ListenerStage::Open).0,
+        }
+    }
+
+    /// Takes over other options. Connections that are open keep the limits of HTTP that they began with.
+    pub fn configure(&self, listener: &Listener) {
+        self.http.store(Arc::new(listener.http.clone()));
+        self.permits.limit(listener.max_connections, listener.max_connections_per_client);
+    }
+
+    /// Accepts no more connections. Each request from now on is its connection's last.
+    pub fn drain(&self) {
+        self.stage.send_replace(ListenerStage::Draining);
+    }
+
+    /// Cuts the connections that are left.
+    pub fn close(&self) {
+        self.stage.send_replace(ListenerStage::Closed);
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Which data paths may serve, from the next request on.
+    pub(super) fn set_lanes(&self, lanes: Lanes) {
+        self.pingora_only.store(lanes == Lanes::Pingora, Relaxed);
+    }
+}
