@@ -210,6 +210,8 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "http.idle_timeout": idle_timeout,
         "http.body_timeout": body_timeout,
         "http.send_timeout": send_timeout,
+        "http.min_body_rate": min_body_rate,
+        "http.min_send_rate": min_send_rate,
         "http.max_header_size": max_header_size,
         "http.max_header_fields": max_header_fields,
         "http.max_body_size": max_body_size,

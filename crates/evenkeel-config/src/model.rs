@@ -88,6 +88,12 @@ pub struct HttpLimits {
     pub body_timeout: Duration,
     /// Longest time in which a client reads no byte of its response; then the connection is closed. Default 60 s.
     pub send_timeout: Duration,
+    /// Lowest rate at which a client may send a request's body, in bytes a second, averaged over `body_timeout`; then 408.
+    /// `None` for none. Default `None`.
+    pub min_body_rate: Option<u64>,
+    /// Lowest rate at which a client may read a response, in bytes a second, averaged over `send_timeout`; then the connection
+    /// is cut. `None` for none. Default `None`.
+    pub min_send_rate: Option<u64>,
     /// Largest request head, in bytes; then 431. Default 32 KiB.
     pub max_header_size: usize,
     /// Most header fields in a request; then 431. Default 100.
@@ -404,6 +410,8 @@ impl Default for HttpLimits {
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(60),
+            min_body_rate: None,
+            min_send_rate: None,
             max_header_size: 32 << 10,
             max_header_fields: 100,
             max_body_size: Some(256 << 20),

@@ -13,8 +13,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::yaml::refuse;
 
 mod percent;
+mod rate;
 
 pub(crate) use percent::{Percent, hundredths, in_hundredths};
+pub(crate) use rate::ByteRate;
 
 /// A span of time: `500ms`, `5s`, `2m`, `1h30m`. Units: `us`, `ms`, `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,6 +312,7 @@ as_text! {
     Duration, "a duration, like 500ms, 60s or 5m";
     Size, "a size, like 32KiB or 10MB";
     SizeLimit, "a size, like 32KiB or 10MB, or off";
+    ByteRate, "a rate, like 1KiB/s, or off";
     Percent, "a percentage, like 20%";
     Weight, "a weight, a whole number from 0 to 65535";
 }

@@ -53,6 +53,8 @@ fn listener() -> ListenerBuilder {
         .idle_timeout(Duration::from_secs(120))
         .body_timeout(Duration::from_secs(20))
         .send_timeout(Duration::from_millis(500))
+        .min_body_rate(std::num::NonZeroU64::new(500).unwrap())
+        .min_send_rate(std::num::NonZeroU64::new(1024).unwrap())
         .max_header_size(64 << 10)
         .max_header_fields(200)
         .max_body_size(1 << 30)

@@ -43,6 +43,7 @@ mod shortage;
 mod signals;
 mod simulate;
 mod size;
+mod slow;
 mod smuggling;
 mod startup;
 mod streams;

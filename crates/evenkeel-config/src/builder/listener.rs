@@ -1,9 +1,10 @@
 //! A listener from code.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::PathForm;
-use crate::values::{self, Size, SizeLimit};
+use crate::values::{self, ByteRate, Size, SizeLimit};
 use crate::wire;
 
 /// Builds a listener.
@@ -54,6 +55,20 @@ impl ListenerBuilder {
     /// The longest time in which a client reads no byte of its response. Default 60 s.
     pub fn send_timeout(mut self, timeout: Duration) -> Self {
         self.wire.http.send_timeout = values::Duration(timeout);
+        self
+    }
+
+    /// The lowest rate at which a client may send a request's body, in bytes a second, averaged over the body timeout; then
+    /// 408. Off by default: see the key `min_body_rate`.
+    pub fn min_body_rate(mut self, bytes: NonZeroU64) -> Self {
+        self.wire.http.min_body_rate = ByteRate(Some(bytes.get()));
+        self
+    }
+
+    /// The lowest rate at which a client may read a response, in bytes a second, averaged over the send timeout; then the
+    /// connection is cut. Off by default: see the key `min_send_rate`.
+    pub fn min_send_rate(mut self, bytes: NonZeroU64) -> Self {
+        self.wire.http.min_send_rate = ByteRate(Some(bytes.get()));
         self
     }
 

@@ -83,6 +83,8 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
         idle_timeout: timeout(http.idle_timeout, &path.key("idle_timeout"), context)?,
         body_timeout: timeout(http.body_timeout, &path.key("body_timeout"), context)?,
         send_timeout: timeout(http.send_timeout, &path.key("send_timeout"), context)?,
+        min_body_rate: http.min_body_rate.0,
+        min_send_rate: http.min_send_rate.0,
         max_header_size: usize::try_from(header_size).ok()?,
         max_header_fields: http.max_header_fields,
         max_body_size: http.max_body_size.0,

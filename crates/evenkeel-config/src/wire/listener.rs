@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model;
-use crate::values::{Duration, Size, SizeLimit};
+use crate::values::{ByteRate, Duration, Size, SizeLimit};
 
 /// A local address that accepts connections.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -43,7 +43,18 @@ pub(crate) struct Http {
     /// The longest pause within a request body; then the client receives 408.
     pub(crate) body_timeout: Duration,
     /// The longest time in which a client reads no byte of its response; then the connection is closed.
+    /// Bytes that leave the system's send buffer count as read.
     pub(crate) send_timeout: Duration,
+    /// The lowest rate at which a client may send a request's body, or `off` for none; then the client receives 408, recorded as
+    /// `timeout=body`. It is an average over `body_timeout`, and only the time in which the client is waited for counts. Give
+    /// one, such as `1KiB/s`, where slow clients take up too many connections. It also cuts honest clients on very slow lines.
+    pub(crate) min_body_rate: ByteRate,
+    /// The lowest rate at which a client may read a response, or `off` for none; then the connection is closed, recorded as
+    /// `timeout=send`. It is an average over `send_timeout`, and only the time in which the client is waited for counts. Each
+    /// client that reads slowly holds a connection to a backend and up to 96 KiB of memory, or 700 KiB in Pingora's lane
+    /// (docs/memory.md has the arithmetic). Give a rate, such as `1KiB/s`, where many clients read slowly. It also closes the
+    /// connections of honest clients on very slow lines.
+    pub(crate) min_send_rate: ByteRate,
     /// The largest request head, 1KiB to 512KiB; above it the client receives 431. A connection uses up to this much
     /// memory while it reads a head.
     pub(crate) max_header_size: Size,
@@ -107,6 +118,8 @@ impl Default for Http {
             idle_timeout: Duration(default.idle_timeout),
             body_timeout: Duration(default.body_timeout),
             send_timeout: Duration(default.send_timeout),
+            min_body_rate: ByteRate(default.min_body_rate),
+            min_send_rate: ByteRate(default.min_send_rate),
             max_header_size: Size(default.max_header_size as u64),
             max_header_fields: default.max_header_fields,
             max_body_size: SizeLimit(default.max_body_size),

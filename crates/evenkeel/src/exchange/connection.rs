@@ -14,6 +14,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::clock::{Clock, NEVER, micros};
+use super::pace::Pace;
 use crate::filter::Answer;
 
 /// A client's connection, for as long as it lives.
@@ -48,8 +49,8 @@ struct Timings {
     since: AtomicU64,
     /// When a byte last came from or went to the client.
     client_moved: AtomicU64,
-    /// Whether the transport wants bytes of the client and there are none.
-    awaiting_client: AtomicBool,
+    /// Since when the transport wants bytes of the client and there are none.
+    awaiting_client: AtomicU64,
     /// Since when the client takes no bytes although there are some.
     blocked: AtomicU64,
     connected: AtomicU64,
@@ -66,8 +67,8 @@ struct Timings {
 struct Limits {
     header: u64,
     idle: u64,
-    body: u64,
-    send: u64,
+    body: Pace,
+    send: Pace,
     first_byte: AtomicU64,
     backend_idle: AtomicU64,
     upgraded_idle: AtomicU64,
@@ -221,7 +222,7 @@ impl Connection {
             phase if phase == Phase::Head as u8 => (since.saturating_add(limits.header), Expired::Header),
             phase if phase == Phase::Flush as u8 => {
                 let since = since.max(timings.client_moved.load(Relaxed));
-                (since.saturating_add(limits.send), Expired::Send)
+                (limits.send.due(since), Expired::Send)
             }
             _ => self.exchange_expiry(),
         }
@@ -241,13 +242,13 @@ impl Connection {
             let mut limit = load(&limits.upgraded_idle);
             if timings.backend_ended.load(Relaxed) {
                 // Most clients have nothing more to say to it, and some are gone.
-                limit = limit.min(limits.body);
+                limit = limit.min(limits.body.silence());
             }
             return (moved.saturating_add(limit), Expired::UpgradedIdle);
         }
         let blocked = load(&timings.blocked);
         if blocked > 0 {
-            return (blocked.saturating_add(limits.send), Expired::Send);
+            return (limits.send.due(blocked), Expired::Send);
         }
         if load(&timings.head_received) > 0 {
             return (moved.saturating_add(load(&limits.backend_idle)), Expired::BackendIdle);
@@ -258,8 +259,8 @@ impl Connection {
         } else if load(&timings.request_sent) > 0 {
             let since = load(&timings.request_sent).max(load(&timings.connected));
             (since.saturating_add(load(&limits.first_byte)), Expired::FirstByte)
-        } else if timings.awaiting_client.load(Relaxed) {
-            (moved.max(load(&timings.connected)).saturating_add(limits.body), Expired::Body)
+        } else if load(&timings.awaiting_client) > 0 {
+            (limits.body.due(moved.max(load(&timings.connected))), Expired::Body)
         } else {
             // The client has more, and the backend does not take it.
             (moved.max(load(&timings.connected)).saturating_add(load(&limits.first_byte)), Expired::FirstByte)
@@ -329,23 +330,34 @@ impl Connection {
         self.reusable.load(Relaxed)
     }
 
-    /// A byte came from the client.
-    pub fn received(&self) {
-        self.timings.awaiting_client.store(false, Relaxed);
-        self.timings.client_moved.store(self.now(), Relaxed);
+    /// Bytes came from the client.
+    pub fn received(&self, count: usize) {
+        let now = self.now();
+        let since = self.timings.awaiting_client.load(Relaxed);
+        if since > 0 {
+            self.timings.awaiting_client.store(0, Relaxed);
+            self.limits.body.moved(count as u64, now.saturating_sub(since));
+        }
+        self.timings.client_moved.store(now, Relaxed);
     }
 
     /// The transport wants bytes of the client, and there are none.
     pub fn awaits_client(&self) {
-        self.timings.awaiting_client.store(true, Relaxed);
+        if self.timings.awaiting_client.load(Relaxed) == 0 {
+            self.timings.awaiting_client.store(self.now(), Relaxed);
+        }
     }
 
     /// The client took bytes.
-    pub fn sent(&self) {
+    pub fn sent(&self, count: usize) {
         let now = self.now();
         self.timings.client_moved.store(now, Relaxed);
-        // What still waits is written next. If that blocks again, its time starts again.
-        self.timings.blocked.store(0, Relaxed);
+        let since = self.timings.blocked.load(Relaxed);
+        if since > 0 {
+            // What still waits is written next. If that blocks again, its time starts again.
+            self.timings.blocked.store(0, Relaxed);
+            self.limits.send.moved(count as u64, now.saturating_sub(since));
+        }
     }
 
     /// The client takes no more bytes for now.
@@ -410,6 +422,7 @@ impl Timings {
     fn reset(&self) {
         for time in [
             &self.client_moved,
+            &self.awaiting_client,
             &self.blocked,
             &self.connected,
             &self.request_sent,
@@ -418,7 +431,6 @@ impl Timings {
         ] {
             time.store(0, Relaxed);
         }
-        self.awaiting_client.store(false, Relaxed);
         self.upgraded.store(false, Relaxed);
         self.backend_ended.store(false, Relaxed);
     }
@@ -431,8 +443,8 @@ impl Limits {
         Self {
             header: micros(limits.header_timeout),
             idle: micros(limits.idle_timeout),
-            body: micros(limits.body_timeout),
-            send: micros(limits.send_timeout),
+            body: Pace::new(limits.body_timeout, limits.min_body_rate),
+            send: Pace::new(limits.send_timeout, limits.min_send_rate),
             first_byte: AtomicU64::new(NEVER),
             backend_idle: AtomicU64::new(NEVER),
             upgraded_idle: AtomicU64::new(NEVER),
@@ -444,6 +456,8 @@ impl Limits {
         for limit in [&self.first_byte, &self.backend_idle, &self.upgraded_idle, &self.deadline] {
             limit.store(NEVER, Relaxed);
         }
+        self.body.reset();
+        self.send.reset();
     }
 }
 

@@ -18,6 +18,7 @@ mod forwarding;
 mod gate;
 mod hedge;
 mod malformed;
+mod pace;
 mod path;
 mod record;
 mod redirect;

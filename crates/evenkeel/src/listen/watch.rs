@@ -36,16 +36,23 @@ impl Watch {
         mut future: impl Future<Output = T> + Unpin,
     ) -> Result<T, Expired> {
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(value) = Pin::new(&mut future).poll(cx) {
-                return Poll::Ready(Ok(value));
+            loop {
+                if let Poll::Ready(value) = Pin::new(&mut future).poll(cx) {
+                    return Poll::Ready(Ok(value));
+                }
+                // An error stays in the link, and the data path finds it at its next write.
+                let _ = link.poll_flush(cx);
+                match self.poll_expired(link, cx) {
+                    Poll::Pending => return Poll::Pending,
+                    // Only a client that takes nothing at all is cut.
+                    Poll::Ready(Expired::Send) if link.insist() => {}
+                    Poll::Ready(expired) => {
+                        // Before the future is dropped: what it holds records why.
+                        link.connection.expire(expired);
+                        return Poll::Ready(Err(expired));
+                    }
+                }
             }
-            // An error stays in the link, and the data path finds it at its next write.
-            let _ = link.poll_flush(cx);
-            self.poll_expired(link, cx).map(|expired| {
-                // Before the future is dropped: what it holds records why.
-                link.connection.expire(expired);
-                Err(expired)
-            })
         })
         .await
     }

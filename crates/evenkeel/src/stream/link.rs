@@ -36,7 +36,19 @@ struct State {
     /// What is left of the request that the data path has; what follows is the next request's.
     grant: Grant,
     broken: bool,
+    insist: Insist,
     end: End,
+}
+
+/// Whether a write is tried although the event queue has not reported room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Insist {
+    #[default]
+    No,
+    /// At the next write.
+    Now,
+    /// It was, and has taken nothing since.
+    InVain,
 }
 
 /// How the client detects the end of a response.
@@ -71,7 +83,15 @@ impl Link {
     /// A link over a socket that was just accepted.
     pub fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
-        let state = State { socket, input, output, grant: Grant::Bytes(0), broken: false, end: End::Told };
+        let state = State {
+            socket,
+            input,
+            output,
+            grant: Grant::Bytes(0),
+            broken: false,
+            insist: Insist::No,
+            end: End::Told,
+        };
         Arc::new(Self { connection, state: Own::new(state) })
     }
 
@@ -84,10 +104,11 @@ impl Link {
     /// memory.
     pub fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
         let state = &mut *self.state.borrow();
-        if ready!(state.socket.poll_fill(cx, &mut state.input, READ_AT_MOST))? == 0 {
+        let count = ready!(state.socket.poll_fill(cx, &mut state.input, READ_AT_MOST))?;
+        if count == 0 {
             return Poll::Ready(Ok(Read::End));
         }
-        self.connection.received();
+        self.connection.received(count);
         Poll::Ready(Ok(Read::Some))
     }
 
@@ -155,8 +176,9 @@ impl Link {
         if polled.is_pending() {
             self.connection.awaits_client();
         }
-        buf.advance(ready!(polled)?);
-        self.connection.received();
+        let count = ready!(polled)?;
+        buf.advance(count);
+        self.connection.received(count);
         Poll::Ready(state.keep_back(buf, before))
     }
 
@@ -190,8 +212,8 @@ impl Link {
         loop {
             let waiting = state.output.len();
             let slices = [IoSlice::new(state.output.filled()), IoSlice::new(bytes)];
-            let polled = state.socket.poll_write_vectored(cx, &slices);
-            let sent = ready!(self.note_write(polled, &mut state.broken))?;
+            let polled = state.socket.poll_write_vectored(cx, &slices, state.insist.take());
+            let sent = ready!(self.note_write(polled, state))?;
             state.output.consume(sent);
             if sent > waiting {
                 return Poll::Ready(Ok(sent - waiting));
@@ -217,8 +239,11 @@ impl Link {
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.state.borrow();
         while !state.output.is_empty() {
-            let polled = state.socket.poll_write(cx, state.output.filled());
-            match ready!(self.note_write(polled, &mut state.broken)) {
+            let polled = match state.insist.take() {
+                false => state.socket.poll_write(cx, state.output.filled()),
+                true => state.socket.poll_write_vectored(cx, &[IoSlice::new(state.output.filled())], true),
+            };
+            match ready!(self.note_write(polled, state)) {
                 Ok(sent) => state.output.consume(sent),
                 Err(error) => {
                     state.output.clear();
@@ -234,13 +259,28 @@ impl Link {
         self.poll_flush(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn note_write(&self, polled: Poll<io::Result<usize>>, broken: &mut bool) -> Poll<io::Result<usize>> {
+    fn note_write(&self, polled: Poll<io::Result<usize>>, state: &mut State) -> Poll<io::Result<usize>> {
         match &polled {
             Poll::Pending => self.connection.blocked(),
-            Poll::Ready(Ok(_)) => self.connection.sent(),
-            Poll::Ready(Err(_)) => *broken = true,
+            Poll::Ready(Ok(count)) => {
+                state.insist = Insist::No;
+                self.connection.sent(*count);
+            }
+            Poll::Ready(Err(_)) => state.broken = true,
         }
         polled
+    }
+
+    /// Lets the next write be tried although the event queue has not reported room. It reports room only once a large part of
+    /// the system's buffer is free, which can take a slow client longer than `send_timeout`. False if that was tried already,
+    /// and nothing has left since.
+    pub fn insist(&self) -> bool {
+        let insist = &mut self.state.borrow().insist;
+        let first = *insist == Insist::No;
+        if first {
+            *insist = Insist::Now;
+        }
+        first
     }
 
     /// A response begins; `open` if the client detects its end by the end of the connection, or might do so. Then the
@@ -279,6 +319,19 @@ impl Drop for Link {
             let state = self.state.borrow();
             let _ = state.socket.fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
         }
+    }
+}
+
+// === impl Insist ===
+
+impl Insist {
+    /// Whether to try now; it is tried once.
+    fn take(&mut self) -> bool {
+        let now = *self == Self::Now;
+        if now {
+            *self = Self::InVain;
+        }
+        now
     }
 }
 

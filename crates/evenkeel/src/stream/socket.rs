@@ -149,7 +149,8 @@ impl Socket {
         self.poll_send(cx, bytes.len(), |socket| Ok(send(socket.fd()?, bytes, SendFlags::NOSIGNAL)?))
     }
 
-    /// Sends what can be sent now of these parts, one after the other.
+    /// Sends what can be sent now of these parts, one after the other. To `insist` is to ask the system also where the event
+    /// queue has not told of room.
     ///
     /// # Errors
     /// The system's.
@@ -157,10 +158,15 @@ impl Socket {
         &mut self,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
+        insist: bool,
     ) -> Poll<io::Result<usize>> {
         let all = parts.iter().map(|part| part.len()).sum();
         let mut control = SendAncillaryBuffer::default();
-        self.poll_send(cx, all, |socket| Ok(sendmsg(socket.fd()?, parts, &mut control, SendFlags::NOSIGNAL)?))
+        let mut send = |socket: &Self| Ok(sendmsg(socket.fd()?, parts, &mut control, SendFlags::NOSIGNAL)?);
+        if insist && let Ok(sent) = send(self) {
+            return Poll::Ready(Ok(sent));
+        }
+        self.poll_send(cx, all, send)
     }
 
     fn poll_send(
