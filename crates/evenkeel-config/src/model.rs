@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
-use evenkeel_core::route::RouteMatch;
+use evenkeel_core::route::{HostPattern, RouteMatch};
 
 use crate::{FilterSpec, Template};
 
@@ -294,6 +294,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// The bearer token it asks for; required off loopback, at least 16 characters.
     pub token: Option<String>,
+    /// Host names that clients can use for it, besides IP addresses and `localhost`. Default none.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// The access log.
@@ -485,7 +487,11 @@ impl Default for Pool {
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| format_args!("(secret)"));
-        f.debug_struct("Admin").field("address", &self.address).field("token", &token).finish()
+        f.debug_struct("Admin")
+            .field("address", &self.address)
+            .field("token", &token)
+            .field("hosts", &self.hosts)
+            .finish()
     }
 }
 

@@ -207,7 +207,7 @@ async fn a_check_of_ones_own_is_asked_by_its_name() {
         backends.push(backend);
     }
     let text = format!(
-        "listeners: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n{}",
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0, hosts: [test] }}\n{}",
         upstream(&urls, "health_check: { custom: even_port, interval: 20ms, timeout: 20ms }")
     );
     let config = || Config::from_yaml(&text, "test.yaml", &|_| None).expect("it is right");

@@ -157,7 +157,7 @@ async fn without_a_word_the_lean_lane_serves() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("access.log");
     let yaml = format!(
-        "listeners: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+        "listeners: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0, hosts: [test] }}\n\
          access_log: {{ to: {}, format: json }}\nupstreams: {{ web: {{ backends: [\"{}\"] }} }}",
         log.display(),
         backend.url()

@@ -1,5 +1,6 @@
 //! The one integration binary: real sockets, real backends in process, the real program for what only the program does.
 
+mod admin;
 mod affinity;
 mod aging;
 mod architecture;

@@ -237,7 +237,7 @@ async fn probes_and_wrong_questions() {
         ("POST /nothing", 405, "only GET and HEAD\n"),
     ] {
         let answer =
-            send(admin, format!("{request} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\n\r\n")).await;
+            send(admin, format!("{request} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")).await;
         assert_eq!((answer.status(), answer.text().as_str()), (status, body), "{request}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{request}");
         if status == 405 {
@@ -254,11 +254,11 @@ async fn probes_and_wrong_questions() {
 async fn a_token_is_asked_of_everybody_but_probes() {
     let token = "0123456789-secret";
     let balancer = Balancer::start(&format!(
-        "routes: [{{ name: all, respond: {{ body: fine }} }}]\nadmin: {{ address: 127.0.0.1:0, token: {token} }}"
+        "routes: [{{ name: all, respond: {{ body: fine }} }}]\nadmin: {{ address: 127.0.0.1:0, token: {token}, hosts: [test] }}"
     ))
     .await;
     let ask = async |path: &str, authorization: &str| {
-        send(balancer.admin(), format!("GET {path} HTTP/1.1\r\nHost: admin\r\n{authorization}\r\n")).await
+        send(balancer.admin(), format!("GET {path} HTTP/1.1\r\nHost: test\r\n{authorization}\r\n")).await
     };
     for path in ["/metrics", "/status", "/", "/nothing"] {
         for wrong in [
@@ -275,8 +275,11 @@ async fn a_token_is_asked_of_everybody_but_probes() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{path} {wrong}");
             assert!(!answer.text().contains("evenkeel_"), "{path} {wrong}");
         }
-        let right = format!("Authorization: Bearer {token}\r\n");
-        assert_eq!(ask(path, &right).await.status(), if path == "/nothing" { 404 } else { 200 }, "{path}");
+        for scheme in ["Bearer", "bearer", "BEARER", "bEARER "] {
+            let right = format!("Authorization: {scheme} {token}\r\n");
+            let status = if path == "/nothing" { 404 } else { 200 };
+            assert_eq!(ask(path, &right).await.status(), status, "{path} {scheme}");
+        }
     }
     for path in ["/livez", "/readyz"] {
         assert_eq!(ask(path, "").await.status(), 200, "{path}");

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use crate::support::lane::filled_up;
-use crate::support::{PATIENCE, get, in_time};
+use crate::support::{PATIENCE, in_time, send};
 
 /// What a run of the program said, and how it ended.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ fn configured(yaml: &str) -> tempfile::TempDir {
     let text = yaml.replace("FOLDER", &folder.path().display().to_string());
     let defaults = [
         ("listeners:", "[{ address: 127.0.0.1:0 }]"),
-        ("admin:", "{ address: 127.0.0.1:0 }"),
+        ("admin:", "{ address: 127.0.0.1:0, hosts: [test] }"),
         ("access_log:", "{ to: access.log, format: json }"),
     ];
     let text = filled_up(&text, &defaults);
@@ -233,7 +233,8 @@ impl Program {
 
     /// What `/readyz` says.
     pub(crate) async fn readyz(&self) -> u16 {
-        get(self.admin(), "/readyz").await.status()
+        let probe = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        send(self.admin(), probe).await.status()
     }
 
     /// Waits for the end; fails unless it is a good one. Gives the moment of it.

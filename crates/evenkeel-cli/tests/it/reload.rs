@@ -179,13 +179,18 @@ async fn the_access_log_moves_and_loses_no_record() {
 async fn the_admin_address_moves_and_its_token_changes() {
     let backend = Backend::saying("").await;
     let with = |admin: &str| format!("admin: {admin}\n{}", web(&[&backend], ""));
-    let balancer = Balancer::start(&with("{ address: 127.0.0.1:0 }")).await;
+    let balancer = Balancer::start(&with("{ address: 127.0.0.1:0, hosts: [test] }")).await;
     let first = balancer.admin();
     assert_eq!(get(first, "/status").await.status(), 200);
-    balancer.reload(&with("{ address: 127.0.0.1:0, token: a-secret-of-16-and-more }")).await.unwrap();
+    balancer
+        .reload(&with("{ address: 127.0.0.1:0, token: a-secret-of-16-and-more, hosts: [test] }"))
+        .await
+        .unwrap();
     assert_eq!(balancer.admin(), first);
     assert_eq!(get(first, "/status").await.status(), 401);
-    balancer.reload(&with("{ address: '[::1]:0' }")).await.unwrap();
+    balancer.reload(&with("{ address: 127.0.0.1:0 }")).await.unwrap();
+    assert_eq!(get(first, "/status").await.status(), 421);
+    balancer.reload(&with("{ address: '[::1]:0', hosts: [test] }")).await.unwrap();
     let second = balancer.admin();
     assert_ne!(second, first);
     assert_eq!(get(second, "/status").await.status(), 200);

@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use super::support::{Backend, ClosedPort, Reply, Secure, in_time};
+use super::program::Program;
+use super::support::{Backend, ClosedPort, Reply, Secure, get, in_time, send};
 
 /// Runs the program until it listens or ends, and then until a signal has ended it.
 const UNTIL_IT_SERVES: &str = "run 2>said & until grep -q '^listening on ' said || ! kill -0 $!; \
@@ -102,4 +103,22 @@ async fn a_bundle_that_can_be_read_in_part_is_used_with_a_warning() {
         );
         assert!(!lines.iter().any(|line| line.contains("panic")), "{lines:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_reload_that_needs_unreadable_root_certificates_changes_nothing() {
+    let (backend, refusing) = (Backend::saying("ok").await, ClosedPort::new());
+    let text = format!("upstreams: {{ web: {{ backends: [\"{}\"] }} }}", backend.url());
+    let missing = [("SSL_CERT_FILE", "/no-such.crt"), ("SSL_CERT_DIR", "/no-such")];
+    let program = Program::run_given(&text, &[], &missing).await;
+    let file = program.file("evenkeel.yaml");
+    let secure = format!("https://{}", refusing.address);
+    let before = std::fs::read_to_string(&file).expect("the configuration");
+    std::fs::write(&file, before.replace(&backend.url(), &secure)).expect("it can be written");
+    let request = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let rejected = send(program.admin(), request).await;
+    assert_eq!(rejected.status(), 422, "{}", rejected.text());
+    let expected = "upstream web: cannot read the system's root certificates: ";
+    assert!(rejected.text().starts_with(expected), "{}", rejected.text());
+    assert_eq!(get(program.address(), "/").await.text(), "ok");
 }

@@ -51,6 +51,7 @@ pub struct ConfigBuilder {
     algorithm: Option<LoadBalancingAlgorithm>,
     health_check: Option<HealthCheckBuilder>,
     admin_token: Option<Secret>,
+    admin_hosts: Vec<String>,
     /// Routes and what could not be told of them: parameters that serialize to nothing.
     failed: Vec<(Path, String)>,
 }
@@ -142,13 +143,20 @@ impl ConfigBuilder {
 
     /// The admin address: `ip:port`. Default off.
     pub fn admin(mut self, address: impl Into<String>) -> Self {
-        self.file.admin = Some(wire::Admin { address: address.into(), token: None });
+        self.file.admin = Some(wire::Admin { address: address.into(), token: None, hosts: Vec::new() });
         self
     }
 
     /// The bearer token that the admin address asks for; required off loopback, at least 16 characters.
     pub fn admin_token(mut self, token: impl Into<String>) -> Self {
         self.admin_token = Some(Secret(token.into()));
+        self
+    }
+
+    /// Host names that clients can use for the admin address, besides IP addresses and `localhost`: `lb1.internal`,
+    /// `*.monitoring.svc`, or `*` for every name. Default none.
+    pub fn admin_hosts<T: Into<String>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
+        self.admin_hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 
@@ -221,6 +229,13 @@ impl ConfigBuilder {
             (Some(admin), token) => admin.token = token,
             (None, Some(_)) => {
                 context.wrong_key(&root.key("admin").key("token"), "has no effect without the admin address");
+            }
+        }
+        match &mut self.file.admin {
+            _ if self.admin_hosts.is_empty() => {}
+            Some(admin) => admin.hosts = self.admin_hosts,
+            None => {
+                context.wrong_key(&root.key("admin").key("hosts"), "has no effect without the admin address");
             }
         }
         for (path, message) in self.failed {

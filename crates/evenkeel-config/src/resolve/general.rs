@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use evenkeel_core::route::HostPatternError;
 use ipnet::IpNet;
 
-use super::{Context, address, listener};
+use super::{Context, address, listener, matching};
 use crate::foreign::{Strictness, own_text};
 use crate::model::ACCESS_LOG_FIELDS;
 use crate::suggest::closest;
@@ -87,6 +88,21 @@ pub(super) fn admin(
     {
         context.wrong_key(&token_path, "has a character that no header may carry: expected visible ASCII");
     }
+    let names = path.key("hosts");
+    let mut hosts = Vec::with_capacity(admin.hosts.len());
+    for (text, path) in admin.hosts.iter().zip(context.entries(&names, admin.hosts.len())) {
+        match text.parse() {
+            Ok(host) => hosts.push(host),
+            Err(error) => {
+                let error = match error {
+                    HostPatternError::Port => "expected a host without a port".to_owned(),
+                    error => error.to_string(),
+                };
+                context.wrong(&path, text, format!("is not a host: {error}")).suggestion =
+                    matching::corrected_host(text);
+            }
+        }
+    }
     let path = path.key("address");
     let address = match address::socket(&admin.address) {
         Ok(address) => address,
@@ -108,7 +124,7 @@ pub(super) fn admin(
             "is taken: a listener has the same address: give one of them another port",
         );
     }
-    Some(Some(Admin { address, token: admin.token.as_ref().map(|token| token.0.clone()) }))
+    Some(Some(Admin { address, token: admin.token.as_ref().map(|token| token.0.clone()), hosts }))
 }
 
 /// The access log; the outer `None` if it is wrong.

@@ -165,7 +165,7 @@ fn host_syntax(text: &str) -> Option<&'static str> {
 }
 
 /// The host in a URL, in a host with a port, or in a path after it.
-fn corrected_host(text: &str) -> Option<String> {
+pub(super) fn corrected_host(text: &str) -> Option<String> {
     let text = text.split_once("://").map_or(text, |(_, rest)| rest);
     let host = text.split('/').next()?;
     let host = match host.rsplit_once(':') {

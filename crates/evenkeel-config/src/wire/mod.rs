@@ -111,6 +111,12 @@ pub(crate) struct Admin {
     /// address, because anyone who can reach it can read everything and send commands. Preferably given as `${NAME}`.
     #[schemars(with = "Option<String>")]
     pub(crate) token: Option<Secret>,
+    /// Host names that clients can use for the admin address, without a port: `lb1.internal`, `*.monitoring.svc`, or `*` for
+    /// every name. A request whose `Host` is not an IP address, `localhost` or one of these names gets a 421. This stops web
+    /// pages that point a name of their own at this address (DNS rebinding). Add a name if clients reach the address by it,
+    /// for example a Prometheus target with a host name. `*` turns this protection off.
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
 }
 
 /// The access log.

@@ -14,17 +14,21 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+
+mod connections;
+mod guard;
 
 use crate::control::{Described, State};
 use crate::dial::Pause;
 use crate::observe::Exposition;
+use connections::Connections;
 
 /// The running admin address. Dropping it closes it.
 #[derive(Debug)]
@@ -67,12 +71,9 @@ struct Desk {
     settings: ArcSwap<evenkeel_config::Admin>,
 }
 
-/// Connections served at once; more wait.
-const CONNECTIONS: usize = 64;
 /// How long to wait after a connection could not be accepted: most often the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(50);
 static COMPLAINT: Pause = Pause::new();
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
@@ -120,9 +121,8 @@ impl Drop for Admin {
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Arc::new(Connections::default());
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
@@ -133,28 +133,32 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
                 continue;
             }
         };
-        let desk = desk.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let desk = desk.clone();
-                async move { Ok::<_, Infallible>(desk.answer(&request).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(socket), service);
-            // A client that breaks off affects no other client.
-            let _ = connection.await;
-            drop(place);
-        });
+        let (desk, place) = (desk.clone(), connections.place());
+        let open = place.open();
+        tokio::spawn(place.serve(
+            socket,
+            service_fn(move |request| {
+                let (desk, open) = (desk.clone(), open.clone());
+                async move {
+                    let _handling = open.handling();
+                    Ok::<_, Infallible>(desk.answer(&request).await)
+                }
+            }),
+        ));
     }
 }
 
 impl Desk {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let settings = self.settings.load_full();
+        if let Some((status, why)) = guard::rejection(request, &settings) {
+            let mut rejected = text(status, why);
+            rejected.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return rejected;
+        }
         let path = request.uri().path();
         // Probes of an orchestrator carry no token, and learn nothing but yes or no.
-        if !matches!(path, "/livez" | "/readyz") && !self.admits(request) {
+        if !matches!(path, "/livez" | "/readyz") && !guard::admits(request, &settings) {
             let mut refused = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
             refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refused;
@@ -190,7 +194,10 @@ impl Desk {
             Some("dry_run=true") => true,
             Some(_) => return text(StatusCode::BAD_REQUEST, "expected no query, or dry_run=true\n"),
         };
-        match self.orders.reload(dry_run).await {
+        let orders = self.orders.clone();
+        // A task of its own: a reload ends also if its client disconnects.
+        let reload = tokio::spawn(async move { orders.reload(dry_run).await });
+        match reload.await.unwrap_or_else(|panic| Err(panic.to_string())) {
             Ok(changes) => reply(StatusCode::OK, TEXT, changes),
             Err(error) => reply(StatusCode::UNPROCESSABLE_ENTITY, TEXT, error + "\n"),
         }
@@ -206,19 +213,6 @@ impl Desk {
             Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         }
     }
-
-    fn admits(&self, request: &Request<Incoming>) -> bool {
-        let settings = self.settings.load();
-        let Some(token) = &settings.token else { return true };
-        let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        given.and_then(|given| given.strip_prefix("Bearer ")).is_some_and(|given| same(given, token))
-    }
-}
-
-/// Compares in a time that tells nothing of where two texts differ.
-fn same(given: &str, token: &str) -> bool {
-    let differences = given.bytes().zip(token.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
-    given.len() == token.len() && differences == 0
 }
 
 fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
@@ -230,5 +224,6 @@ fn reply(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Resp
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -15,7 +15,7 @@ fn configured(yaml: &str, log: &Path) -> Result<Config, ConfigError> {
     let to_log = format!("{{ to: {}, format: json }}", log.display());
     let defaults = [
         ("listeners:", "[{ address: 127.0.0.1:0 }]"),
-        ("admin:", "{ address: 127.0.0.1:0 }"),
+        ("admin:", "{ address: 127.0.0.1:0, hosts: [test] }"),
         ("access_log:", to_log.as_str()),
     ];
     Config::from_yaml(&filled_up(yaml, &defaults), "test.yaml", &|_| None)
