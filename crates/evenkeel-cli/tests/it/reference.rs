@@ -31,7 +31,10 @@ const SIGNALS: &str = "
 
 /// A row for each signal that has an effect of its own.
 const EFFECTS: [(&str, &str); 3] = [
-    ("HUP", "reads the configuration file again and puts it in force; an invalid file changes nothing. The result is logged"),
+    (
+        "HUP",
+        "reads the configuration file again and puts it in force; an invalid file changes nothing. The result is logged",
+    ),
     ("USR1", "opens the file of the access log again, for log rotation"),
     ("USR2", "is logged and changes nothing"),
 ];
