@@ -13,6 +13,7 @@ mod logging;
 mod man;
 mod outside;
 mod printable;
+mod reload;
 mod run;
 mod schema;
 mod simulate;
@@ -39,6 +40,8 @@ enum Command {
     Run(run::Args),
     /// Check a configuration and print what is wrong with it
     Check(check::Args),
+    /// Tell a running balancer to read its configuration again
+    Reload(reload::Args),
     /// Show where a request would go, and why
     Explain(explain::Args),
     /// Run a demo: sample backends, a balancer, light traffic
@@ -64,6 +67,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(&args),

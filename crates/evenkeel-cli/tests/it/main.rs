@@ -37,6 +37,7 @@ mod records;
 mod reference;
 mod refusals;
 mod reload;
+mod reload_command;
 mod retries;
 mod retry_policy;
 mod routes;
