@@ -420,6 +420,28 @@ async fn a_backend_that_sends_them_without_end_is_held_back() {
 }
 
 #[tokio::test]
+async fn too_many_or_too_large_interim_responses_are_a_502() {
+    const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+    let backend = Backend::start(|request| {
+        let interim = match request.target() {
+            "/few" => HINT.repeat(32),
+            "/many" => HINT.repeat(33),
+            _ => format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(5000)).repeat(14),
+        };
+        Reply::bytes(interim + FINE)
+    })
+    .await;
+    let balancer = Balancer::before(&backend.url()).await;
+    for (path, expected) in [("/few", 200), ("/many", 502), ("/large", 502), ("/few", 200)] {
+        assert_eq!(balancer.get(path).await.status(), expected, "{path}");
+    }
+    for path in ["/many", "/large"] {
+        let record = balancer.log_line_of(path).await;
+        assert_eq!(record["error"], "interim (1xx) responses are too many or too large", "{record}");
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_protocol_that_nobody_asked_for_is_a_502() {
     let backend = Backend::start(|request| match request.target() {
         "/sound" => Reply::ok("sound"),

@@ -38,6 +38,8 @@ pub enum Malformed {
     UnexpectedUpgrade,
     /// A response in HTTP/1.0 is a 101.
     UpgradeHttp10,
+    /// A backend sends too many interim responses, or too large ones.
+    TooManyInterim,
     /// A chunk is malformed.
     Chunk,
     /// The size of a chunk is too large.
@@ -72,6 +74,7 @@ impl Malformed {
             Self::ChunkedHttp10 => "response in HTTP/1.0 has a Transfer-Encoding header",
             Self::UnexpectedUpgrade => "response has status 101 without a request to upgrade",
             Self::UpgradeHttp10 => "response in HTTP/1.0 has status 101",
+            Self::TooManyInterim => "interim (1xx) responses are too many or too large",
             Self::Chunk => "body has a malformed chunk",
             Self::ChunkSize => "body has a chunk size that is too large",
             Self::ChunkLine => "body has a chunk with extensions that are too long",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::pump::Pump;
-use crate::exchange::{Failure, RequestCopy};
+use crate::exchange::{Failure, Interim, RequestCopy};
 use crate::filter::ResponseHead;
 use crate::http1::{AnswerHead, with_answer};
 
@@ -51,12 +51,13 @@ async fn follow(copy: RequestCopy, request: Vec<u8>) {
 async fn ask(backend: &mut Backend, request: &[u8]) -> Option<u16> {
     let mut sent = 0;
     std::future::poll_fn(|cx| backend.poll_send(cx, request, &mut sent)).await.ok()?;
-    let mut searched = 0;
+    let (mut searched, mut interim) = (0, Interim::default());
     loop {
         let head = |answer: &AnswerHead<'_>| (answer.length, answer.status());
         match with_answer(backend.input.filled(), &mut searched, head).ok()? {
             Some((_, status @ 200..)) => return Some(status),
             Some((length, _)) => {
+                interim.admit(length).ok()?;
                 backend.input.consume(length);
                 searched = 0;
             }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
-use crate::exchange::{Break, Exchange, Malformed};
+use crate::exchange::{Break, Exchange, Interim, Malformed};
 use crate::filter::ResponseHead;
 use crate::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
 use crate::stream::Link;
@@ -16,6 +16,7 @@ pub(super) struct Download {
     /// `None` as long as there is no head.
     body: Option<Body>,
     searched: usize,
+    interim: Interim,
     /// Whether the client gets chunks.
     chunked: bool,
     /// Whether the client's connection can carry another request after this response.
@@ -96,6 +97,7 @@ impl Download {
     ) -> Result<bool, Stop> {
         let mut searched = self.searched;
         let mut rejected = false;
+        let mut interim = self.interim;
         let read = with_answer(backend.input.filled(), &mut searched, |answer| {
             if answer.status() >= 200 && exchange.rejects(answer.status(), circumstances.replayable) {
                 rejected = true;
@@ -104,29 +106,31 @@ impl Download {
             } else if answer.status() == 101 {
                 if !circumstances.head.facts.upgrade {
                     // The client did not ask for another protocol.
-                    return None;
+                    return Err(Malformed::UnexpectedUpgrade);
                 }
                 self.upgrade(link, exchange, answer);
+            } else if let Err(malformed) = interim.admit(answer.length) {
+                return Err(malformed);
             } else if circumstances.head.is_http_11 {
                 let edits = exchange.on_head(answer, false);
                 let style = AnswerStyle { chunked: false, connection: None };
                 link.gather(|out| answer.write(&edits, style, out));
             }
-            Some(answer.length)
+            Ok(answer.length)
         });
         match read {
             _ if rejected => Err(Stop::Rejected),
-            Ok(Some(Some(length))) => {
+            Ok(Some(Ok(length))) => {
                 backend.input.consume(length);
                 self.searched = 0;
+                self.interim = interim;
                 Ok(true)
             }
             Ok(None) => {
                 self.searched = searched;
                 Ok(false)
             }
-            Ok(Some(None)) => Err(Stop::Malformed(Malformed::UnexpectedUpgrade)),
-            Err(malformed) => Err(Stop::Malformed(malformed)),
+            Ok(Some(Err(malformed))) | Err(malformed) => Err(Stop::Malformed(malformed)),
         }
     }
 

@@ -73,6 +73,13 @@ impl RequestHead for PingoraRequest<'_> {
 
 // === impl PingoraResponse ===
 
+impl PingoraResponse<'_> {
+    /// The bytes of its fields, as they would be sent.
+    pub(super) fn size(&self) -> usize {
+        self.0.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+    }
+}
+
 impl ResponseHead for PingoraResponse<'_> {
     fn status(&self) -> u16 {
         self.0.status.as_u16()

@@ -20,7 +20,7 @@ use super::head::{
 use super::peer::{Authorities, peer};
 use super::respond;
 use crate::exchange::{
-    Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Lane, Malformed,
+    Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Interim, Lane, Malformed,
 };
 use crate::filter::{Answer, Refusal};
 use crate::http1::Head;
@@ -51,6 +51,8 @@ pub struct Context {
     refusal: Option<Refusal>,
     /// What we found wrong with the response.
     malformed: Option<Malformed>,
+    /// The interim responses of this attempt.
+    interim: Interim,
     /// Whether a response was discarded for another attempt.
     rejected: bool,
 }
@@ -203,6 +205,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        context.interim = Interim::default();
         let exchange = context.exchange()?;
         let attempt = match exchange.next_attempt().await {
             Ok(attempt) => attempt,
@@ -294,6 +297,13 @@ impl ProxyHttp for Proxy {
             // The client did not request another protocol: what follows would be a tunnel past us.
             context.malformed = Some(Malformed::UnexpectedUpgrade);
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "an unasked 101").map_err(Error::into_up);
+        }
+        if response.status.is_informational()
+            && !upgraded
+            && let Err(malformed) = context.interim.admit(PingoraResponse(response).size())
+        {
+            context.malformed = Some(malformed);
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many 1xx").map_err(Error::into_up);
         }
         let exchange = context.exchange()?;
         let edits = exchange.on_head(&PingoraResponse(response), upgraded);
