@@ -15,7 +15,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -188,6 +189,10 @@ impl Desk {
             let mut rejected = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
             rejected.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return rejected;
+        }
+        // A browser sends it with every POST of a web page, and needs no token where none is configured.
+        if request.headers().contains_key(ORIGIN) {
+            return text(StatusCode::FORBIDDEN, "a web page cannot reload the configuration\n");
         }
         let dry_run = match request.uri().query() {
             None | Some("") => false,
