@@ -4,7 +4,7 @@
 
 use evenkeel::core::route::RequestParts;
 use evenkeel::filter::{Edits, RequestHead, ResponseHead};
-use evenkeel::http1::{AnswerStyle, Body, Buffer, with_answer, with_request};
+use evenkeel::http1::{AnswerStyle, Body, Buffer, Reader, with_answer, with_request};
 use libfuzzer_sys::fuzz_target;
 
 /// Most fields of a request.
@@ -29,7 +29,7 @@ fn read_request(bytes: &[u8], most_fields: usize) -> Option<(usize, Vec<String>,
     with_request(bytes, &mut 0, most_fields, |request| {
         let facts = request.head.facts;
         let mut out = Buffer::default();
-        request.write(&Edits::default(), &mut out);
+        request.write(&Edits::default(), Reader::Backend, &mut out);
         let meaning = vec![
             request.method().to_owned(),
             request.host().to_owned(),

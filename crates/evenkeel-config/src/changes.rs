@@ -64,13 +64,14 @@ pub enum ChangeKind {
 const RESTART_ONLY: &[&str] = &["workers"];
 
 /// The keys of two values of one struct that differ: `key: field` pairs, and after `;` the fields that are compared elsewhere.
-/// A field that is in neither list does not compile.
+/// A field that is in neither list does not compile. Fields that one key sets stand next to each other.
 macro_rules! differing {
     ($type:ident, $old:expr, $new:expr, { $($key:literal: $field:ident),* $(,)? } $(elsewhere $($other:ident),*)?) => {{
         let (old, new) = ($old, $new);
         let $type { $($field: _,)* $($($other: _,)*)? } = old;
         let mut keys: Vec<&'static str> = Vec::new();
         $(if old.$field != new.$field { keys.push($key); })*
+        keys.dedup();
         keys
     }};
 }
@@ -137,6 +138,7 @@ impl Changes {
     fn settings(&mut self, old: &Model, new: &Model) {
         let keys = differing!(Model, old, new, {
             "trusted_proxies": trusted_proxies,
+            "trusted_proxies": trusts_unix,
             "forwarding": forwarding,
             "shutdown": shutdown,
             "admin": admin,

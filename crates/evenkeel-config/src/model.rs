@@ -35,6 +35,8 @@ pub struct Model {
     pub upstreams: Vec<Upstream>,
     /// The clients whose `X-Forwarded-*` and `Forwarded` are trusted. Default none.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether those of peers on Unix sockets are trusted. Default no.
+    pub trusts_unix: bool,
     /// What is sent to backends about the client, in addition to `X-Forwarded-*` and `X-Request-Id`.
     pub forwarding: Forwarding,
     /// How the balancer ends.

@@ -75,6 +75,8 @@ fn each_change_is_told_by_name_and_key() {
             &["listener 127.0.0.1:8081 added", "listener 127.0.0.1:8080 removed"],
         ),
         ("routes:", "access_log: { to: stderr }\nroutes:", &["access_log changed"]),
+        ("routes:", "trusted_proxies: [unix]\nroutes:", &["trusted_proxies changed"]),
+        ("routes:", "trusted_proxies: [unix, 10.0.0.1]\nroutes:", &["trusted_proxies changed"]),
     ] {
         assert_eq!(words(|base| base.replace(from, to)), expected, "{from} -> {to}");
     }

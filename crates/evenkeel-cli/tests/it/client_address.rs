@@ -44,14 +44,22 @@ async fn a_trusted_peer_is_believed_up_to_the_first_hop_that_is_not() {
         (&["X-Forwarded-For: 192.0.2.7, x, 10.1.1.1"], "10.1.1.1", "192.0.2.7, x, 10.1.1.1, 127.0.0.1"),
         (&["X-Forwarded-For: 999.1.1.1"], "127.0.0.1", "999.1.1.1, 127.0.0.1"),
         (&["X-Forwarded-For: 192.0.2.7", "Forwarded: for=6.6.6.6"], "192.0.2.7", "192.0.2.7, 127.0.0.1"),
-        (&["Forwarded: for=192.0.2.60"], "192.0.2.60", "127.0.0.1"),
-        (&["Forwarded: proto=http; For=\"[2001:db8:cafe::17]:4711\""], "2001:db8:cafe::17", "127.0.0.1"),
-        (&["Forwarded: for=6.6.6.6, for=192.0.2.60;by=10.1.1.1, for=10.1.1.2"], "192.0.2.60", "127.0.0.1"),
-        (&["Forwarded: for=unknown"], "127.0.0.1", "127.0.0.1"),
-        (&["Forwarded: for=_hidden, for=10.1.1.1"], "10.1.1.1", "127.0.0.1"),
-        (&["Forwarded: nonsense"], "127.0.0.1", "127.0.0.1"),
-        (&["Forwarded: for=192.0.2.60;host=\"a, for=6.6.6.6\""], "192.0.2.60", "127.0.0.1"),
-        (&["Forwarded: host=\"a;for=6.6.6.6\";for=192.0.2.60"], "192.0.2.60", "127.0.0.1"),
+        (&["Forwarded: for=192.0.2.60"], "192.0.2.60", "192.0.2.60, 127.0.0.1"),
+        (
+            &["Forwarded: proto=http; For=\"[2001:db8:cafe::17]:4711\""],
+            "2001:db8:cafe::17",
+            "2001:db8:cafe::17, 127.0.0.1",
+        ),
+        (
+            &["Forwarded: for=6.6.6.6, for=192.0.2.60;by=10.1.1.1, for=10.1.1.2"],
+            "192.0.2.60",
+            "6.6.6.6, 192.0.2.60, 10.1.1.2, 127.0.0.1",
+        ),
+        (&["Forwarded: for=unknown"], "127.0.0.1", "unknown, 127.0.0.1"),
+        (&["Forwarded: for=_hidden, for=10.1.1.1"], "10.1.1.1", "unknown, 10.1.1.1, 127.0.0.1"),
+        (&["Forwarded: nonsense"], "127.0.0.1", "unknown, 127.0.0.1"),
+        (&["Forwarded: for=192.0.2.60;host=\"a, for=6.6.6.6\""], "192.0.2.60", "192.0.2.60, 127.0.0.1"),
+        (&["Forwarded: host=\"a;for=6.6.6.6\";for=192.0.2.60"], "192.0.2.60", "192.0.2.60, 127.0.0.1"),
     ];
     check(TRUSTING, "127.0.0.1", table).await;
 }
@@ -213,6 +221,34 @@ async fn behind_a_unix_socket_there_is_no_address_and_no_claim_gets_through() {
     let raw = String::from_utf8_lossy(&seen.raw).into_owned();
     assert!(!raw.contains("6.6.6.6") && !raw.contains("spoofed"), "{raw}");
     assert_eq!(balancer.log_line().await.get("client"), None);
+}
+
+#[tokio::test]
+async fn a_trusted_peer_on_a_unix_socket_tells_who_the_client_is() {
+    let backend = Backend::saying("hello").await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keel.sock");
+    let listener =
+        format!("listeners: [{{ address: \"unix:{}\" }}]\ntrusted_proxies: [unix]", path.display());
+    let balancer = before(&listener, &backend).await;
+    let mut client = Client::unix(&path).await;
+    let fields = ["X-Forwarded-For: 6.6.6.6, 192.0.2.7", "X-Forwarded-Proto: https"];
+    assert_eq!(client.ask(request("/", &fields)).await.status(), 200);
+    let seen = backend.only_request();
+    assert_eq!(seen.header("x-forwarded-for"), Some("6.6.6.6, 192.0.2.7"));
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(balancer.log_line().await["client"], "192.0.2.7");
+}
+
+#[tokio::test]
+async fn every_header_names_the_client_that_the_log_names() {
+    let seen = told_to_backend(TRUSTING, &["Forwarded: for=192.0.2.60;proto=https"]).await;
+    assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.60, 127.0.0.1"));
+    assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+    let both = ["X-Forwarded-For: 192.0.2.7", "Forwarded: for=6.6.6.6"];
+    let seen = told_to_backend(TRUSTING, &both).await;
+    assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.7, 127.0.0.1"));
+    assert_eq!(seen.header("forwarded"), None, "the proxy wrote the other header");
 }
 
 async fn told_to_backend(yaml: &str, fields: &[&str]) -> Message {

@@ -164,13 +164,19 @@ impl Filter for Tally {
             return Verdict::Answer(Answer::new(200).body(count.to_string()));
         }
         let seen = format!("{} {count} {:?}", self.label, request.client);
-        request.edits.set("x-tally".parse().expect("a name"), seen.parse().expect("a value"));
+        request
+            .edits
+            .set("x-tally".parse().expect("a name"), seen.parse().expect("a value"))
+            .expect("it may be edited");
         Verdict::Continue
     }
 
     fn on_response(&self, response: &mut Response<'_>) {
         let label = format!("{} saw {}", self.label, response.head.status());
-        response.edits.add("x-tally".parse().expect("a name"), label.parse().expect("a value"));
+        response
+            .edits
+            .add("x-tally".parse().expect("a name"), label.parse().expect("a value"))
+            .expect("it may be edited");
     }
 }
 

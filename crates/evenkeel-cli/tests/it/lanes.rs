@@ -81,13 +81,19 @@ struct Count(AtomicUsize);
 impl Filter for Count {
     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
         let count = 1 + self.0.fetch_add(1, Ordering::SeqCst);
-        request.edits.set("x-count".parse().expect("a name"), count.to_string().parse().expect("a value"));
+        request
+            .edits
+            .set("x-count".parse().expect("a name"), count.to_string().parse().expect("a value"))
+            .expect("it may be edited");
         Verdict::Continue
     }
 
     fn on_response(&self, response: &mut Response<'_>) {
         let count = self.0.load(Ordering::SeqCst).to_string();
-        response.edits.add("x-count".parse().expect("a name"), count.parse().expect("a value"));
+        response
+            .edits
+            .add("x-count".parse().expect("a name"), count.parse().expect("a value"))
+            .expect("it may be edited");
     }
 }
 

@@ -49,6 +49,7 @@ mod slow;
 mod smuggling;
 mod startup;
 mod streams;
+mod strictness;
 mod support;
 mod terminal;
 mod timeouts;

@@ -17,11 +17,19 @@ use crate::wire;
 use crate::yaml::{Path, any_of};
 use crate::{AccessLog, Admin, Forwarding, ListenAddress, Listener, LogFormat, LogTarget, Shutdown};
 
-/// Networks, or single addresses.
-pub(super) fn trusted_proxies(networks: &[String], path: &Path, context: &mut Context<'_>) -> Vec<IpNet> {
+/// Networks, or single addresses; and whether peers on Unix sockets are among them, which have no address.
+pub(super) fn trusted_proxies(
+    networks: &[String],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> (Vec<IpNet>, bool) {
     let paths = context.entries(path, networks.len());
-    let mut resolved = Vec::new();
+    let (mut resolved, mut unix) = (Vec::new(), false);
     for (text, path) in networks.iter().zip(paths) {
+        if matches!(text.as_str(), "unix" | "unix:") {
+            unix = true;
+            continue;
+        }
         match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
             (Ok(network), _) if network.trunc() == network => resolved.push(network),
             (Ok(network), _) => {
@@ -36,13 +44,13 @@ pub(super) fn trusted_proxies(networks: &[String], path: &Path, context: &mut Co
                     _ => "",
                 };
                 let message = format!(
-                    "is not a network: expected an IP address, or a network like 10.0.0.0/8 or fd00::/8{remedy}"
+                    "is not a network: expected an IP address, a network like 10.0.0.0/8 or fd00::/8, or unix{remedy}"
                 );
                 context.wrong(&path, text, message);
             }
         }
     }
-    resolved
+    (resolved, unix)
 }
 
 /// What is sent to backends.
@@ -280,12 +288,6 @@ pub(super) fn method(text: &str) -> Result<(), Option<String>> {
         true => Ok(()),
         false => Err(None),
     }
-}
-
-/// Whether a header field, in lower case, controls the connection or the framing of a message. Only the sender of the
-/// message decides about those.
-pub(super) fn is_of_the_connection(name: &str) -> bool {
-    matches!(name, "content-length" | "transfer-encoding" | "connection" | "keep-alive")
 }
 
 /// Whether a text can be the value of a header field.

@@ -9,7 +9,7 @@ use super::{Context, address, given, listener};
 use crate::values::Duration;
 use crate::wire::{self, Statuses};
 use crate::yaml::{Path, any_of};
-use crate::{Backend, BackendHost, Health, HealthCheck, HealthCheckKind, HttpCheck};
+use crate::{Backend, BackendHost, Health, HealthCheck, HealthCheckKind, HttpCheck, is_of_the_connection};
 
 /// Which backends may be chosen.
 pub(super) fn health(
@@ -191,7 +191,7 @@ fn headers(
             context.wrong_key(&path, "is not the name of a header field");
         } else if lower == "host" {
             context.wrong_key(&path, "cannot be set here: use the key host, next to headers");
-        } else if general::is_of_the_connection(&lower) {
+        } else if is_of_the_connection(&lower) {
             context.wrong_key(&path, "cannot be set: it belongs to the connection, which is not the check's");
         } else if !general::is_field_value(value) {
             context.wrong(&path, value, "is not the value of a header field: expected no control characters");

@@ -10,7 +10,7 @@ use super::{Context, given, listener};
 use crate::values::Secret;
 use crate::wire;
 use crate::yaml::Path;
-use crate::{Sticky, UpstreamLimits};
+use crate::{Sticky, UpstreamLimits, is_of_the_connection};
 
 /// How much an upstream takes.
 pub(super) fn limits(
@@ -78,7 +78,7 @@ fn own_field(name: &str, path: &Path, context: &mut Context<'_>) -> Option<Strin
         context.wrong(path, name, message);
         return None;
     }
-    if lower == "host" || general::is_of_the_connection(&lower) {
+    if lower == "host" || is_of_the_connection(&lower) {
         let message = "means something else already: expected a field of its own, like x-deadline-ms";
         context.wrong(path, name, message);
         return None;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use evenkeel_core::limit::RetryBudgetOptions;
 use evenkeel_core::route::RouteTable;
 
-use super::general::{is_field_value, is_of_the_connection, is_token, label, only_one};
+use super::general::{is_field_value, is_token, label, only_one};
 use super::{Context, given, listener, matching, retry};
 use crate::foreign::{Strictness, own_text};
 use crate::model::REDIRECT_NAMES;
@@ -14,7 +14,7 @@ use crate::template::Template;
 use crate::values::{Duration, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::{Node, Path, any_of};
-use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route};
+use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route, is_of_the_connection};
 
 /// The names of the upstreams, in their order, and found by name.
 pub(super) struct Names<'a> {
@@ -276,7 +276,7 @@ fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Opti
         let lower = name.to_ascii_lowercase();
         if !is_token(name) {
             context.wrong_key(&path, "is not the name of a header field");
-        } else if is_of_the_connection(&lower) {
+        } else if is_of_the_connection(&lower) && !(wire.status == 426 && lower == "upgrade") {
             context
                 .wrong_key(&path, "cannot be set: it belongs to the connection, which is not this route's");
         } else if !is_field_value(value) {

@@ -47,8 +47,9 @@ pub(crate) struct File {
     /// The groups of backends, by name. Routes, logs and metrics use this name.
     pub(crate) upstreams: Named<Upstream>,
     /// The clients whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are trusted:
-    /// addresses, or networks such as `10.0.0.0/8`. List only the proxies in front of this balancer: a trusted proxy
-    /// can claim any client address. Default: none; the client address is then the address of the connection.
+    /// addresses, networks such as `10.0.0.0/8`, or `unix` for every client on a Unix socket. List only the proxies in
+    /// front of this balancer: a trusted proxy can claim any client address. Default: none; the client address is then the
+    /// address of the connection.
     pub(crate) trusted_proxies: Vec<String>,
     /// What evenkeel sends to backends about the client, in addition to `X-Forwarded-For`, `-Proto`, `-Host` and
     /// `X-Request-Id`, which it always sends.

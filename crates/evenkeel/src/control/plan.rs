@@ -152,6 +152,7 @@ pub(super) fn table(
         rules: rules.collect(),
         upstreams: upstreams.clone(),
         trusted_proxies: model.trusted_proxies.clone(),
+        trusts_unix: model.trusts_unix,
         forwarding: model.forwarding.clone(),
         paths: model.listeners.iter().map(|one| (one.address.port(), one.http.paths)).collect(),
         log,

@@ -41,7 +41,7 @@ impl Affinity {
         let Some(key) = &self.key else { return 0 };
         let found = match key {
             HashKey::Header(name) => head.header(name).map(|value| hash(value.iter().copied())),
-            HashKey::Cookie(name) => cookie(head, name, |value| hash(value.bytes())),
+            HashKey::Cookie(name) => cookie(head, name, |value| hash(value.iter().copied())),
             HashKey::Query(name) => head
                 .query()
                 .and_then(|query| query_parameter(query, name))
@@ -57,7 +57,7 @@ impl Affinity {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         match self.key.as_ref()? {
             HashKey::Header(name) => head.header(name).map(|value| text(value.to_vec())),
-            HashKey::Cookie(name) => cookie(head, name, str::to_owned),
+            HashKey::Cookie(name) => cookie(head, name, |value| text(value.to_vec())),
             HashKey::Query(name) => {
                 query_parameter(head.query()?, name).map(|value| text(query_decoded(value).collect()))
             }
@@ -68,14 +68,16 @@ impl Affinity {
 
     /// The value of the sticky cookie that the client sent, if it did.
     pub fn cookie_text(&self, head: &dyn RequestHead) -> Option<String> {
-        cookie(head, &self.sticky.as_ref()?.cookie, str::to_owned)
+        cookie(head, &self.sticky.as_ref()?.cookie, |value| String::from_utf8_lossy(value).into_owned())
     }
 
     /// The backend that the client's cookie names, by its place, if it may be chosen now.
     pub fn named(&self, head: &dyn RequestHead, endpoints: &[std::sync::Arc<Endpoint>]) -> Option<usize> {
         let sticky = self.sticky.as_ref()?;
-        let place =
-            |value: &str| endpoints.iter().position(|endpoint| endpoint.cookie.as_deref() == Some(value));
+        let is_of = |endpoint: &Endpoint, value: &[u8]| {
+            endpoint.cookie.as_deref().is_some_and(|cookie| cookie.as_bytes() == value)
+        };
+        let place = |value: &[u8]| endpoints.iter().position(|endpoint| is_of(endpoint, value));
         cookie(head, &sticky.cookie, place)?
     }
 
@@ -93,15 +95,16 @@ impl Affinity {
     }
 }
 
-/// What `then` makes of the value of the first cookie of this name.
-fn cookie<T>(head: &dyn RequestHead, name: &str, then: impl Fn(&str) -> T) -> Option<T> {
+/// What `then` makes of the value of the first cookie of this name. Compares bytes: other cookies may be any.
+fn cookie<T>(head: &dyn RequestHead, name: &str, then: impl Fn(&[u8]) -> T) -> Option<T> {
     let mut found = None;
     head.each("cookie", &mut |line| {
-        if found.is_none()
-            && let Ok(line) = std::str::from_utf8(line)
-        {
-            let pairs = line.split(';').filter_map(|pair| pair.split_once('='));
-            let mut values = pairs.filter(|(known, _)| known.trim() == name).map(|(_, value)| value.trim());
+        if found.is_none() {
+            let pairs = line.split(|byte| *byte == b';').filter_map(|pair| {
+                let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+                Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
+            });
+            let mut values = pairs.filter(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value);
             found = values.next().map(&then);
         }
     });

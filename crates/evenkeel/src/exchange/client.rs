@@ -8,10 +8,29 @@ use crate::filter::RequestHead;
 /// Who the client is, and how far the peer that told us is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// The client. `None` behind a Unix socket.
+    /// The client. `None` for an untrusted peer on a Unix socket.
     pub ip: Option<IpAddr>,
     /// Whether the peer is a trusted proxy, whose forwarding fields are kept and added to.
     pub peer_trusted: bool,
+    /// Which header told.
+    pub told_by: ToldBy,
+}
+
+/// Which header tells who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToldBy {
+    /// None: the client is the peer.
+    Peer,
+    /// `X-Forwarded-For`. `Forwarded` is there too and names another client if `contradicted`, so that it is not believed.
+    XForwardedFor {
+        /// Whether `Forwarded` names another client.
+        contradicted: bool,
+    },
+    /// `Forwarded`, and the scheme that it gives for this client.
+    Forwarded {
+        /// `http` or `https`.
+        proto: Option<&'static str>,
+    },
 }
 
 /// Finds the client of a request: the peer, or, behind trusted proxies, the right-most hop that is not one of them.
@@ -19,28 +38,69 @@ pub struct ClientAddress {
 /// `X-Forwarded-For` is read if it is there, else `Forwarded` (RFC 7239). A hop that is not an address (`unknown`,
 /// garbage) ends the walk: the client is then the last proxy that was understood.
 pub fn client_address(table: &Table, peer: Option<IpAddr>, head: &dyn RequestHead) -> ClientAddress {
-    if table.trusted_proxies.is_empty() || !table.trusts(peer) {
-        return ClientAddress { ip: peer, peer_trusted: false };
+    if !table.trusts(peer) {
+        return ClientAddress { ip: peer, peer_trusted: false, told_by: ToldBy::Peer };
     }
-    let mut walk = Walk::new(table, peer);
-    let (name, syntax) = match head.header("x-forwarded-for") {
-        Some(_) => ("x-forwarded-for", Syntax { cut: |line| cut_last(line, ',', false), parse: hop_address }),
-        None => ("forwarded", Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for }),
+    let forwarded = head.header("forwarded").map(|_| walk(table, peer, head, "forwarded", &FORWARDED));
+    let (ip, told_by) = match (head.header("x-forwarded-for"), forwarded) {
+        (Some(_), forwarded) => {
+            let ip = walk(table, peer, head, "x-forwarded-for", &X_FORWARDED_FOR).client;
+            let contradicted = forwarded.is_some_and(|walk| walk.client != ip);
+            (ip, ToldBy::XForwardedFor { contradicted })
+        }
+        (None, Some(walk)) => (walk.client, ToldBy::Forwarded { proto: walk.proto }),
+        (None, None) => (peer, ToldBy::Peer),
     };
+    ClientAddress { ip, peer_trusted: true, told_by }
+}
+
+/// Walks the hops that a field lists, from the last one leftwards.
+fn walk<'a>(
+    table: &'a Table,
+    peer: Option<IpAddr>,
+    head: &dyn RequestHead,
+    name: &str,
+    syntax: &Syntax,
+) -> Walk<'a> {
+    let mut walk = Walk::new(table, peer);
     let mut lines: Vec<String> = Vec::new();
     head.each(name, &mut |value| lines.push(String::from_utf8_lossy(value).into_owned()));
     for line in lines.iter().rev() {
         let mut rest = Some(line.as_str());
         while let Some(text) = rest {
             let (before, hop) = (syntax.cut)(text);
-            if !walk.step((syntax.parse)(hop.trim())) {
-                return ClientAddress { ip: walk.client, peer_trusted: true };
+            if !walk.step((syntax.parse)(hop.trim()), (syntax.proto)(hop)) {
+                return walk;
             }
             rest = before;
         }
     }
-    ClientAddress { ip: walk.client, peer_trusted: true }
+    walk
 }
+
+/// What `X-Forwarded-For` would say, were it written by the proxies that wrote this `Forwarded`.
+pub(super) fn hops_of_forwarded(head: &dyn RequestHead) -> String {
+    let mut hops = Vec::new();
+    head.each("forwarded", &mut |value| {
+        let line = String::from_utf8_lossy(value);
+        let (first, mut rest) = (hops.len(), Some(&*line));
+        while let Some(text) = rest {
+            let (before, element) = cut_last(text, ',', true);
+            hops.push(
+                forwarded_for(element.trim()).map_or_else(|| "unknown".to_owned(), |ip| ip.to_string()),
+            );
+            rest = before;
+        }
+        hops.get_mut(first..).unwrap_or_default().reverse();
+    });
+    hops.join(", ")
+}
+
+const X_FORWARDED_FOR: Syntax =
+    Syntax { cut: |line| cut_last(line, ',', false), parse: hop_address, proto: |_| None };
+
+const FORWARDED: Syntax =
+    Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for, proto: forwarded_proto };
 
 /// How a field lists hops.
 struct Syntax {
@@ -48,23 +108,26 @@ struct Syntax {
     cut: fn(&str) -> (Option<&str>, &str),
     /// A hop's address.
     parse: fn(&str) -> Option<IpAddr>,
+    /// The scheme in which a hop was asked.
+    proto: fn(&str) -> Option<&'static str>,
 }
 
 /// From the peer leftwards, as long as each hop is trusted.
 struct Walk<'a> {
     table: &'a Table,
     client: Option<IpAddr>,
+    proto: Option<&'static str>,
 }
 
 impl<'a> Walk<'a> {
     fn new(table: &'a Table, peer: Option<IpAddr>) -> Self {
-        Self { table, client: peer }
+        Self { table, client: peer, proto: None }
     }
 
     /// Takes one more hop; false when the walk is over.
-    fn step(&mut self, hop: Option<IpAddr>) -> bool {
+    fn step(&mut self, hop: Option<IpAddr>, proto: Option<&'static str>) -> bool {
         let Some(hop) = hop else { return false };
-        self.client = Some(hop);
+        (self.client, self.proto) = (Some(hop), proto);
         self.table.trusts(self.client)
     }
 }
@@ -84,13 +147,23 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
 
 /// The `for` of one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
+    hop_address(parameter(element, "for")?)
+}
+
+/// The `proto` of one element of `Forwarded`, if it is one that a web server has.
+fn forwarded_proto(element: &str) -> Option<&'static str> {
+    let proto = parameter(element, "proto")?;
+    ["http", "https"].into_iter().find(|known| proto.eq_ignore_ascii_case(known))
+}
+
+fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {
     let mut rest = Some(element);
     while let Some(text) = rest {
         let (before, pair) = cut_last(text, ';', true);
         if let Some((name, value)) = pair.split_once('=')
-            && name.trim().eq_ignore_ascii_case("for")
+            && name.trim().eq_ignore_ascii_case(wanted)
         {
-            return hop_address(value.trim().trim_matches('"'));
+            return Some(value.trim().trim_matches('"'));
         }
         rest = before;
     }

@@ -4,26 +4,15 @@
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::client::ClientAddress;
+use super::client::{ClientAddress, ToldBy, hops_of_forwarded};
 use super::connection::Connection;
 use super::table::Table;
-use crate::filter::{Edits, RequestHead};
+use crate::filter::{Edits, HeaderEdit, RequestHead};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Fields by which a client could pretend to be another one, and that the balancer does not set itself.
-const SPOOFABLE: [HeaderName; 7] = [
-    header::FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-forwarded"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-forwarded-ssl"),
-];
 
 /// How many edits there usually are, those of a filter or two among them.
 const USUAL: usize = 8;
@@ -42,45 +31,69 @@ pub(super) struct Hop<'a> {
 pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>, edits: &mut Edits) {
     let trusted = hop.client.peer_trusted;
     edits.headers.reserve(USUAL);
-    if hop.claims && !trusted {
-        for name in SPOOFABLE {
-            if hop.head.header(name.as_str()).is_some() {
-                edits.remove(name);
-            }
-        }
-    }
+    edits.hides_claims = hop.claims && !trusted;
     let given = |name: &str| hop.claims && trusted && hop.head.header(name).is_some();
-    match &hop.connection.peer_text {
-        Some(peer) if given("x-forwarded-for") => {
-            edits.set(X_FORWARDED_FOR, chain(hop.head, "x-forwarded-for", peer.as_bytes()));
-        }
-        Some(peer) => edits.set(X_FORWARDED_FOR, peer.clone()),
-        None if hop.claims => edits.remove(X_FORWARDED_FOR),
-        None => {}
-    }
+    write_client(&hop, edits);
     if !given("x-forwarded-proto") {
-        edits.set(X_FORWARDED_PROTO, HeaderValue::from_static(scheme(hop.connection)));
+        let proto = match hop.client.told_by {
+            ToldBy::Forwarded { proto: Some(proto) } => proto,
+            _ => scheme(hop.connection),
+        };
+        edits.write(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
     if !given("x-forwarded-host")
         && let Some(host) = hop.head.authority_value()
     {
-        edits.set(X_FORWARDED_HOST, host);
+        edits.write(X_FORWARDED_HOST, host);
     }
     if let Some(id) = request_id {
-        edits.set(X_REQUEST_ID, id);
+        edits.write(X_REQUEST_ID, id);
+    }
+    let is_contradicted = hop.client.told_by == ToldBy::XForwardedFor { contradicted: true };
+    if is_contradicted {
+        edits.headers.push(HeaderEdit::Remove(header::FORWARDED));
     }
     if table.forwarding.forwarded {
         let element = forwarded_element(&hop);
-        let value = match given("forwarded") {
+        let value = match given("forwarded") && !is_contradicted {
             true => chain(hop.head, "forwarded", element.as_bytes()),
             false => HeaderValue::from_str(&element).unwrap_or(HeaderValue::from_static("for=unknown")),
         };
-        edits.set(header::FORWARDED, value);
+        edits.write(header::FORWARDED, value);
     }
     if let Some(via) = &table.forwarding.via {
         let version = if hop.head.is_http_10() { "1.0" } else { "1.1" };
         let element = format!("{version} {via}");
-        edits.set(header::VIA, chain(hop.head, "via", element.as_bytes()));
+        edits.write(header::VIA, chain(hop.head, "via", element.as_bytes()));
+    }
+}
+
+/// Writes `X-Forwarded-For`: the hops that a trusted peer told of, in whichever header, and the peer.
+fn write_client(hop: &Hop<'_>, edits: &mut Edits) {
+    let peer = hop.connection.peer_text.as_ref();
+    match hop.client.told_by {
+        ToldBy::Peer => {
+            if let Some(peer) = peer {
+                edits.write(X_FORWARDED_FOR, peer.clone());
+            }
+        }
+        ToldBy::XForwardedFor { .. } => {
+            // A peer on a Unix socket has no address to add.
+            if let Some(peer) = peer {
+                edits.write(X_FORWARDED_FOR, chain(hop.head, "x-forwarded-for", peer.as_bytes()));
+            }
+        }
+        ToldBy::Forwarded { .. } => {
+            let mut hops = hops_of_forwarded(hop.head);
+            if let Some(peer) = peer.and_then(|peer| peer.to_str().ok()) {
+                hops.push_str(", ");
+                hops.push_str(peer);
+            }
+            edits.write(
+                X_FORWARDED_FOR,
+                HeaderValue::from_str(&hops).unwrap_or(HeaderValue::from_static("unknown")),
+            );
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod gate;
 mod hedge;
 mod interim;
 mod malformed;
+mod max_forwards;
 mod pace;
 mod path;
 mod record;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{PathForm, Paths};
+use evenkeel_config::{PathForm, Paths, is_of_the_connection};
 use evenkeel_core::backend::Outcome;
 use http::header;
 
@@ -12,13 +12,14 @@ use super::client::{ClientAddress, client_address};
 use super::connection::{Connection, Expired};
 use super::failure::{Failure, is_failure};
 use super::forwarding::{self, Hop};
+use super::max_forwards;
 use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table, Upstream};
 use crate::filter::Waited;
 use crate::filter::{
-    Answer, AnswerFormat, Edits, Refusal, Request, RequestHead, Response, ResponseHead, Verdict,
+    Answer, AnswerFormat, Edits, HeaderEdit, Refusal, Request, RequestHead, Response, ResponseHead, Verdict,
 };
 use crate::observe::{Metrics, RouteMetrics};
 
@@ -225,6 +226,9 @@ impl Exchange {
             }
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
         };
+        if let Some(answer) = max_forwards::count(head, &mut self.edits) {
+            return Decision::Answer(self.answered(answer));
+        }
         self.connection.set_limits(&upstream.timeouts, rule.timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
         let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
@@ -246,7 +250,7 @@ impl Exchange {
     /// Makes room in the head for the time that is left: see [`Exchange::deadline`].
     fn announce_deadline(&mut self) {
         if let Some((name, value)) = self.deadline() {
-            self.edits.set(name, value);
+            self.edits.write(name, value);
         }
     }
 
@@ -286,7 +290,7 @@ impl Exchange {
             && let Some(cookie) =
                 attempts.upstream.affinity.set_cookie(&current.endpoint, self.connection.tls)
         {
-            edits.add(header::SET_COOKIE, cookie);
+            edits.headers.push(HeaderEdit::Add(header::SET_COOKIE, cookie));
         }
     }
 
@@ -377,6 +381,11 @@ impl Exchange {
     }
 
     fn edited(&self, mut answer: Answer) -> Answer {
+        // A filter of a user's own may have set any header.
+        let upgrade = answer.status == 426;
+        answer
+            .headers
+            .retain(|(name, _)| !is_of_the_connection(name.as_str()) || upgrade && *name == header::UPGRADE);
         let edits = self.response_edits(&answer);
         for edit in edits.headers {
             edit.apply_to(&mut answer.headers);
@@ -394,7 +403,7 @@ impl Exchange {
         if let Some(pseudonym) = &self.table.forwarding.via
             && let Some(via) = forwarding::via(head.header("via"), pseudonym)
         {
-            edits.set(header::VIA, via);
+            edits.write(header::VIA, via);
         }
         edits
     }

@@ -34,6 +34,8 @@ pub struct Table {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether peers on Unix sockets are trusted.
+    pub trusts_unix: bool,
     /// What is sent to backends about the client.
     pub forwarding: Forwarding,
     /// In which form each listener has paths, with its port; behind a Unix socket, without one. The exchange has its
@@ -183,9 +185,12 @@ pub struct EndpointTls {
 // === impl Table ===
 
 impl Table {
-    /// Whether forwarding fields of this peer are believed.
+    /// Whether forwarding headers of this peer are believed; a peer on a Unix socket has no address.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        peer.is_some_and(|peer| self.trusted_proxies.iter().any(|net| net.contains(&peer)))
+        match peer {
+            Some(peer) => self.trusted_proxies.iter().any(|net| net.contains(&peer)),
+            None => self.trusts_unix,
+        }
     }
 
     /// In which form the listener on this port has paths; the first listener, if none is on it.

@@ -77,7 +77,7 @@ impl AnswerFormat {
     /// The format for a request with these `Accept` and `Content-Type` fields. gRPC if the request is gRPC. Else HTML
     /// or JSON, whichever the client lists first. Else text.
     pub fn of(accept: Option<&[u8]>, content_type: Option<&[u8]>) -> Self {
-        if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+        if content_type.is_some_and(is_grpc) {
             return Self::Grpc;
         }
         let accept = accept.map(String::from_utf8_lossy).unwrap_or_default();
@@ -95,6 +95,13 @@ impl AnswerFormat {
     }
 }
 
+/// Whether a content type is that of gRPC, and not of gRPC-Web, whose clients map the HTTP status themselves.
+fn is_grpc(content_type: &[u8]) -> bool {
+    const GRPC: &[u8] = b"application/grpc";
+    let Some((start, rest)) = content_type.split_at_checked(GRPC.len()) else { return false };
+    start.eq_ignore_ascii_case(GRPC) && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::AnswerFormat;
@@ -107,6 +114,11 @@ mod tests {
         assert_eq!(of("application/problem+json"), AnswerFormat::Json);
         assert_eq!(of("*/*"), AnswerFormat::Text);
         assert_eq!(AnswerFormat::of(None, None), AnswerFormat::Text);
-        assert_eq!(AnswerFormat::of(None, Some(b"application/grpc+proto")), AnswerFormat::Grpc);
+        for grpc in ["application/grpc", "application/grpc+proto", "Application/gRPC;x=y"] {
+            assert_eq!(AnswerFormat::of(None, Some(grpc.as_bytes())), AnswerFormat::Grpc, "{grpc}");
+        }
+        for web in ["application/grpc-web", "application/grpc-web-text+proto", "application/grpc-web+proto"] {
+            assert_eq!(AnswerFormat::of(None, Some(web.as_bytes())), AnswerFormat::Text, "{web}");
+        }
     }
 }

@@ -1,47 +1,114 @@
 //! The changes that a filter makes to a head. The data path applies them.
 
-use http::{HeaderName, HeaderValue};
+use evenkeel_config::is_of_the_connection;
+use http::{HeaderName, HeaderValue, header};
+
+use super::head::is_authority;
 
 /// Changes to a head, in order. Empty edits allocate nothing.
+///
+/// Headers that frame the message or are for one hop only (`Content-Length`, `Transfer-Encoding`, `Connection`, `Upgrade` and
+/// the like) cannot be edited: the balancer writes them. `Host` can be set, but neither added nor removed.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
-    /// Changes to the fields.
-    pub headers: Vec<HeaderEdit>,
+    /// Changes to the headers.
+    pub(crate) headers: Vec<HeaderEdit>,
     /// The path to send instead of the client's, without a query; requests only. Starts with `/`.
     pub path: Option<String>,
+    /// Whether the headers by which a client says who it is are taken out; requests only.
+    pub(crate) hides_claims: bool,
 }
 
-/// One change to the fields of a head.
+/// One change to the headers of a message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HeaderEdit {
-    /// Give the field this one value, replacing all of its values.
+    /// Give the header this one value, replacing all of its values.
     Set(HeaderName, HeaderValue),
-    /// Add another value to the field.
+    /// Add another value to the header.
     Add(HeaderName, HeaderValue),
-    /// Remove the field.
+    /// Remove the header.
     Remove(HeaderName),
 }
 
+/// Why a header cannot be edited so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// It frames the message or is for one hop only.
+    #[error("{0} cannot be edited: it frames the message or is for one hop only")]
+    OfTheConnection(HeaderName),
+    /// A request has exactly one `Host`.
+    #[error("host can be set, but not added or removed: a request has exactly one")]
+    OneHost,
+    /// The new `Host` is none.
+    #[error("{0:?} is not a host: expected a name or an IP address, and perhaps a port")]
+    MalformedHost(HeaderValue),
+}
+
 impl Edits {
-    /// Gives a field one value.
-    pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
+    /// Gives a header this one value.
+    ///
+    /// # Errors
+    /// When the header cannot be edited, or is `Host` and the value is no host.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), EditError> {
+        self.push(HeaderEdit::Set(name, value))
+    }
+
+    /// Adds a value to a header.
+    ///
+    /// # Errors
+    /// When the header cannot be edited, or is `Host`.
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), EditError> {
+        self.push(HeaderEdit::Add(name, value))
+    }
+
+    /// Takes a header out.
+    ///
+    /// # Errors
+    /// When the header cannot be edited, or is `Host`.
+    pub fn remove(&mut self, name: HeaderName) -> Result<(), EditError> {
+        self.push(HeaderEdit::Remove(name))
+    }
+
+    /// The changes to the headers, in order.
+    pub fn headers(&self) -> &[HeaderEdit] {
+        &self.headers
+    }
+
+    fn push(&mut self, edit: HeaderEdit) -> Result<(), EditError> {
+        edit.check()?;
+        self.headers.push(edit);
+        Ok(())
+    }
+
+    /// Gives a header of the balancer's own this one value.
+    pub(crate) fn write(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.push(HeaderEdit::Set(name, value));
-    }
-
-    /// Adds a value to a field.
-    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.push(HeaderEdit::Add(name, value));
-    }
-
-    /// Removes a field.
-    pub fn remove(&mut self, name: HeaderName) {
-        self.headers.push(HeaderEdit::Remove(name));
     }
 }
 
 impl HeaderEdit {
-    /// Applies the change to a list of fields.
+    /// Whether this change may be made.
+    ///
+    /// # Errors
+    /// When the header cannot be edited so.
+    pub fn check(&self) -> Result<(), EditError> {
+        let (Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name)) = self;
+        if is_of_the_connection(name.as_str()) {
+            return Err(EditError::OfTheConnection(name.clone()));
+        }
+        match self {
+            Self::Set(name, value) if *name == header::HOST => {
+                let host = value.to_str().ok().filter(|host| !host.is_empty() && is_authority(host));
+                host.map(|_| ()).ok_or_else(|| EditError::MalformedHost(value.clone()))
+            }
+            _ if *name == header::HOST => Err(EditError::OneHost),
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies the change to a list of headers.
     pub fn apply_to(self, headers: &mut Vec<(HeaderName, HeaderValue)>) {
         match self {
             Self::Add(name, value) => headers.push((name, value)),
@@ -51,5 +118,47 @@ impl HeaderEdit {
                 headers.push((name, value));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EditError, Edits};
+    use http::{HeaderName, HeaderValue, header};
+
+    #[test]
+    fn what_frames_a_message_cannot_be_edited() {
+        for name in [
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "te",
+            "trailer",
+            "upgrade",
+            "keep-alive",
+            "proxy-connection",
+        ] {
+            let name = HeaderName::from_static(name);
+            let (mut edits, value) = (Edits::default(), HeaderValue::from_static("1"));
+            let expected = Err(EditError::OfTheConnection(name.clone()));
+            assert_eq!(edits.set(name.clone(), value.clone()), expected);
+            assert_eq!(edits.add(name.clone(), value), expected);
+            assert_eq!(edits.remove(name), expected);
+            assert!(edits.headers().is_empty());
+        }
+    }
+
+    #[test]
+    fn host_can_be_set_to_a_host_only() {
+        let mut edits = Edits::default();
+        for host in ["a", "a.example:8080", "[::1]:80", "192.0.2.7"] {
+            assert_eq!(edits.set(header::HOST, HeaderValue::from_static(host)), Ok(()));
+        }
+        for other in ["", "a b", "a/b", "u@a", "a:x", "[::1"] {
+            let error = edits.set(header::HOST, HeaderValue::from_static(other)).unwrap_err();
+            assert!(matches!(error, EditError::MalformedHost(_)), "{other}");
+        }
+        assert_eq!(edits.add(header::HOST, HeaderValue::from_static("a")), Err(EditError::OneHost));
+        assert_eq!(edits.remove(header::HOST), Err(EditError::OneHost));
     }
 }

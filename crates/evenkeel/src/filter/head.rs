@@ -1,6 +1,7 @@
 //! What filters see of the head of a request or response, on every data path.
 
 use std::fmt::Debug;
+use std::net::Ipv6Addr;
 
 use evenkeel_core::route::RequestParts;
 use http::HeaderValue;
@@ -41,6 +42,50 @@ pub(crate) fn host_of(authority: &str) -> &str {
         Some(at) if !authority.ends_with(']') => authority.get(..at).unwrap_or(authority),
         _ => authority,
     }
+}
+
+/// Whether each byte may be in a host.
+#[expect(clippy::indexing_slicing, reason = "there is one for each byte, and this runs at compile time")]
+const HOST: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        bytes[byte as usize] = !matches!(
+            byte,
+            b'#' | b'/' | b'?' | b'@' | b',' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        );
+        byte += 1;
+    }
+    bytes
+};
+
+/// A host and perhaps a port (RFC 3986, 3.2), or nothing.
+pub(crate) fn is_authority(text: &str) -> bool {
+    if !text.bytes().all(is_of_a_host) {
+        return false;
+    }
+    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(None) => return false,
+        Some(Some((address, rest))) => {
+            if address.parse::<Ipv6Addr>().is_err() {
+                return false;
+            }
+            match rest.strip_prefix(':') {
+                Some(port) => ("", port),
+                None => (rest, ""),
+            }
+        }
+        None => split_once(text, b':').unwrap_or((text, "")),
+    };
+    let literal = text.starts_with('[');
+    let host_is_fine =
+        if literal { host.is_empty() } else { !host.bytes().any(|byte| matches!(byte, b'[' | b']')) };
+    host_is_fine && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[expect(clippy::indexing_slicing, reason = "there is one for each byte")]
+fn is_of_a_host(byte: u8) -> bool {
+    HOST[usize::from(byte)]
 }
 
 /// A target in origin form (RFC 9112, 3.2.1). Of an absolute target, this is what follows the authority, possibly

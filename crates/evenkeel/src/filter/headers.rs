@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use evenkeel_config::{Foreign, Strictness, own_text};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::edits::HeaderEdit;
+use super::edits::{EditError, HeaderEdit};
 use super::registry::{FilterError, FilterKind};
 use super::{Filter, Request, Response, Verdict};
 
@@ -35,40 +35,54 @@ impl HeaderParams {
     fn edits(self) -> Result<Vec<HeaderEdit>, FilterError> {
         let mut edits = Vec::with_capacity(self.remove.len() + self.set.len() + self.add.len());
         for (at, name) in self.remove.iter().enumerate() {
-            edits.push(HeaderEdit::Remove(field_name(name, &format!("remove[{at}]"))?));
+            let path = format!("remove[{at}]");
+            edits.push(checked(HeaderEdit::Remove(field_name(name, &path)?), path)?);
         }
-        for (section, fields) in [("set", self.set), ("add", self.add)] {
-            for (name, value) in fields {
-                let path = format!("{section}.{name}");
-                let field = field_name(&name, &path)?;
-                let value = own_text(&value, &[], Strictness::Known).map_err(|foreign| {
-                    let Foreign { found, .. } = &foreign;
-                    let expected =
-                        format!("a value without {found}, which is not replaced: {}", foreign.remedy());
-                    FilterError::new(path.as_str(), expected)
-                })?;
-                let value = HeaderValue::from_str(&value).map_err(|_| {
-                    FilterError::new(path, "a field value: no line ends or control characters")
-                })?;
-                edits.push(match section {
-                    "set" => HeaderEdit::Set(field, value),
-                    _ => HeaderEdit::Add(field, value),
-                });
-            }
+        let set = self.set.into_iter().map(|field| ("set", field));
+        let add = self.add.into_iter().map(|field| ("add", field));
+        for (section, (name, value)) in set.chain(add) {
+            let path = format!("{section}.{name}");
+            let field = field_name(&name, &path)?;
+            let value = own_text(&value, &[], Strictness::Known).map_err(|foreign| {
+                let Foreign { found, .. } = &foreign;
+                let expected =
+                    format!("a value without {found}, which is not replaced: {}", foreign.remedy());
+                FilterError::new(path.as_str(), expected)
+            })?;
+            let value = HeaderValue::from_str(&value).map_err(|_| {
+                FilterError::new(&*path, "a header value: no line ends or control characters")
+            })?;
+            let edit = match section {
+                "set" => HeaderEdit::Set(field, value),
+                _ => HeaderEdit::Add(field, value),
+            };
+            edits.push(checked(edit, path)?);
         }
         Ok(edits)
     }
 }
 
-/// A field that can be edited: not one that frames the message. The balancer itself controls those.
 fn field_name(name: &str, path: &str) -> Result<HeaderName, FilterError> {
-    let field = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| FilterError::new(path, "a field name: letters, digits and -"))?;
-    let framing = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE];
-    if framing.contains(&field) {
-        return Err(FilterError::new(path, "a field other than those that frame the message"));
-    }
-    Ok(field)
+    HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| FilterError::new(path, "a header name: letters, digits and -"))
+}
+
+/// A change that may be made, or what was expected instead.
+fn checked(edit: HeaderEdit, path: String) -> Result<HeaderEdit, FilterError> {
+    let expected = match edit.check() {
+        Ok(()) => return Ok(edit),
+        Err(EditError::OfTheConnection(name)) => {
+            format!(
+                "another header: {name} frames the message or is for one hop only, so the balancer writes it"
+            )
+        }
+        Err(EditError::OneHost) => {
+            "another header: a request has exactly one host, which can only be set (set: { host: … })"
+                .to_owned()
+        }
+        Err(EditError::MalformedHost(_)) => "a host: a name or an IP address, and perhaps a port".to_owned(),
+    };
+    Err(FilterError::new(path, expected))
 }
 
 impl Filter for RequestHeaders {

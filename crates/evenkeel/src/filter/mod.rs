@@ -14,9 +14,9 @@ mod rewrite_path;
 mod strip_prefix;
 
 pub use answer::{Answer, AnswerFormat};
-pub use edits::{Edits, HeaderEdit};
+pub use edits::{EditError, Edits, HeaderEdit};
 pub use head::{RequestHead, ResponseHead};
-pub(crate) use head::{host_of, origin_form, path_of, query_of, split_once};
+pub(crate) use head::{host_of, is_authority, origin_form, path_of, query_of};
 pub use headers::{HeaderParams, RequestHeaders, ResponseHeaders};
 pub use refusal::{Overload, Refusal, Waited};
 pub use registry::{FilterError, FilterKind, Registry};

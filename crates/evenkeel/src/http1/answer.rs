@@ -7,8 +7,9 @@ use http::header;
 use super::body::Body;
 use super::chunked::Chunked;
 use super::date::write_date;
-use super::fields::{ConnectionOptions, Passing, write_field, write_upgrade};
-use super::request::{decimal, find_end};
+use super::fields::{ConnectionOptions, Passing, Whose, has_leading_zero, write_connection, write_upgrade};
+use super::framing::decimal;
+use super::request::find_end;
 use super::{Buffer, Malformed};
 use crate::filter::{Edits, HeaderEdit, ResponseHead};
 
@@ -102,6 +103,9 @@ struct Framing {
     chunked: bool,
     connection: ConnectionOptions,
     has_date: bool,
+    /// Whether the length has leading zeros.
+    has_odd: bool,
+    offers_upgrade: bool,
 }
 
 // === impl AnswerHead ===
@@ -121,16 +125,17 @@ impl AnswerHead<'_> {
     pub fn write(&self, edits: &Edits, style: AnswerStyle, out: &mut Buffer) {
         write_status(out, self.status, self.reason);
         let Self { bytes: head, fields, .. } = *self;
-        let nominates = self.framing.connection.nominates;
-        let lengthless = self.status < 200 || self.status == 204;
-        Passing { head, fields, edits: &edits.headers, nominates, lengthless }.write(out);
-        if style.chunked {
+        let Framing { connection: ConnectionOptions { nominates, .. }, has_odd, offers_upgrade, .. } =
+            self.framing;
+        let offers_upgrade = offers_upgrade && self.status == 426;
+        let of = Whose::Response { lengthless: !self.may_have_length(), offers_upgrade };
+        Passing { head, fields, edits: &edits.headers, nominates, has_odd, of }.write(out);
+        if style.chunked && self.may_have_length() {
             out.push(b"transfer-encoding: chunked\r\n");
         }
-        if self.status == 101 {
-            write_upgrade(out, fields);
-        } else if let Some(connection) = style.connection {
-            write_field(out, b"connection", connection.as_bytes());
+        match self.status {
+            101 => write_upgrade(out, fields),
+            _ => write_connection(out, style.connection, offers_upgrade),
         }
         if !self.framing.has_date && !edits.headers.iter().any(is_date) {
             write_date(out);
@@ -141,6 +146,11 @@ impl AnswerHead<'_> {
     /// Whether it says that its body comes in chunks, also where there is none.
     pub fn is_chunked(&self) -> bool {
         self.framing.chunked
+    }
+
+    /// Whether it may say how long its body is: not where there never is one (RFC 9110, 8.6; RFC 9112, 6.1).
+    fn may_have_length(&self) -> bool {
+        self.status >= 200 && self.status != 204
     }
 
     fn is_bodiless(&self) -> bool {
@@ -176,12 +186,14 @@ impl Framing {
         let name = field.name.as_bytes();
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"date") => self.has_date = true,
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.offers_upgrade = true,
             10 if name.eq_ignore_ascii_case(b"connection") => self.connection.read(field.value),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = decimal(field.value).ok_or(Malformed::ContentLength)?;
                 if self.content_length.replace(length).is_some() {
                     return Err(Malformed::TwoContentLengths);
                 }
+                self.has_odd = has_leading_zero(field.value);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
@@ -275,12 +287,11 @@ mod tests {
             format!("HTTP/1.1 299 Fine, Thanks\r\n{date}Server: s\r\nX-Twice: 1\r\nx-twice: 2\r\n\r\n")
         );
         let mut edits = Edits::default();
-        edits.remove(HeaderName::from_static("server"));
-        edits.add(HeaderName::from_static("x-new"), HeaderValue::from_static("lost"));
-        edits.set(HeaderName::from_static("x-new"), HeaderValue::from_static("1"));
-        edits.set(HeaderName::from_static("x-twice"), HeaderValue::from_static("3"));
-        edits.add(HeaderName::from_static("x-twice"), HeaderValue::from_static("4"));
-        edits.set(HeaderName::from_static("content-length"), HeaderValue::from_static("7"));
+        edits.remove(HeaderName::from_static("server")).unwrap();
+        edits.add(HeaderName::from_static("x-new"), HeaderValue::from_static("lost")).unwrap();
+        edits.set(HeaderName::from_static("x-new"), HeaderValue::from_static("1")).unwrap();
+        edits.set(HeaderName::from_static("x-twice"), HeaderValue::from_static("3")).unwrap();
+        edits.add(HeaderName::from_static("x-twice"), HeaderValue::from_static("4")).unwrap();
         assert_eq!(
             written(&text, &edits),
             format!("HTTP/1.1 299 Fine, Thanks\r\n{date}x-new: 1\r\nx-twice: 3\r\nx-twice: 4\r\n\r\n")

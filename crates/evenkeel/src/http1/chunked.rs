@@ -1,6 +1,7 @@
 //! The chunked coding (RFC 9112, 7.1), read strictly and written again.
 
-use super::fields::{is_forbidden_in_trailers, write_field};
+use super::claims::is_forbidden_in_trailers;
+use super::fields::write_field;
 use super::{Buffer, Malformed};
 
 /// A chunked body that is being read.

@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use http::{HeaderName, header};
-
 use super::Buffer;
+use super::claims::{is_claim, is_spoof, same};
 use crate::filter::HeaderEdit;
 
 /// Hop-by-hop fields (RFC 9110, 7.6.1), and those that frame the message, which are written again.
@@ -20,10 +19,24 @@ pub(super) fn is_for_one_hop(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a field may not be edited, since it frames the message or is for one hop only. The built-in filters refuse such
-/// edits at start; a filter of a user's own could still ask.
-pub(super) fn is_framing(name: &HeaderName) -> bool {
-    *name == header::CONTENT_LENGTH || is_for_one_hop(name.as_str().as_bytes())
+/// Fields of a request that are for the proxy that it is sent to (RFC 9110, 11.7), which is us.
+fn is_for_the_proxy(name: &[u8]) -> bool {
+    match name.len() {
+        18 => name.eq_ignore_ascii_case(b"proxy-authenticate"),
+        19 => name.eq_ignore_ascii_case(b"proxy-authorization"),
+        _ => false,
+    }
+}
+
+/// Whether a length is written with more digits than it has.
+pub(super) fn has_leading_zero(value: &[u8]) -> bool {
+    matches!(value, [b'0', _, ..])
+}
+
+/// The digits that a length has; one at least.
+fn without_leading_zeros(value: &[u8]) -> &[u8] {
+    let zeros = value.iter().take_while(|byte| **byte == b'0').count();
+    value.get(zeros.min(value.len().saturating_sub(1))..).unwrap_or_default()
 }
 
 /// What a `Connection` field says.
@@ -66,8 +79,28 @@ pub(super) struct Passing<'a> {
     pub(super) edits: &'a [HeaderEdit],
     /// Whether a `Connection` among the fields names others.
     pub(super) nominates: bool,
-    /// Whether there must be no `Content-Length` (RFC 9110, 8.6).
-    pub(super) lengthless: bool,
+    /// Whether any of the fields is not passed on as it is, other than those for one hop.
+    pub(super) has_odd: bool,
+    pub(super) of: Whose,
+}
+
+/// Whose fields they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A request's.
+    Request {
+        /// Whether the client waits for `100 Continue` before it sends the body.
+        expects: bool,
+        /// Whether what the fields say of who the client is must not pass.
+        hides_claims: bool,
+    },
+    /// A response's.
+    Response {
+        /// Whether there must be no `Content-Length` (RFC 9110, 8.6).
+        lengthless: bool,
+        /// Whether the protocols that it names are for the client to know (RFC 9110, 15.5.22).
+        offers_upgrade: bool,
+    },
 }
 
 impl Passing<'_> {
@@ -78,11 +111,15 @@ impl Passing<'_> {
         let mut run = 0..0;
         for field in self.fields {
             let name = field.name.as_bytes();
-            if is_for_one_hop(name)
-                || self.lengthless && name.eq_ignore_ascii_case(b"content-length")
+            if self.is_dropped(name)
                 || edited & length_bit(name.len()) != 0 && self.is_replaced(name)
                 || self.nominates && self.is_nominated(name)
             {
+                continue;
+            }
+            if self.has_odd && name.eq_ignore_ascii_case(b"content-length") {
+                out.push(self.bytes(std::mem::take(&mut run)));
+                write_field(out, name, without_leading_zeros(field.value));
                 continue;
             }
             match self.place(field) {
@@ -97,9 +134,25 @@ impl Passing<'_> {
         out.push(self.bytes(run));
         for (at, edit) in self.edits.iter().enumerate() {
             let (HeaderEdit::Set(name, value) | HeaderEdit::Add(name, value)) = edit else { continue };
-            let later = self.edits.get(at + 1..).unwrap_or_default();
-            if !is_framing(name) && !later.iter().any(|edit| replaces(edit, name.as_str().as_bytes())) {
+            let mut later = self.edits.get(at + 1..).unwrap_or_default().iter();
+            if !later.any(|edit| replaced(edit) == Some(name.as_str().as_bytes())) {
                 write_field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+    }
+
+    /// Whether a field ends here, whatever the edits say.
+    fn is_dropped(&self, name: &[u8]) -> bool {
+        match self.of {
+            Whose::Request { expects, hides_claims } => {
+                is_for_one_hop(name)
+                    || is_for_the_proxy(name)
+                    || hides_claims && is_claim(name)
+                    || self.has_odd && (is_spoof(name) || !expects && name.eq_ignore_ascii_case(b"expect"))
+            }
+            Whose::Response { lengthless, offers_upgrade } => {
+                is_for_one_hop(name) && !(offers_upgrade && name.eq_ignore_ascii_case(b"upgrade"))
+                    || lengthless && name.eq_ignore_ascii_case(b"content-length")
             }
         }
     }
@@ -131,8 +184,12 @@ impl Passing<'_> {
     }
 
     fn is_replaced(&self, name: &[u8]) -> bool {
-        // What frames the message stays whatever an edit says.
-        !name.eq_ignore_ascii_case(b"content-length") && self.edits.iter().any(|edit| replaces(edit, name))
+        let is = match self.of {
+            // CGI-style servers make one variable of `X-User` and `X_User`.
+            Whose::Request { .. } => same,
+            Whose::Response { .. } => <[u8]>::eq_ignore_ascii_case,
+        };
+        self.edits.iter().any(|edit| replaced(edit).is_some_and(|known| is(name, known)))
     }
 
     fn is_nominated(&self, name: &[u8]) -> bool {
@@ -151,12 +208,11 @@ fn length_bit(length: usize) -> u64 {
     1 << (length & 63)
 }
 
-fn replaces(edit: &HeaderEdit, name: &[u8]) -> bool {
+/// The name, in lower case, of the fields whose place an edit takes.
+fn replaced(edit: &HeaderEdit) -> Option<&[u8]> {
     match edit {
-        HeaderEdit::Set(known, _) | HeaderEdit::Remove(known) => {
-            known.as_str().as_bytes().eq_ignore_ascii_case(name)
-        }
-        HeaderEdit::Add(..) => false,
+        HeaderEdit::Set(name, _) | HeaderEdit::Remove(name) => Some(name.as_str().as_bytes()),
+        HeaderEdit::Add(..) => None,
     }
 }
 
@@ -174,42 +230,22 @@ pub(super) fn names_http_2(value: &[u8]) -> bool {
     options(value).any(|protocol| starts_with(protocol, b"h2"))
 }
 
+/// Writes `Connection`. It must name an `Upgrade` that the message has (RFC 9110, 7.8).
+pub(super) fn write_connection(out: &mut Buffer, option: Option<&str>, upgrade: bool) {
+    match (option, upgrade) {
+        (None, false) => {}
+        (None, true) => write_field(out, b"connection", b"upgrade"),
+        (Some(option), false) => write_field(out, b"connection", option.as_bytes()),
+        (Some(option), true) => out.push_all([b"connection: upgrade, ", option.as_bytes(), b"\r\n"]),
+    }
+}
+
 pub(super) fn write_field(out: &mut Buffer, name: &[u8], value: &[u8]) {
     out.push_all([name, b": ", value, b"\r\n"]);
 }
 
-/// Whether a field says something about who the client is, or what the request is called.
-pub(super) fn is_claim(name: &[u8]) -> bool {
-    starts_with(name, b"x-forwarded")
-        || name.eq_ignore_ascii_case(b"forwarded")
-        || name.eq_ignore_ascii_case(b"x-real-ip")
-}
-
 pub(super) fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-/// Whether a trailer may not pass: what frames, routes or authorises a message, or says who sent it, belongs into its head
-/// (RFC 9110, 6.5.1).
-pub(super) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
-    const FORBIDDEN: [&[u8]; 13] = [
-        b"authorization",
-        b"cache-control",
-        b"content-encoding",
-        b"content-length",
-        b"content-range",
-        b"content-type",
-        b"cookie",
-        b"expect",
-        b"host",
-        b"proxy-authorization",
-        b"set-cookie",
-        b"trailer",
-        b"x-request-id",
-    ];
-    is_claim(name)
-        || is_for_one_hop(name)
-        || FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
 }
 
 #[cfg(test)]
@@ -217,7 +253,7 @@ mod tests {
     use std::fmt::Write;
 
     use crate::filter::Edits;
-    use crate::http1::{Buffer, with_request};
+    use crate::http1::{Buffer, Reader, with_request};
 
     /// What passes unchanged is copied in runs; that must not show.
     #[test]
@@ -227,7 +263,7 @@ mod tests {
         let before = [" ", "", "  ", "\t", " \t "];
         let after = ["", "", "", " ", "\t", "   "];
         let mut edits = Edits::default();
-        edits.remove(http::HeaderName::from_static("x-edited"));
+        edits.remove(http::HeaderName::from_static("x-edited")).unwrap();
         let mut rng = fastrand::Rng::with_seed(11);
         for round in 0..2_000 {
             let mut text = String::from("GET / HTTP/1.1\r\nHost: a\r\nConnection: x-gone\r\n");
@@ -242,7 +278,7 @@ mod tests {
             }
             let mut out = Buffer::default();
             let read = with_request(format!("{text}\r\nrest").as_bytes(), &mut 0, 100, |request| {
-                request.write(&edits, &mut out);
+                request.write(&edits, Reader::Backend, &mut out);
             });
             assert!(matches!(read, Ok(Some(()))), "round {round}: {text:?}");
             let written = std::str::from_utf8(out.filled()).unwrap();

@@ -6,16 +6,19 @@ mod answer;
 mod body;
 mod buffer;
 mod chunked;
+mod claims;
 mod date;
 mod fields;
+mod framing;
 mod own;
 mod request;
+mod target;
 
 pub use answer::{AnswerHead, AnswerStyle, malformed, with_answer};
 pub use body::{Body, DRAINABLE};
 pub use buffer::{Buffer, give_back_spares};
 pub use chunked::{Chunked, Piece};
 pub use own::own_answer;
-pub use request::{Head, ReadHead, with_request};
+pub use request::{Head, ReadHead, Reader, with_request};
 
 pub use crate::exchange::Malformed;

@@ -3,7 +3,7 @@
 use super::Buffer;
 use super::answer::write_status;
 use super::date::write_date;
-use super::fields::write_field;
+use super::fields::{write_connection, write_field};
 use crate::filter::Answer;
 
 /// Writes the complete response (only its head for a HEAD request). Returns how many bytes of body it has. `connection`
@@ -19,9 +19,8 @@ pub fn own_answer(answer: &Answer, head_only: bool, connection: Option<&str>, ou
         write_field(out, b"content-length", answer.body.len().to_string().as_bytes());
     }
     write_date(out);
-    if let Some(connection) = connection {
-        write_field(out, b"connection", connection.as_bytes());
-    }
+    let upgrade = answer.headers.iter().any(|(name, _)| *name == http::header::UPGRADE);
+    write_connection(out, connection, upgrade);
     out.push(b"\r\n");
     if head_only || bodiless {
         return 0;

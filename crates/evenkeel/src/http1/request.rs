@@ -1,21 +1,19 @@
-//! The framing of a request's head, strictly by RFC 9112: where it ends, and how long the body is.
+//! The head of a request, strictly by RFC 9112: where it ends, what it means, and how it is written on.
 //!
 //! This runs before any data path sees the request, so that a rejected request is rejected, recorded and responded to
 //! in the same way everywhere. What a request means is not decided here.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv6Addr;
 
 use evenkeel_core::route::RequestParts;
 use http::{HeaderValue, header};
 
 use super::Buffer;
-use super::fields::{ConnectionOptions, Passing, is_claim, names_http_2, write_upgrade};
+use super::fields::{Passing, Whose, write_field, write_upgrade};
+use super::framing::Framing;
+use super::target::write_encoded;
 use crate::exchange::HeadFacts;
-use crate::filter::{
-    AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of,
-    split_once,
-};
+use crate::filter::{Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of};
 
 /// A head whose framing is sound.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +28,19 @@ pub struct Head {
     pub persistent: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects: bool,
+    /// Whether a field has an underscore in its name that a CGI-style server could take for a hyphen, and so the field for
+    /// one that is not the client's to set.
+    pub underscored: bool,
+}
+
+/// Who reads a head that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A backend.
+    Backend,
+    /// Another data path, which parses the head once more and controls both connections. The head has what the client said
+    /// of its connection.
+    DataPath,
 }
 
 /// A head, as it lies in the bytes that came.
@@ -43,9 +54,8 @@ pub struct ReadHead<'a> {
     fields: &'a [httparse::Header<'a>],
     host: Option<&'a str>,
     nominates: bool,
+    has_odd: bool,
 }
-
-const MALFORMED_HOST: Refusal = Refusal::BadRequest("Host is malformed");
 
 /// Most fields that a head may be configured to have.
 const MOST_FIELDS: usize = 256;
@@ -81,10 +91,11 @@ pub fn with_request<T>(
     for field in request.headers.iter() {
         framing.field(field)?;
     }
-    framing.finish(is_http_10, method, target)?;
-    let head = framing.head(length, is_http_10, method);
-    let (host, nominates) = (framing.host, framing.connection.nominates);
-    Ok(Some(then(&mut ReadHead { head, bytes, method, target, fields: request.headers, host, nominates })))
+    let head = framing.finish(length, is_http_10, [method, target])?;
+    let Framing { host, has_odd, connection, .. } = framing;
+    let fields = &*request.headers;
+    let nominates = connection.nominates;
+    Ok(Some(then(&mut ReadHead { head, bytes, method, target, fields, host, nominates, has_odd })))
 }
 
 // === impl Head ===
@@ -103,9 +114,9 @@ impl Head {
 // === impl ReadHead ===
 
 impl<'a> ReadHead<'a> {
-    /// Writes the head as a backend gets it: in origin form, as HTTP/1.1, without what is for this hop only, with the edits
-    /// applied.
-    pub fn write(&self, edits: &Edits, out: &mut Buffer) {
+    /// Writes the head as a backend gets it, or another data path: in origin form, without what is for this hop only, with
+    /// the edits applied.
+    pub fn write(&self, edits: &Edits, reader: Reader, out: &mut Buffer) {
         let target = self.origin_form();
         let target = match &edits.path {
             None if target.is_empty() || target.starts_with('?') => ["/", target, ""],
@@ -116,13 +127,23 @@ impl<'a> ReadHead<'a> {
             },
         };
         let [path, mark, query] = target.map(str::as_bytes);
-        out.push_all([self.method.as_bytes(), b" ", path, mark, query, b" HTTP/1.1\r\n"]);
+        let method = self.method.as_bytes();
+        match reader {
+            Reader::Backend => out.push_all([method, b" ", path, mark, query, b" HTTP/1.1\r\n"]),
+            Reader::DataPath => {
+                out.push_all([method, b" "]);
+                [path, mark, query].into_iter().for_each(|part| write_encoded(part, out));
+                out.push(if self.head.is_http_11 { b" HTTP/1.1\r\n" } else { b" HTTP/1.0\r\n" });
+                self.write_connection(out);
+            }
+        }
         if self.host.is_none() && !edits.headers.iter().any(is_host) {
             // HTTP/1.0 may do without; HTTP/1.1 may not (RFC 9112, 3.2).
             out.push(b"host: \r\n");
         }
-        let Self { bytes: head, fields, nominates, .. } = *self;
-        Passing { head, fields, edits: &edits.headers, nominates, lengthless: false }.write(out);
+        let Self { bytes: head, fields, nominates, has_odd, .. } = *self;
+        let of = Whose::Request { expects: self.head.expects, hides_claims: edits.hides_claims };
+        Passing { head, fields, edits: &edits.headers, nominates, has_odd, of }.write(out);
         if self.head.facts.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }
@@ -130,6 +151,16 @@ impl<'a> ReadHead<'a> {
             write_upgrade(out, fields);
         }
         out.push(b"\r\n");
+    }
+
+    /// What the client said of the connection, for another data path.
+    fn write_connection(&self, out: &mut Buffer) {
+        let Head { persistent, is_http_11, .. } = self.head;
+        match (persistent, is_http_11) {
+            (true, true) => {}
+            (true, false) => write_field(out, b"connection", b"keep-alive"),
+            (false, _) => write_field(out, b"connection", b"close"),
+        }
     }
 
     /// The target without scheme and authority.
@@ -215,8 +246,8 @@ fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
         httparse::Error::TooManyHeaders => Refusal::HeaderTooLarge,
         httparse::Error::Version => {
             let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-            match line.rsplit(|&byte| byte == b' ').next() {
-                Some(version) if version.starts_with(b"HTTP/") => Refusal::VersionNotSupported,
+            match line.split(|&byte| byte == b' ').collect::<Vec<_>>()[..] {
+                [_, _, version] if is_version(version) => Refusal::VersionNotSupported,
                 _ => Refusal::BadRequest("the request line is malformed"),
             }
         }
@@ -227,189 +258,19 @@ fn refusal_of(error: httparse::Error, head: &[u8]) -> Refusal {
     }
 }
 
-/// May be in a target: what is visible, and ASCII, and begins no fragment.
-const TARGET: u8 = 1;
-/// May be in a host as well.
-const HOST: u8 = 2;
-/// What each byte may be in.
-#[expect(clippy::indexing_slicing, reason = "there is one for each byte, and this runs at compile time")]
-const BYTES: [u8; 256] = {
-    let mut bytes = [0; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        let apart = matches!(
-            byte,
-            b'/' | b'?' | b'@' | b',' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
-        );
-        bytes[byte as usize] = match byte {
-            // A fragment is the client's own (RFC 9112, 3.2).
-            b'#' => 0,
-            _ if apart => TARGET,
-            _ => TARGET | HOST,
-        };
-        byte += 1;
-    }
-    bytes
-};
-
-#[expect(clippy::indexing_slicing, reason = "there is one for each byte")]
-fn is(byte: u8, kind: u8) -> bool {
-    BYTES[usize::from(byte)] & kind != 0
-}
-
-/// What the fields say of the body and the host.
-#[derive(Debug, Default)]
-struct Framing<'a> {
-    content_length: Option<u64>,
-    chunked: bool,
-    host: Option<&'a str>,
-    claims: bool,
-    connection: ConnectionOptions,
-    upgrade: bool,
-    /// Whether one of the protocols is HTTP/2.
-    http_2: bool,
-    expects: bool,
-    accept: Option<&'a [u8]>,
-    content_type: Option<&'a [u8]>,
-}
-
-impl<'a> Framing<'a> {
-    fn field(&mut self, field: &httparse::Header<'a>) -> Result<(), Refusal> {
-        let name = field.name.as_bytes();
-        // By length first: most fields are none of these.
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                let host = std::str::from_utf8(field.value).map_err(|_| MALFORMED_HOST)?;
-                if self.host.replace(host).is_some() {
-                    return Err(Refusal::BadRequest("there is more than one Host"));
-                }
-            }
-            6 if name.eq_ignore_ascii_case(b"expect") => self.expects = true,
-            6 if name.eq_ignore_ascii_case(b"accept") => _ = self.accept.get_or_insert(field.value),
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.upgrade = true;
-                self.http_2 |= names_http_2(field.value);
-            }
-            12 if name.eq_ignore_ascii_case(b"content-type") => self.content_type = Some(field.value),
-            10 if name.eq_ignore_ascii_case(b"connection") => self.connection.read(field.value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length =
-                    decimal(field.value).ok_or(Refusal::BadRequest("Content-Length is malformed"))?;
-                if self.content_length.replace(length).is_some() {
-                    return Err(Refusal::BadRequest("there is more than one Content-Length"));
-                }
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.chunked {
-                    return Err(Refusal::BadRequest("there is more than one Transfer-Encoding"));
-                }
-                if !field.value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Refusal::NotImplemented);
-                }
-                self.chunked = true;
-            }
-            9.. => self.claims |= is_claim(name),
-            _ => {}
+/// Whether this is the name of a version of HTTP (RFC 9112, 2.3).
+fn is_version(text: &[u8]) -> bool {
+    match text {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
         }
-        Ok(())
+        _ => false,
     }
-
-    fn head(&self, length: usize, is_http_10: bool, method: &str) -> Head {
-        let close = self.connection.close;
-        let facts = HeadFacts {
-            content_length: self.content_length,
-            chunked: self.chunked,
-            claims: self.claims,
-            // A client of HTTP/1.0 cannot ask for one (RFC 9110, 7.8).
-            upgrade: self.upgrade && self.connection.upgrade && !self.http_2 && !is_http_10,
-            head_only: method == "HEAD",
-            format: AnswerFormat::of(self.accept, self.content_type),
-            ..HeadFacts::default()
-        };
-        let persistent = !close && (!is_http_10 || self.connection.keep_alive);
-        let expects =
-            self.expects && !is_http_10 && (self.chunked || self.content_length.unwrap_or_default() > 0);
-        Head { length, facts, is_http_11: !is_http_10, persistent, expects }
-    }
-
-    fn finish(&self, is_http_10: bool, method: &str, target: &str) -> Result<(), Refusal> {
-        if self.chunked && self.content_length.is_some() {
-            return Err(Refusal::BadRequest("there are both Content-Length and Transfer-Encoding"));
-        }
-        if self.chunked && is_http_10 {
-            return Err(Refusal::BadRequest("HTTP/1.0 has no Transfer-Encoding"));
-        }
-        let host = match self.host {
-            Some(host) => host,
-            None if is_http_10 => "",
-            None => return Err(Refusal::BadRequest("there is no Host")),
-        };
-        if !host.bytes().all(|byte| is(byte, HOST)) || !is_authority(host) {
-            return Err(MALFORMED_HOST);
-        }
-        if !target.bytes().all(|byte| is(byte, TARGET)) {
-            return Err(Refusal::BadRequest("the request target is malformed"));
-        }
-        match target {
-            "*" if method != "OPTIONS" => Err(Refusal::BadRequest("the target * is for OPTIONS only")),
-            _ if method == "CONNECT" => Ok(()),
-            _ => check_target(target, host),
-        }
-    }
-}
-
-/// The target is a path, `*`, or an absolute URL that names the same host as `Host` (RFC 9112, 3.2.2).
-fn check_target(target: &str, host: &str) -> Result<(), Refusal> {
-    if target.starts_with('/') || target == "*" {
-        return Ok(());
-    }
-    let Some((scheme, rest)) = target.split_once("://") else {
-        return Err(Refusal::BadRequest("the request target is neither a path nor a URL"));
-    };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(Refusal::BadRequest("the request target has an unknown scheme"));
-    }
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    if authority.is_empty() {
-        return Err(Refusal::BadRequest("the request target names no host"));
-    }
-    if !authority.eq_ignore_ascii_case(host) {
-        return Err(Refusal::BadRequest("the request target and Host name different hosts"));
-    }
-    Ok(())
-}
-
-/// A host and perhaps a port (RFC 3986, 3.2), or nothing. The characters are known to be fitting ones.
-fn is_authority(text: &str) -> bool {
-    let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-        Some(None) => return false,
-        Some(Some((address, rest))) => {
-            if address.parse::<Ipv6Addr>().is_err() {
-                return false;
-            }
-            match rest.strip_prefix(':') {
-                Some(port) => ("", port),
-                None => (rest, ""),
-            }
-        }
-        None => split_once(text, b':').unwrap_or((text, "")),
-    };
-    let literal = text.starts_with('[');
-    let host_is_fine =
-        if literal { host.is_empty() } else { !host.bytes().any(|byte| matches!(byte, b'[' | b']')) };
-    host_is_fine && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Digits only: no sign, no space, no list, and not more than fits.
-pub(super) fn decimal(value: &[u8]) -> Option<u64> {
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
-    let (first, rest) = value.split_first()?;
-    rest.iter().try_fold(digit(first)?, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Buffer, Edits, Head, Refusal, RequestParts, with_request};
+    use super::{Buffer, Edits, Head, Reader, Refusal, RequestParts, with_request};
 
     fn check(text: &str) -> Result<Option<Head>, Refusal> {
         check_more(text.as_bytes(), &mut 0)
@@ -495,9 +356,11 @@ mod tests {
 
     fn written(text: &str, edits: &Edits) -> String {
         let mut out = Buffer::default();
-        with_request(text.as_bytes(), &mut 0, 100, |request| request.write(edits, &mut out))
-            .unwrap()
-            .unwrap();
+        with_request(text.as_bytes(), &mut 0, 100, |request| {
+            request.write(edits, Reader::Backend, &mut out);
+        })
+        .unwrap()
+        .unwrap();
         String::from_utf8(out.filled().to_vec()).unwrap()
     }
 

@@ -1,11 +1,11 @@
-//! A request that the lean lane may carry: decided, and written for a backend.
+//! A request with its decision, written for a backend or for another data path.
 
 use std::sync::Arc;
 
 use super::Lane;
 use crate::exchange::{self, Connection, Decision, Exchange};
 use crate::filter::{Answer, RequestHead};
-use crate::http1::{Buffer, Head, ReadHead};
+use crate::http1::{Buffer, Head, ReadHead, Reader};
 
 /// A request on which the exchange has decided.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Request {
     pub(super) head: Head,
     /// The response of the balancer itself, if any.
     pub(super) answer: Option<Answer>,
-    /// The head as a backend gets it.
+    /// The head as a backend gets it, or another data path.
     pub(super) text: Buffer,
 }
 
@@ -25,25 +25,30 @@ pub enum Begun {
     /// This lane carries it to its end.
     Lean(Box<Request>),
     /// Another lane must; nothing has happened but the decision.
-    Other(Box<Exchange>),
+    Other(Box<Request>),
 }
 
 impl Lane {
-    /// Lets the exchange decide on a request whose head has come. The head's facts must be complete.
-    pub fn begin(&self, connection: &Arc<Connection>, head: &ReadHead<'_>) -> Begun {
-        let lane = exchange::Lane::Lean;
+    /// Lets the exchange decide on a request whose head has come, and which is to take this lane, if it can. The head's facts
+    /// must be complete.
+    pub fn begin(&self, connection: &Arc<Connection>, head: &ReadHead<'_>, lane: exchange::Lane) -> Begun {
         let facts = head.head.facts;
         let mut exchange = Box::new(Exchange::new(self.environment.clone(), connection.clone(), facts, lane));
         let view: &dyn RequestHead = head;
-        let (mut answer, mut text) = (None, Buffer::default());
-        match exchange.decide(view) {
-            Decision::Answer(given) => answer = Some(given),
-            Decision::Proxy if exchange.upstream().is_some_and(|upstream| upstream.plain) => {
-                head.write(exchange.request_edits(), &mut text);
-            }
-            Decision::Proxy => return Begun::Other(exchange),
+        let answer = match exchange.decide(view) {
+            Decision::Answer(answer) => Some(answer),
+            Decision::Proxy => None,
+        };
+        let lean = lane == exchange::Lane::Lean
+            && (answer.is_some() || exchange.upstream().is_some_and(|upstream| upstream.plain));
+        let mut text = Buffer::default();
+        match (lean, &answer) {
+            (true, Some(_)) => {}
+            (true, None) => head.write(exchange.request_edits(), Reader::Backend, &mut text),
+            (false, _) => head.write(exchange.request_edits(), Reader::DataPath, &mut text),
         }
-        Begun::Lean(Box::new(Request { exchange, head: head.head, answer, text }))
+        let request = Box::new(Request { exchange, head: head.head, answer, text });
+        if lean { Begun::Lean(request) } else { Begun::Other(request) }
     }
 }
 
@@ -51,5 +56,11 @@ impl Request {
     /// The framing of its head.
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What another lane needs: the exchange, the balancer's own response if there is one, and the head as that lane is
+    /// to read it.
+    pub fn into_parts(self) -> (Exchange, Option<Answer>, Buffer) {
+        (*self.exchange, self.answer, self.text)
     }
 }

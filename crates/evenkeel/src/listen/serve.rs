@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evenkeel_config::HttpLimits;
-use parking_lot::Mutex;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -40,12 +39,10 @@ struct Serving<'a> {
     watch: Watch,
 }
 
-/// A request that has come, and the lane that takes it.
+/// A request on which is decided, and the lane that takes it.
 enum Arrived {
     Lean(Box<Request>),
-    /// The lean lane decided on it, and cannot carry it.
-    HandedOver(Head, Box<Exchange>),
-    Pingora(Head),
+    Pingora(Box<Request>),
 }
 
 /// A head that is arriving. Dropping it before it has become a request or a refusal records that the client
@@ -80,15 +77,8 @@ async fn serve_all(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
         serving.link.connection.begin_request();
         let then = match serving.next_head(phase).await {
             Ok(Some(Arrived::Lean(request))) => serving.carry(request).await,
-            // The rarer cases are in boxes: a connection does not always need room for them.
-            Ok(Some(Arrived::HandedOver(head, exchange))) => {
-                Box::pin(serving.hand_over(head, exchange)).await
-            }
-            Ok(Some(Arrived::Pingora(head))) => {
-                let incoming = Incoming::new(&serving.link.connection, &head);
-                let then = Box::pin(serving.proxy(head, incoming)).await;
-                then.unwrap_or_else(|| serving.refuse_head(&NOT_TAKEN))
-            }
+            // The rarer case is in a box: a connection does not always need room for it.
+            Ok(Some(Arrived::Pingora(request))) => Box::pin(serving.hand_over(request)).await,
             Ok(None) => Then::Close,
             Err(refusal) => serving.refuse_head(&refusal),
         };
@@ -117,9 +107,13 @@ impl Serving<'_> {
         connection.enter(Phase::Head);
         let started = connection.now();
         let mut partial = PartialHead { service: self.service, link, settled: false };
-        let mut searched = 0;
+        let (mut searched, mut skipped) = (0, 0);
         loop {
-            skip_empty_lines(link);
+            skipped += skip_empty_lines(link);
+            if skipped > self.limits.max_header_size {
+                partial.settled = true;
+                return Err(Refusal::HeaderTooLarge);
+            }
             let arrived = self.look(&mut searched, started);
             partial.settled = !matches!(arrived, Ok(None));
             if let Some(arrived) = arrived? {
@@ -155,7 +149,7 @@ impl Serving<'_> {
                 None => Ok(None),
             }
         })?;
-        if let Some(Arrived::Lean(request)) = &arrived {
+        if let Some(Arrived::Lean(request) | Arrived::Pingora(request)) = &arrived {
             link.skip(request.head().length);
         }
         Ok(arrived)
@@ -167,12 +161,14 @@ impl Serving<'_> {
         facts.max_body = self.limits.max_body_size;
         facts.paths = self.limits.paths;
         facts.started = started;
-        if self.service.shared.pingora_only.load(Relaxed) {
-            return Arrived::Pingora(request.head);
-        }
-        match self.service.lane.begin(&self.link.connection, request) {
+        let lane = if self.service.shared.pingora_only.load(Relaxed) {
+            exchange::Lane::Pingora
+        } else {
+            exchange::Lane::Lean
+        };
+        match self.service.lane.begin(&self.link.connection, request, lane) {
             Begun::Lean(request) => Arrived::Lean(request),
-            Begun::Other(exchange) => Arrived::HandedOver(request.head, exchange),
+            Begun::Other(request) => Arrived::Pingora(request),
         }
     }
 
@@ -188,14 +184,18 @@ impl Serving<'_> {
         }
     }
 
-    /// A request on which the exchange has decided, and that is not for the lean lane.
-    async fn hand_over(&mut self, head: Head, mut exchange: Box<Exchange>) -> Then {
+    /// A request that is not for the lean lane. Pingora reads the head that we wrote: both lanes then send backends
+    /// the same, and Pingora has nothing to object to.
+    async fn hand_over(&mut self, request: Box<Request>) -> Then {
+        let mut head = *request.head();
+        let (mut exchange, answer, text) = request.into_parts();
+        head.length = text.len();
+        self.link.put_back(text);
         exchange.hand_over(exchange::Lane::Pingora);
-        let decided = Arc::new(Mutex::new(Some(*exchange)));
-        let then = self.proxy(head, Incoming::Decided(decided.clone())).await;
-        let left = decided.lock().take();
-        match (then, left) {
-            (None, Some(mut exchange)) => {
+        let incoming = Incoming::new(exchange, answer);
+        let then = self.proxy(head, incoming.clone()).await;
+        match (then, incoming.take()) {
+            (None, Some((mut exchange, _))) => {
                 let answer = exchange.refusal_answer(&NOT_TAKEN);
                 self.say(&answer, head.facts.head_only, true)
             }
@@ -258,7 +258,9 @@ impl Serving<'_> {
     fn refuse_head(&mut self, refusal: &Refusal) -> Then {
         let environment = self.service.environment.clone();
         let (exchange, answer) = Exchange::refuse_head(environment, self.link.connection.clone(), refusal);
-        let then = self.say(&answer, false, true);
+        // What is malformed may still be known to be a HEAD, whose response has no body.
+        let head_only = self.link.peek(|bytes| bytes.starts_with(b"HEAD "));
+        let then = self.say(&answer, head_only, true);
         drop(exchange);
         then
     }
@@ -310,12 +312,13 @@ impl Drop for PartialHead<'_> {
     }
 }
 
-/// A few empty lines before a request are forgiven (RFC 9112, 2.2).
-fn skip_empty_lines(link: &Link) {
+/// Empty lines before a request are ignored (RFC 9112, 2.2), as many as fit into a head. Returns how many bytes they were.
+fn skip_empty_lines(link: &Link) -> usize {
     let count = link.peek(|bytes| bytes.chunks(2).take_while(|line| line == b"\r\n").count());
     if count > 0 {
         link.skip(2 * count);
     }
+    2 * count
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ impl Workers {
         // Everything that may be missing is requested before the first worker starts.
         let mut ready = Vec::with_capacity(count);
         for environment in environments {
-            let own = Ready::new(environment.clone()).map_err(|source| explain(&environment, source))?;
+            let own = Ready::new().map_err(|source| explain(&environment, source))?;
             ready.push((environment, own));
         }
         for ((environment, own), inbox) in ready.into_iter().zip(receivers) {
@@ -208,13 +208,13 @@ impl Worker {
 // === impl Ready ===
 
 impl Ready {
-    fn new(environment: Arc<Environment>) -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let runtime = Unused(Some(runtime));
         let within = runtime.0.as_ref().map(Runtime::enter);
         // Pingora opens this file twice, one after the other, and panics if it cannot. Nothing else opens files meanwhile.
         drop(std::fs::File::open(NO_CERTIFICATES)?);
-        let proxy = http_proxy(environment);
+        let proxy = http_proxy();
         drop(within);
         Ok(Self { runtime, proxy })
     }

@@ -1,75 +1,15 @@
-//! Pingora's heads, as the exchange sees them, and the exchange's edits, as Pingora takes them.
+//! Pingora's heads, as the exchange sees them, and the exchange's edits, as Pingora takes them. Requests come with their
+//! edits made: the listener wrote their heads.
 
-use evenkeel_core::route::RequestParts;
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderName, header};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::filter::{Edits, HeaderEdit, RequestHead, ResponseHead, host_of, origin_form, path_of, query_of};
-
-/// The head of a request that Pingora parsed.
-#[derive(Debug)]
-pub(super) struct PingoraRequest<'a> {
-    header: &'a RequestHeader,
-    target: &'a str,
-}
+use crate::filter::{Edits, HeaderEdit, ResponseHead};
 
 /// The response head that Pingora parsed.
 #[derive(Debug)]
 pub(super) struct PingoraResponse<'a>(pub(super) &'a ResponseHeader);
-
-// === impl PingoraRequest ===
-
-impl<'a> PingoraRequest<'a> {
-    pub(super) fn new(header: &'a RequestHeader) -> Self {
-        // The listener lets only ASCII through.
-        Self { header, target: std::str::from_utf8(header.raw_path()).unwrap_or_default() }
-    }
-}
-
-impl RequestParts for PingoraRequest<'_> {
-    fn method(&self) -> &str {
-        self.header.method.as_str()
-    }
-
-    fn host(&self) -> &str {
-        host_of(self.authority())
-    }
-
-    fn path(&self) -> &str {
-        path_of(origin_form(self.target))
-    }
-
-    fn query(&self) -> Option<&str> {
-        query_of(origin_form(self.target))
-    }
-
-    fn header(&self, name: &str) -> Option<&[u8]> {
-        self.header.headers.get(name).map(|value| value.as_bytes())
-    }
-}
-
-impl RequestHead for PingoraRequest<'_> {
-    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
-        self.header.headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
-    }
-
-    fn target(&self) -> &str {
-        self.target
-    }
-
-    fn authority(&self) -> &str {
-        self.header.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
-    }
-
-    fn authority_value(&self) -> Option<HeaderValue> {
-        self.header.headers.get(header::HOST).cloned()
-    }
-
-    fn is_http_10(&self) -> bool {
-        self.header.version == Version::HTTP_10
-    }
-}
 
 // === impl PingoraResponse ===
 
@@ -90,51 +30,16 @@ impl ResponseHead for PingoraResponse<'_> {
     }
 }
 
-/// Applies edits to a request on its way to a backend.
-pub(super) fn edit_request(request: &mut RequestHeader, edits: &Edits) -> Result<()> {
-    if let Some(path) = &edits.path {
-        let query = PingoraRequest::new(request).query().map(|query| format!("?{query}"));
-        let target = format!("{path}{}", query.unwrap_or_default());
-        request.set_raw_path(target.as_bytes())?;
-    }
-    with_fields(request, |fields| {
-        for edit in &edits.headers {
-            match edit {
-                HeaderEdit::Set(name, value) => {
-                    fields.insert(name, value.clone());
-                }
-                HeaderEdit::Add(name, value) => {
-                    fields.append(name, value.clone());
-                }
-                HeaderEdit::Remove(name) => {
-                    fields.remove(name);
-                }
-            }
-        }
-    })
-}
-
 /// Forgets how a request's field names were spelled: Pingora would keep a second map for that, copy it for each attempt, and
-/// look each edit up in it. Names mean the same in any case (RFC 9110, 5.1); backends get them in lower case.
+/// look each change up in it. Names mean the same in any case (RFC 9110, 5.1); backends get them in lower case.
 ///
-/// An `Upgrade` that asks for nothing (see [`HeadFacts::upgrade`](crate::exchange::HeadFacts::upgrade)) is removed as well.
-pub(super) fn forget_spelling(request: &mut RequestHeader, upgrade: bool) -> Result<()> {
-    with_fields(request, |fields| {
-        if !upgrade {
-            fields.remove(header::UPGRADE);
-        }
-    })
-}
-
-/// Pingora does not give access to the map of fields while it keeps their spelling. A head that is taken apart and put
-/// together loses it.
-fn with_fields(request: &mut RequestHeader, edit: impl FnOnce(&mut HeaderMap)) -> Result<()> {
+/// Taken apart and put together, a head keeps no spelling.
+pub(super) fn forget_spelling(request: &mut RequestHeader) -> Result<()> {
     // Only a path comes back from the URI as it was sent.
     let target = request.raw_path();
     let target = (!target.starts_with(b"/")).then(|| target.to_vec());
     let empty = RequestHeader::from(http::Request::new(()).into_parts().0);
-    let mut parts = http::request::Parts::from(std::mem::replace(request, empty));
-    edit(&mut parts.headers);
+    let parts = http::request::Parts::from(std::mem::replace(request, empty));
     *request = RequestHeader::from(parts);
     match target {
         Some(target) => request.set_raw_path(&target),
@@ -158,6 +63,36 @@ pub(super) fn edit_response(response: &mut ResponseHeader, edits: Edits) -> Resu
     Ok(())
 }
 
+/// Whether a response of a backend is one by the rules of both lanes: its status is in range, and its framing leaves no doubt.
+/// Pingora takes more.
+pub(super) fn is_sound(response: &ResponseHeader) -> bool {
+    let all = |name: HeaderName| response.headers.get_all(name).into_iter();
+    let is_chunked = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let is_number =
+        |value: &http::HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+    let (lengths, codings) = (all(header::CONTENT_LENGTH).count(), all(header::TRANSFER_ENCODING).count());
+    (100..600).contains(&response.status.as_u16())
+        && lengths + codings <= 1
+        && all(header::TRANSFER_ENCODING).all(is_chunked)
+        && all(header::CONTENT_LENGTH).all(is_number)
+}
+
+/// Writes what frames a response as both lanes do: nothing where there never is a body (RFC 9110, 8.6; RFC 9112, 6.1), and
+/// else a length without leading zeros.
+pub(super) fn write_framing(response: &mut ResponseHeader) -> Result<()> {
+    if response.status.is_informational() || response.status == http::StatusCode::NO_CONTENT {
+        response.remove_header(&header::CONTENT_LENGTH);
+        response.remove_header(&header::TRANSFER_ENCODING);
+    }
+    let length = response.headers.get(header::CONTENT_LENGTH).map(|value| value.as_bytes());
+    if let Some([b'0', _, ..]) = length
+        && let Some(number) = length.and_then(|text| std::str::from_utf8(text).ok()?.parse::<u64>().ok())
+    {
+        response.insert_header(header::CONTENT_LENGTH, number)?;
+    }
+    Ok(())
+}
+
 /// Takes out the fields that are for one hop only: those that `Connection` names, and those that always are (RFC 9110,
 /// 7.6.1). Pingora does that for requests, and writes a `Connection` of its own.
 pub(super) fn remove_hop_fields(response: &mut ResponseHeader) {
@@ -169,6 +104,9 @@ pub(super) fn remove_hop_fields(response: &mut ResponseHeader) {
     for name in [KEEP_ALIVE, PROXY_CONNECTION] {
         response.remove_header(&name);
     }
+    if response.status != http::StatusCode::UPGRADE_REQUIRED {
+        response.remove_header(&header::UPGRADE);
+    }
 }
 
 fn remove_nominated(response: &mut ResponseHeader) {
@@ -178,8 +116,8 @@ fn remove_nominated(response: &mut ResponseHeader) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        // The framing is not a backend's to hide.
-        .filter(|name| *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
+        // The framing is not a backend's to hide; what becomes of Upgrade depends on the status.
+        .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE].contains(name))
         .collect();
     for name in named {
         response.remove_header(&name);

@@ -15,37 +15,33 @@ use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Sess
 
 use super::cause;
 use super::head::{
-    PingoraRequest, PingoraResponse, edit_request, edit_response, forget_spelling, remove_hop_fields,
+    PingoraResponse, edit_response, forget_spelling, is_sound, remove_hop_fields, write_framing,
 };
 use super::peer::{Authorities, peer};
 use super::respond;
-use crate::exchange::{
-    Connection, Decision, Ending, Environment, Exchange, Failure, HeadFacts, Interim, Lane, Malformed,
-};
+use crate::exchange::{Ending, Exchange, Failure, Interim, Malformed};
 use crate::filter::{Answer, Refusal};
-use crate::http1::Head;
 
 /// Pingora's lane for one worker.
 #[derive(Debug)]
 pub struct Proxy {
-    environment: Arc<Environment>,
     authorities: Authorities,
 }
 
-/// What the listener hands over with a request: Pingora carries it as the connection's user context.
-#[derive(Debug)]
-pub enum Incoming {
-    /// A request that was not decided yet: its connection, and the facts of its head.
-    Fresh(Arc<Connection>, HeadFacts),
-    /// A request on which the exchange has decided that a backend be asked. It is taken out as Pingora takes the request.
-    Decided(Arc<Mutex<Option<Exchange>>>),
-}
+/// What the listener hands over with a request: Pingora carries it as the connection's user context. It is taken out as
+/// Pingora takes the request.
+#[derive(Clone, Debug)]
+pub struct Incoming(Arc<Mutex<Option<Decided>>>);
+
+/// A request on which the exchange has decided, and the balancer's own response if there is one.
+type Decided = (Exchange, Option<Answer>);
 
 /// What one request keeps between the phases.
 #[derive(Debug, Default)]
 pub struct Context {
     exchange: Option<Exchange>,
-    decided: bool,
+    /// The balancer's own response, if there is one.
+    answer: Option<Answer>,
     /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
     upgrade: Option<http::HeaderValue>,
     refusal: Option<Refusal>,
@@ -63,7 +59,7 @@ pub const NO_CERTIFICATES: &str = "/dev/null";
 
 /// Pingora's proxy over our phases, with connections to backends of its own. It opens [`NO_CERTIFICATES`], and panics if it
 /// cannot.
-pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
+pub fn http_proxy() -> Arc<HttpProxy<Proxy>> {
     // One thread: each worker has its own proxy and its own pool.
     let conf = ServerConf {
         threads: 1,
@@ -71,8 +67,7 @@ pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
         ca_file: Some(NO_CERTIFICATES.to_owned()),
         ..ServerConf::default()
     };
-    let mut proxy =
-        HttpProxy::new(Proxy { environment, authorities: Authorities::default() }, Arc::new(conf));
+    let mut proxy = HttpProxy::new(Proxy { authorities: Authorities::default() }, Arc::new(conf));
     let mut options = pingora_core::apps::HttpServerOptions::default();
     // CONNECT is refused by the exchange, which records it; Pingora's own refusal would go unseen.
     options.allow_connect_method_proxying = true;
@@ -84,9 +79,14 @@ pub fn http_proxy(environment: Arc<Environment>) -> Arc<HttpProxy<Proxy>> {
 // === impl Incoming ===
 
 impl Incoming {
-    /// A request that was not decided yet.
-    pub fn new(connection: &Arc<Connection>, head: &Head) -> Self {
-        Self::Fresh(connection.clone(), head.facts)
+    /// A request on which the exchange has decided, and the balancer's own response if there is one.
+    pub fn new(exchange: Exchange, answer: Option<Answer>) -> Self {
+        Self(Arc::new(Mutex::new(Some((exchange, answer)))))
+    }
+
+    /// The request, if it was not taken yet.
+    pub fn take(&self) -> Option<Decided> {
+        self.0.lock().take()
     }
 }
 
@@ -165,43 +165,26 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         incoming: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        match incoming.downcast::<Incoming>().map(|incoming| *incoming) {
-            Ok(Incoming::Fresh(connection, facts)) => {
-                context.exchange =
-                    Some(Exchange::new(self.environment.clone(), connection, facts, Lane::Pingora));
-            }
-            Ok(Incoming::Decided(exchange)) => {
-                context.exchange = exchange.lock().take();
-                context.decided = true;
-                if let Some(exchange) = &context.exchange {
-                    exchange.taken_over();
-                }
-            }
-            Err(_) => {}
+        if let Ok(incoming) = incoming.downcast::<Incoming>()
+            && let Some((exchange, answer)) = incoming.take()
+        {
+            exchange.taken_over();
+            (context.exchange, context.answer) = (Some(exchange), answer);
         }
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        let decided = context.decided;
-        let exchange = context.exchange()?;
-        forget_spelling(session.req_header_mut(), exchange.facts().upgrade)?;
-        let decision = match decided {
-            true => Decision::Proxy,
-            false => exchange.decide(&PingoraRequest::new(session.req_header())),
-        };
-        match decision {
-            Decision::Proxy => {
-                if !exchange.has_body() {
-                    exchange.connection().request_sent();
-                }
-                context.upgrade = other_upgrade(session.req_header());
-                Ok(false)
-            }
-            Decision::Answer(answer) => {
-                self.answer(session, context, answer).await?;
-                Ok(true)
-            }
+        forget_spelling(session.req_header_mut())?;
+        if let Some(answer) = context.answer.take() {
+            self.answer(session, context, answer).await?;
+            return Ok(true);
         }
+        let exchange = context.exchange()?;
+        if !exchange.has_body() {
+            exchange.connection().request_sent();
+        }
+        context.upgrade = other_upgrade(session.req_header());
+        Ok(false)
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
@@ -244,9 +227,7 @@ impl ProxyHttp for Proxy {
             request.insert_header(header::UPGRADE, protocol.clone())?;
             request.insert_header(header::CONNECTION, "upgrade")?;
         }
-        let exchange = context.exchange()?;
-        edit_request(request, exchange.request_edits())?;
-        if let Some((name, value)) = exchange.deadline() {
+        if let Some((name, value)) = context.exchange()?.deadline() {
             request.insert_header(name, value)?;
         }
         Ok(())
@@ -258,6 +239,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         context: &mut Context,
     ) -> Result<()> {
+        if !is_sound(response) {
+            return Error::e_explain(ErrorType::InvalidHTTPHeader, "").map_err(Error::into_up);
+        }
         let replayable = is_replayable(session);
         if context.exchange()?.rejects(response.status.as_u16(), replayable) {
             context.rejected = true;
@@ -321,6 +305,7 @@ impl ProxyHttp for Proxy {
         if !upgraded {
             remove_hop_fields(response);
         }
+        write_framing(response)?;
         edit_response(response, edits)
     }
 

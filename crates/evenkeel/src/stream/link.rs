@@ -122,6 +122,14 @@ impl Link {
         self.state.borrow().input.consume(count);
     }
 
+    /// Puts bytes before those that were read ahead.
+    pub fn put_back(&self, mut bytes: Buffer) {
+        let input = &mut self.state.borrow().input;
+        bytes.push(input.filled());
+        input.clear();
+        *input = bytes;
+    }
+
     /// Whether the system tells of what the client does. It does from the first wait for the client on, or from
     /// [`Link::watch`] on.
     pub fn is_watched(&self) -> bool {

@@ -36,6 +36,18 @@ pub(super) enum Framing {
 /// Fields that have no business beyond one hop (RFC 9110, 7.6.1).
 const HOP: &[&str] = &["keep-alive", "proxy-connection", "http2-settings", "proxy-authenticate-info"];
 
+/// Fields of which a server could find another spelling: none of these may be there with an underscore.
+const NOT_SPOOFED: &[&str] = &[
+    "content-length",
+    "keep-alive",
+    "transfer-encoding",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+];
+
 /// Fields that must not be in trailers (RFC 9110, 6.5.1): framing, routing, authentication, and the like.
 const NOT_TRAILERS: &[&str] = &[
     "authorization",
@@ -70,7 +82,13 @@ pub(super) fn request_head(bytes: &[u8]) -> Result<Option<Head>, Fault> {
         ensure(head.connection_names("te"), || format!("TE: {te:?}, and Connection does not name it"))?;
     }
     head.check_shared()?;
-    head.request_framing()?;
+    for (name, value) in &head.fields {
+        ensure(!is_spoof(name), || format!("{name}: {value:?} passes for another field"))?;
+        ensure(!name.starts_with("proxy-auth"), || format!("{name}: {value:?} is for the proxy"))?;
+    }
+    let body = head.request_framing()?;
+    let has_body = !matches!(body, Framing::None | Framing::Length(0));
+    ensure(has_body || head.all("expect").next().is_none(), || "Expect without a body".to_owned())?;
     Ok(Some(head))
 }
 
@@ -144,6 +162,9 @@ impl Head {
         match (&lengths[..], &codings[..]) {
             ([], []) => Ok(None),
             ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => Ok(Some(Framing::Chunked)),
+            ([length], []) if length.len() > 1 && length.starts_with('0') => {
+                Err(format!("the length {length:?}"))
+            }
             ([length], []) if !length.is_empty() && length.bytes().all(|byte| byte.is_ascii_digit()) => {
                 length.parse().map(|length| Some(Framing::Length(length))).map_err(|_| format!("{length:?}"))
             }
@@ -224,7 +245,8 @@ fn chunks(bytes: &[u8]) -> Result<Body, Fault> {
             Some(line) if line.is_empty() => break,
             Some(line) => {
                 let (name, value) = field(&line)?;
-                ensure(!NOT_TRAILERS.contains(&name.as_str()), || format!("{name} as a trailer"))?;
+                let forbidden = NOT_TRAILERS.contains(&name.as_str()) || is_spoof(&name);
+                ensure(!forbidden, || format!("{name} as a trailer"))?;
                 body.trailers.push((name, value));
             }
         }
@@ -247,6 +269,10 @@ fn line(bytes: &[u8], at: &mut usize) -> Result<Option<String>, Fault> {
         *at += end + 2;
         latin_1(line)
     }))
+}
+
+fn is_spoof(name: &str) -> bool {
+    name.contains('_') && NOT_SPOOFED.contains(&name.replace('_', "-").as_str())
 }
 
 fn is_token(text: &str) -> bool {
