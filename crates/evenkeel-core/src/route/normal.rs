@@ -45,7 +45,8 @@ impl fmt::Display for InvalidPath {
 
 impl std::error::Error for InvalidPath {}
 
-/// The normal form of a path that starts with `/`; any other text is its own. See the [module](self) for what that is.
+/// The normal form of a path that starts with `/`: unreserved characters decoded, dot segments removed, slashes merged. Any other text
+/// is its own.
 ///
 /// # Errors
 /// When servers would not agree about what the path means.
