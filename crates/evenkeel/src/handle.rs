@@ -112,22 +112,25 @@ impl Handle {
     }
 
     /// Reads the configuration again from where the program said it is, and puts it in force; with `dry_run` it only says what
-    /// would change. Logs the result.
+    /// would change. Logs the result of a reload, not of a dry run.
     ///
     /// # Errors
     /// Why it was rejected. Nothing has changed then.
     pub async fn reload_again(&self, dry_run: bool) -> Result<Changes, ReloadError> {
         let started = self.started()?;
-        let source = started.source.clone().ok_or(ReloadError::NoSource)?;
-        let read = tokio::task::spawn_blocking(move || source()).await;
-        let read = read.unwrap_or_else(|panic| Err(panic.into()));
+        let read = match started.source.clone() {
+            Some(source) => {
+                let read = tokio::task::spawn_blocking(move || source()).await;
+                read.unwrap_or_else(|panic| Err(panic.into())).map_err(ReloadError::Source)
+            }
+            None => Err(ReloadError::NoSource),
+        };
         if dry_run {
-            return self.plan(&read.map_err(ReloadError::Source)?).await;
+            return self.plan(&read?).await;
         }
         match read {
             Ok(config) => started.reload(&config, self).await,
             Err(error) => {
-                let error = ReloadError::Source(error);
                 started.note(&Err(error.to_string()));
                 Err(error)
             }

@@ -338,3 +338,16 @@ async fn a_hangup_signal_and_the_admin_address_reload_the_file() {
     eventually(PATIENCE, || told("configuration reloaded: 2 changes") == 2).await;
     assert_eq!(get(program.admin(), "/reload").await.status(), 405);
 }
+
+#[tokio::test]
+async fn a_reload_without_a_file_to_read_is_rejected_and_counted() {
+    let backend = Backend::saying("here").await;
+    let balancer = Balancer::start(&web(&[&backend], "")).await;
+    assert!(balancer.handle().reload_again(true).await.is_err());
+    assert_eq!(balancer.status().await["reloads"]["rejected"], 0, "a dry run is not counted");
+    let error = balancer.handle().reload_again(false).await.unwrap_err().to_string();
+    assert!(error.contains("nothing to reload"), "{error}");
+    let reloads = balancer.status().await["reloads"].clone();
+    assert_eq!((&reloads["rejected"], &reloads["last"]["error"]), (&1.into(), &error.into()));
+    assert_eq!(balancer.get("/").await.text(), "here");
+}
