@@ -123,7 +123,6 @@ impl<'a> Framing<'a> {
             is_http_11: !is_http_10,
             persistent: !close && (!is_http_10 || keep_alive),
             expects,
-            underscored: self.underscored,
         })
     }
 }

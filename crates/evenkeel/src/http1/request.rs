@@ -28,9 +28,6 @@ pub struct Head {
     pub persistent: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects: bool,
-    /// Whether a field has an underscore in its name that a CGI-style server could take for a hyphen, and so the field for
-    /// one that is not the client's to set.
-    pub underscored: bool,
 }
 
 /// Who reads a head that is written.
