@@ -2,7 +2,7 @@
 //! Pingora's; what is written is read as the same.
 #![no_main]
 
-use evenkeel::http1::{Body, Buffer, Chunked};
+use evenkeel_http::http1::{Body, Buffer, Chunked};
 use evenkeel::stream::Grant;
 use libfuzzer_sys::fuzz_target;
 

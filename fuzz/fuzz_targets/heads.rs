@@ -2,9 +2,9 @@
 //! written the same way. How the bytes are split changes nothing.
 #![no_main]
 
-use evenkeel::core::route::RequestParts;
-use evenkeel::filter::{Edits, RequestHead, ResponseHead};
-use evenkeel::http1::{AnswerStyle, Body, Buffer, Reader, with_answer, with_request};
+use evenkeel_core::route::RequestParts;
+use evenkeel_http::http1::{AnswerStyle, Body, Buffer, Reader, with_answer, with_request};
+use evenkeel_http::message::{Edits, RequestHead, ResponseHead};
 use libfuzzer_sys::fuzz_target;
 
 /// Most fields of a request.

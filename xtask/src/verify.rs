@@ -29,6 +29,8 @@ pub fn check(workspace: &Workspace) -> Result<(), Failure> {
                     "--package",
                     "evenkeel-sim",
                     "--package",
+                    "evenkeel-http",
+                    "--package",
                     "evenkeel-config",
                 ])
                 .run()

@@ -20,7 +20,6 @@ mod builder;
 mod changes;
 mod config;
 mod error;
-mod field;
 mod foreign;
 pub mod model;
 mod params;
@@ -39,7 +38,6 @@ pub use builder::{
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Place};
-pub use field::is_of_the_connection;
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, Health, HealthCheck,

@@ -27,7 +27,6 @@ pub mod dial;
 pub mod exchange;
 pub mod filter;
 mod handle;
-pub mod http1;
 pub mod lane;
 pub mod listen;
 pub mod observe;

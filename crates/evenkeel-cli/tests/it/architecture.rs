@@ -16,9 +16,10 @@ use self::source::Source;
 type Table = BTreeMap<String, Vec<String>>;
 
 /// The crates of the product: their folder under `crates/`, their name in the table, and whether their folders are rooms.
-const CRATES: [(&str, &str, bool); 6] = [
+const CRATES: [(&str, &str, bool); 7] = [
     ("evenkeel-core", "core", true),
     ("evenkeel-sim", "sim", false),
+    ("evenkeel-http", "http", true),
     ("evenkeel-config", "config", false),
     ("evenkeel", "evenkeel", true),
     ("evenkeel-allocator", "allocator", false),
@@ -175,6 +176,7 @@ impl Place {
                 Some(room(&self.krate, target, rooms))
             }
             "evenkeel_core" => Some(room("core", second, rooms)),
+            "evenkeel_http" => Some(room("http", second, rooms)),
             "evenkeel_sim" => Some(room("sim", second, rooms)),
             "evenkeel_config" => Some(room("config", second, rooms)),
             "evenkeel_allocator" => Some(room("allocator", second, rooms)),

@@ -3,13 +3,14 @@
 use std::num::NonZeroU32;
 
 use evenkeel_core::health::{OutlierOptions, Thresholds};
+use evenkeel_http::message::is_of_the_connection;
 
 use super::general::{self, is_token, label, only_one, path_and_query, share};
 use super::{Context, address, given, listener};
 use crate::values::Duration;
 use crate::wire::{self, Statuses};
 use crate::yaml::{Path, any_of};
-use crate::{Backend, BackendHost, Health, HealthCheck, HealthCheckKind, HttpCheck, is_of_the_connection};
+use crate::{Backend, BackendHost, Health, HealthCheck, HealthCheckKind, HttpCheck};
 
 /// Which backends may be chosen.
 pub(super) fn health(

@@ -4,13 +4,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions};
+use evenkeel_http::message::is_of_the_connection;
 
 use super::general::{self, is_token};
 use super::{Context, given, listener};
 use crate::values::Secret;
 use crate::wire;
 use crate::yaml::Path;
-use crate::{Sticky, UpstreamLimits, is_of_the_connection};
+use crate::{Sticky, UpstreamLimits};
 
 /// How much an upstream takes.
 pub(super) fn limits(

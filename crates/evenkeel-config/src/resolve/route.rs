@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use evenkeel_core::limit::RetryBudgetOptions;
 use evenkeel_core::route::RouteTable;
+use evenkeel_http::message::is_of_the_connection;
 
 use super::general::{is_field_value, is_token, label, only_one};
 use super::{Context, given, listener, matching, retry};
@@ -14,7 +15,7 @@ use crate::template::Template;
 use crate::values::{Duration, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::{Node, Path, any_of};
-use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route, is_of_the_connection};
+use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route};
 
 /// The names of the upstreams, in their order, and found by name.
 pub(super) struct Names<'a> {

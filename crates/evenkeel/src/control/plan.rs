@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use evenkeel_config::{Action, ConfigError, Model, Respond};
 use evenkeel_core::route::RouteTable;
+use evenkeel_http::message::Answer;
 use http::{HeaderName, HeaderValue};
 
 use super::keeper::Keeper;
@@ -13,7 +14,7 @@ use super::loops::loops;
 use super::trust::authorities;
 use super::upstream::Prepared;
 use crate::exchange::{Rule, RuleAction, Table, Upstream};
-use crate::filter::{Answer, Filter, Registry};
+use crate::filter::{Filter, Registry};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
 

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use evenkeel_config::Sticky;
 use evenkeel_core::balance::HashKey;
 use evenkeel_core::route::{query_decoded, query_parameter};
+use evenkeel_http::message::RequestHead;
 use http::HeaderValue;
 use ring::hmac;
 
 use super::table::Endpoint;
-use crate::filter::RequestHead;
 
 /// What makes an upstream's requests belong together.
 #[derive(Debug, Default)]

@@ -8,13 +8,13 @@ use evenkeel_core::Moment;
 use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::{Sample, Tried};
 use evenkeel_core::limit::{Entered, backoff};
+use evenkeel_http::message::{Overload, Refusal};
 
 use super::choosing::{Found, Wish, choose};
 use super::copy::RequestCopy;
 use super::explain::{Explained, Grounds};
 use super::failure::{Failure, is_failure};
 use super::table::{Endpoint, Members, Upstream};
-use crate::filter::{Overload, Refusal};
 
 /// A backend to try.
 #[derive(Clone, Debug)]

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use evenkeel_http::message::RequestHead;
+
 use crate::exchange::table::Table;
-use crate::filter::RequestHead;
 
 /// Who the client is, and how far the peer that told us is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

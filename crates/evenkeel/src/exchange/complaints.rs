@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use evenkeel_http::message::Refusal;
 use parking_lot::Mutex;
 
 use super::request::Exchange;
 use super::table::{Alarm, Endpoint, Upstream};
-use crate::filter::Refusal;
 
 /// The failures of one subject, by their causes.
 #[derive(Debug, Default)]

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use evenkeel_config::{HttpLimits, Timeouts};
 use evenkeel_core::Moment;
+use evenkeel_http::message::Answer;
 use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::clock::{Clock, NEVER, micros};
 use super::pace::Pace;
-use crate::filter::Answer;
 
 /// A client's connection, for as long as it lives.
 #[derive(Debug)]

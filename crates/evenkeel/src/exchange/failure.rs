@@ -5,10 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use evenkeel_config::RetryOn;
+use evenkeel_http::message::{Malformed, Refusal, Waited};
 
-use super::malformed::Malformed;
 use crate::dial::{DialError, is_shortage};
-use crate::filter::{Refusal, Waited};
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

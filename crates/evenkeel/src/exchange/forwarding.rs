@@ -2,12 +2,12 @@
 //!
 //! Whatever an untrusted peer says about itself is replaced, never added to.
 
+use evenkeel_http::message::{Edits, HeaderEdit, RequestHead};
 use http::{HeaderName, HeaderValue, header};
 
 use super::client::{ClientAddress, ToldBy, hops_of_forwarded};
 use super::connection::Connection;
 use super::table::Table;
-use crate::filter::{Edits, HeaderEdit, RequestHead};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -30,8 +30,8 @@ pub(super) struct Hop<'a> {
 /// Writes the edits that tell a backend who the client is.
 pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>, edits: &mut Edits) {
     let trusted = hop.client.peer_trusted;
-    edits.headers.reserve(USUAL);
-    edits.hides_claims = hop.claims && !trusted;
+    edits.reserve(USUAL);
+    edits.hide_claims(hop.claims && !trusted);
     let given = |name: &str| hop.claims && trusted && hop.head.header(name).is_some();
     write_client(&hop, edits);
     if !given("x-forwarded-proto") {
@@ -39,19 +39,19 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
             ToldBy::Forwarded { proto: Some(proto) } => proto,
             _ => scheme(hop.connection),
         };
-        edits.write(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
+        edits.danger_set(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
     if !given("x-forwarded-host")
         && let Some(host) = hop.head.authority_value()
     {
-        edits.write(X_FORWARDED_HOST, host);
+        edits.danger_set(X_FORWARDED_HOST, host);
     }
     if let Some(id) = request_id {
-        edits.write(X_REQUEST_ID, id);
+        edits.danger_set(X_REQUEST_ID, id);
     }
     let is_contradicted = hop.client.told_by == ToldBy::XForwardedFor { contradicted: true };
     if is_contradicted {
-        edits.headers.push(HeaderEdit::Remove(header::FORWARDED));
+        edits.danger_push(HeaderEdit::Remove(header::FORWARDED));
     }
     if table.forwarding.forwarded {
         let element = forwarded_element(&hop);
@@ -59,12 +59,12 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
             true => chain(hop.head, "forwarded", element.as_bytes()),
             false => HeaderValue::from_str(&element).unwrap_or(HeaderValue::from_static("for=unknown")),
         };
-        edits.write(header::FORWARDED, value);
+        edits.danger_set(header::FORWARDED, value);
     }
     if let Some(via) = &table.forwarding.via {
         let version = if hop.head.is_http_10() { "1.0" } else { "1.1" };
         let element = format!("{version} {via}");
-        edits.write(header::VIA, chain(hop.head, "via", element.as_bytes()));
+        edits.danger_set(header::VIA, chain(hop.head, "via", element.as_bytes()));
     }
 }
 
@@ -74,13 +74,13 @@ fn write_client(hop: &Hop<'_>, edits: &mut Edits) {
     match hop.client.told_by {
         ToldBy::Peer => {
             if let Some(peer) = peer {
-                edits.write(X_FORWARDED_FOR, peer.clone());
+                edits.danger_set(X_FORWARDED_FOR, peer.clone());
             }
         }
         ToldBy::XForwardedFor { .. } => {
             // A peer on a Unix socket has no address to add.
             if let Some(peer) = peer {
-                edits.write(X_FORWARDED_FOR, chain(hop.head, "x-forwarded-for", peer.as_bytes()));
+                edits.danger_set(X_FORWARDED_FOR, chain(hop.head, "x-forwarded-for", peer.as_bytes()));
             }
         }
         ToldBy::Forwarded { .. } => {
@@ -89,7 +89,7 @@ fn write_client(hop: &Hop<'_>, edits: &mut Edits) {
                 hops.push_str(", ");
                 hops.push_str(peer);
             }
-            edits.write(
+            edits.danger_set(
                 X_FORWARDED_FOR,
                 HeaderValue::from_str(&hops).unwrap_or(HeaderValue::from_static("unknown")),
             );

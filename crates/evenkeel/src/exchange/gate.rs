@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use evenkeel_config::UpstreamLimits;
 use evenkeel_core::limit::{CircuitBreaker, CircuitBreakerOptions, RetryBudget, RetryBudgetOptions};
+use evenkeel_http::message::{Overload, Refusal};
 use http::HeaderName;
 use tokio::sync::Notify;
-
-use crate::filter::{Overload, Refusal};
 
 /// How much an upstream takes.
 #[derive(Debug)]

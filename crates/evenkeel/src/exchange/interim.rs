@@ -1,6 +1,6 @@
 //! How many interim (1xx) responses a backend may send before its final one.
 
-use super::Malformed;
+use evenkeel_http::message::Malformed;
 
 /// Most interim responses before a final one.
 const MOST: u32 = 32;

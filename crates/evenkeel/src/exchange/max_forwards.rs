@@ -1,8 +1,7 @@
 //! `Max-Forwards` of OPTIONS and TRACE (RFC 9110, 7.6.2): how many proxies may pass the request on.
 
+use evenkeel_http::message::{Answer, Edits, RequestHead};
 use http::{HeaderName, HeaderValue, header};
-
-use crate::filter::{Answer, Edits, RequestHead};
 
 const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 
@@ -24,7 +23,7 @@ pub(super) fn count(head: &dyn RequestHead, edits: &mut Edits) -> Option<Answer>
             Some(Answer::new(200).header(header::ALLOW, methods))
         }
         left => {
-            edits.write(MAX_FORWARDS, HeaderValue::from(left - 1));
+            edits.danger_set(MAX_FORWARDS, HeaderValue::from(left - 1));
             None
         }
     }

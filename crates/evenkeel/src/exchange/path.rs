@@ -6,9 +6,8 @@ use std::borrow::Cow;
 
 use evenkeel_config::{PathForm, Paths};
 use evenkeel_core::route::{InvalidPath, RequestParts, normal_path};
+use evenkeel_http::message::{Refusal, RequestHead};
 use http::HeaderValue;
-
-use crate::filter::{Refusal, RequestHead};
 
 /// A request's head with its path in another form. Everything else is as sent.
 #[derive(Debug)]

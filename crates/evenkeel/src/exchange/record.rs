@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use evenkeel_http::message::RequestHead;
 use http::HeaderValue;
 
-use crate::filter::RequestHead;
 use crate::observe::hexadecimal;
 
 /// What is known of one request.

@@ -1,9 +1,10 @@
 //! The response of a route that redirects.
 
 use evenkeel_config::{Part, Redirect};
+use evenkeel_http::message::{Answer, Refusal};
 use http::{HeaderValue, header};
 
-use crate::filter::{Answer, Refusal, Request};
+use crate::filter::Request;
 
 /// Sends the client to another location, made of the request's own parts: of the path that the route's filters made, if they
 /// made one.

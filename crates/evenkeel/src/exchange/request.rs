@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{PathForm, Paths, is_of_the_connection};
+use evenkeel_config::{PathForm, Paths};
 use evenkeel_core::backend::Outcome;
+use evenkeel_http::message::{
+    Answer, Edits, HeadFacts, HeaderEdit, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
+};
 use http::header;
 
 use super::attempts::{Attempts, Plan};
@@ -17,10 +20,7 @@ use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table, Upstream};
-use crate::filter::Waited;
-use crate::filter::{
-    Answer, AnswerFormat, Edits, HeaderEdit, Refusal, Request, RequestHead, Response, ResponseHead, Verdict,
-};
+use crate::filter::{Request, Response, Verdict};
 use crate::observe::{Metrics, RouteMetrics};
 
 /// What every request of one worker shares.
@@ -46,26 +46,13 @@ pub enum Lane {
     Pingora,
 }
 
-/// What the listener learned of a request while it checked the framing of its head.
+/// What the listener adds to the facts of a head: its settings for requests, and when this one began.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct HeadFacts {
-    /// The length of the body, if it was said.
-    pub content_length: Option<u64>,
-    /// Whether the body is chunked.
-    pub chunked: bool,
-    /// Whether there is a field of the kind of `X-Forwarded-For`.
-    pub claims: bool,
+pub struct ListenerFacts {
     /// Largest body that the listener allows.
     pub max_body: Option<u64>,
-    /// Whether the client asks for another protocol than HTTP. HTTP/2 does not count: a request that names it, alone or among
-    /// others, asks for no upgrade at all, since a backend could choose it.
-    pub upgrade: bool,
     /// In which form its path is matched and forwarded.
     pub paths: Paths,
-    /// Whether the response has no body, because the request is a HEAD.
-    pub head_only: bool,
-    /// In which form the client wants to read a refusal.
-    pub format: AnswerFormat,
     /// When the request's first byte came, by the connection's clock; zero if that is not known.
     pub started: u64,
 }
@@ -86,6 +73,7 @@ pub struct Exchange {
     pub(super) connection: Arc<Connection>,
     table: Arc<Table>,
     facts: HeadFacts,
+    listener: ListenerFacts,
     pub(super) lane: Lane,
     route: Option<usize>,
     pub(super) attempts: Option<Attempts>,
@@ -113,18 +101,20 @@ impl Exchange {
     pub fn new(
         environment: Arc<Environment>,
         connection: Arc<Connection>,
-        facts: HeadFacts,
+        facts: (HeadFacts, ListenerFacts),
         lane: Lane,
     ) -> Self {
         connection.set_begun();
         let table = environment.table.load_full();
-        let mut record = Record::new(if facts.started > 0 { facts.started } else { connection.now() });
+        let (facts, listener) = facts;
+        let mut record = Record::new(if listener.started > 0 { listener.started } else { connection.now() });
         record.client = connection.peer.map(|peer| peer.ip());
         Self {
             environment,
             connection,
             table,
             facts,
+            listener,
             lane,
             route: None,
             attempts: None,
@@ -152,7 +142,7 @@ impl Exchange {
     }
 
     fn without_head(environment: Arc<Environment>, connection: Arc<Connection>) -> Self {
-        let mut exchange = Self::new(environment, connection, HeadFacts::default(), Lane::None);
+        let mut exchange = Self::new(environment, connection, Default::default(), Lane::None);
         if exchange.table.log.is_some() {
             exchange.record.text = Some(Box::new(Text::without_head()));
         }
@@ -173,10 +163,10 @@ impl Exchange {
         if head.method() == "CONNECT" {
             return self.refuse(&Refusal::MethodNotAllowed);
         }
-        match respelled(head, self.facts.paths) {
+        match respelled(head, self.listener.paths) {
             Ok(None) => self.route(head, client, rng),
             Ok(Some(path)) => {
-                if self.facts.paths.forward == PathForm::Normal {
+                if self.listener.paths.forward == PathForm::Normal {
                     self.edits.path = Some(path.clone());
                 }
                 self.route(&Respelled::new(head, &path), client, rng)
@@ -194,7 +184,7 @@ impl Exchange {
         let hop = Hop { connection: &self.connection, client, head, claims: self.facts.claims };
         let request_id = self.record.request_id.as_ref().and_then(RequestId::to_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
-        if self.facts.content_length.zip(self.facts.max_body).is_some_and(|(length, max)| length > max) {
+        if self.facts.content_length.zip(self.listener.max_body).is_some_and(|(length, max)| length > max) {
             return self.refuse(&Refusal::BodyTooLarge);
         }
         for filter in &rule.filters {
@@ -250,7 +240,7 @@ impl Exchange {
     /// Makes room in the head for the time that is left: see [`Exchange::deadline`].
     fn announce_deadline(&mut self) {
         if let Some((name, value)) = self.deadline() {
-            self.edits.write(name, value);
+            self.edits.danger_set(name, value);
         }
     }
 
@@ -290,7 +280,7 @@ impl Exchange {
             && let Some(cookie) =
                 attempts.upstream.affinity.set_cookie(&current.endpoint, self.connection.tls)
         {
-            edits.headers.push(HeaderEdit::Add(header::SET_COOKIE, cookie));
+            edits.danger_push(HeaderEdit::Add(header::SET_COOKIE, cookie));
         }
     }
 
@@ -355,6 +345,11 @@ impl Exchange {
         &self.facts
     }
 
+    /// Largest body that the listener allows.
+    pub fn max_body(&self) -> Option<u64> {
+        self.listener.max_body
+    }
+
     /// The connection that it came on.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
@@ -387,7 +382,7 @@ impl Exchange {
             .headers
             .retain(|(name, _)| !is_of_the_connection(name.as_str()) || upgrade && *name == header::UPGRADE);
         let edits = self.response_edits(&answer);
-        for edit in edits.headers {
+        for edit in edits.into_headers() {
             edit.apply_to(&mut answer.headers);
         }
         answer
@@ -403,7 +398,7 @@ impl Exchange {
         if let Some(pseudonym) = &self.table.forwarding.via
             && let Some(via) = forwarding::via(head.header("via"), pseudonym)
         {
-            edits.write(header::VIA, via);
+            edits.danger_set(header::VIA, via);
         }
         edits
     }

@@ -13,6 +13,7 @@ use evenkeel_config::{Forwarding, Paths, Pool, Redirect, Retry, Timeouts};
 use evenkeel_core::backend::{Backend, Lease, Outcome, Snapshot};
 use evenkeel_core::balance::Balancer;
 use evenkeel_core::route::RouteTable;
+use evenkeel_http::message::Answer;
 use ipnet::IpNet;
 
 use super::affinity::Affinity;
@@ -20,7 +21,7 @@ use super::complaints::{Alarms, Complaints};
 use super::gate::Gate;
 use super::hedge::Hedging;
 use crate::dial::Dialer;
-use crate::filter::{Answer, Filter};
+use crate::filter::Filter;
 use crate::observe::{AccessLog, BackendMetrics, RouteMetrics};
 
 /// What the data path needs to decide.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use evenkeel_http::message::Refusal;
 use http::{HeaderName, HeaderValue};
 
 use super::attempts::{At, Attempt, Attempts, Choice};
 use super::copy::RequestCopy;
 use super::failure::Failure;
 use super::request::Exchange;
-use crate::filter::Refusal;
 
 /// Of the route's time that is left, an attempt to connect takes at least one part in this many.
 const MOST_SHARES: usize = 4;

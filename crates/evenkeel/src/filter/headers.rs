@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use evenkeel_config::{Foreign, Strictness, own_text};
+use evenkeel_http::message::{EditError, HeaderEdit};
 use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::edits::{EditError, HeaderEdit};
 use super::registry::{FilterError, FilterKind};
 use super::{Filter, Request, Response, Verdict};
 
@@ -87,7 +87,7 @@ fn checked(edit: HeaderEdit, path: String) -> Result<HeaderEdit, FilterError> {
 
 impl Filter for RequestHeaders {
     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
-        request.edits.headers.extend_from_slice(&self.0);
+        request.edits.danger_extend(&self.0);
         Verdict::Continue
     }
 }
@@ -105,7 +105,7 @@ impl FilterKind for RequestHeaders {
 
 impl Filter for ResponseHeaders {
     fn on_response(&self, response: &mut Response<'_>) {
-        response.edits.headers.extend_from_slice(&self.0);
+        response.edits.danger_extend(&self.0);
     }
 }
 

@@ -4,21 +4,15 @@
 //! The filters here use the same trait as a user's filters. No filter ever sees a transport: neither a Pingora session
 //! nor a socket.
 
-mod answer;
-mod edits;
-mod head;
 mod headers;
-mod refusal;
 mod registry;
 mod rewrite_path;
 mod strip_prefix;
 
-pub use answer::{Answer, AnswerFormat};
-pub use edits::{EditError, Edits, HeaderEdit};
-pub use head::{RequestHead, ResponseHead};
-pub(crate) use head::{host_of, is_authority, origin_form, path_of, query_of};
+pub use evenkeel_http::message::{
+    Answer, AnswerFormat, EditError, Edits, HeaderEdit, Overload, Refusal, RequestHead, ResponseHead, Waited,
+};
 pub use headers::{HeaderParams, RequestHeaders, ResponseHeaders};
-pub use refusal::{Overload, Refusal, Waited};
 pub use registry::{FilterError, FilterKind, Registry};
 pub use rewrite_path::{RewritePath, RewritePathParams};
 pub use strip_prefix::StripPrefix;

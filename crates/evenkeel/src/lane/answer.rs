@@ -1,9 +1,10 @@
 //! Responses that the balancer generates itself, and what happens to an unused request body.
 
+use evenkeel_http::http1::{Body, DRAINABLE, Head, own_answer};
+use evenkeel_http::message::Answer;
+
 use super::{Lane, Then};
 use crate::exchange::{Ending, Exchange, Phase};
-use crate::filter::Answer;
-use crate::http1::{Body, DRAINABLE, Head, own_answer};
 use crate::stream::{Link, Read};
 
 /// What is left once a request has its response.

@@ -4,9 +4,10 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use evenkeel_http::http1::Buffer;
+
 use crate::dial::Connected;
 use crate::exchange::{Break, Endpoint, Failure};
-use crate::http1::Buffer;
 use crate::stream::Socket;
 
 /// A connection to a backend.

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use evenkeel_http::http1::{AnswerHead, with_answer};
+use evenkeel_http::message::ResponseHead;
+
 use super::backend::Backend;
 use super::pump::Pump;
 use crate::exchange::{Failure, Interim, RequestCopy};
-use crate::filter::ResponseHead;
-use crate::http1::{AnswerHead, with_answer};
 
 /// How much of a response is read before its connection is closed, and for how long: usually all of it, so that the
 /// backend sees it read.

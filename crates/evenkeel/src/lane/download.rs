@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll, ready};
 
+use evenkeel_http::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
+use evenkeel_http::message::{Malformed, ResponseHead};
+
 use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
-use crate::exchange::{Break, Exchange, Interim, Malformed};
-use crate::filter::ResponseHead;
-use crate::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
+use crate::exchange::{Break, Exchange, Interim};
 use crate::stream::Link;
 
 /// A response: one part is sent, one part is still to come from the backend.

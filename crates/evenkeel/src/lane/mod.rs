@@ -23,8 +23,8 @@ pub use request::{Begun, Request};
 
 use self::pool::Pool;
 use crate::exchange::{Environment, Table};
-use crate::http1::give_back_spares;
 use crate::stream::{Link, Own};
+use evenkeel_http::http1::give_back_spares;
 
 /// The lean lane of one worker.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_http::http1::{Body, Head};
+use evenkeel_http::message::{Malformed, Refusal};
 use tokio::time::Sleep;
 
 use super::answer::Left;
@@ -11,9 +13,7 @@ use super::backend::Backend;
 use super::download::{Circumstances, Download};
 use super::upload::Upload;
 use super::{Lane, Request, Then};
-use crate::exchange::{Attempt, Break, Ending, Exchange, Failure, Malformed};
-use crate::filter::Refusal;
-use crate::http1::{Body, Head};
+use crate::exchange::{Attempt, Break, Ending, Exchange, Failure};
 use crate::stream::Link;
 
 /// Why passing on came to a stop.

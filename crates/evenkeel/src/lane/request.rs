@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use evenkeel_http::http1::{Buffer, Head, ReadHead, Reader};
+use evenkeel_http::message::{Answer, RequestHead};
+
 use super::Lane;
-use crate::exchange::{self, Connection, Decision, Exchange};
-use crate::filter::{Answer, RequestHead};
-use crate::http1::{Buffer, Head, ReadHead, Reader};
+use crate::exchange::{self, Connection, Decision, Exchange, ListenerFacts};
 
 /// A request on which the exchange has decided.
 #[derive(Debug)]
@@ -29,10 +30,15 @@ pub enum Begun {
 }
 
 impl Lane {
-    /// Lets the exchange decide on a request whose head has come, and which is to take this lane, if it can. The head's facts
-    /// must be complete.
-    pub fn begin(&self, connection: &Arc<Connection>, head: &ReadHead<'_>, lane: exchange::Lane) -> Begun {
-        let facts = head.head.facts;
+    /// Lets the exchange decide on a request whose head has come, and which is to take this lane, if it can.
+    pub fn begin(
+        &self,
+        connection: &Arc<Connection>,
+        head: &ReadHead<'_>,
+        listener: ListenerFacts,
+        lane: exchange::Lane,
+    ) -> Begun {
+        let facts = (head.head.facts, listener);
         let mut exchange = Box::new(Exchange::new(self.environment.clone(), connection.clone(), facts, lane));
         let view: &dyn RequestHead = head;
         let answer = match exchange.decide(view) {

@@ -2,12 +2,13 @@
 
 use std::task::{Context, Poll, ready};
 
+use evenkeel_http::http1::{Body, Buffer, Head};
+use evenkeel_http::message::Refusal;
+
 use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
 use crate::exchange::Exchange;
-use crate::filter::Refusal;
-use crate::http1::{Body, Buffer, Head};
 use crate::stream::{Link, Read};
 
 /// A request, part sent, part still to come from the client.
@@ -161,7 +162,7 @@ impl Upload {
 /// Counts bytes of a body that came from the client.
 fn count(exchange: &mut Exchange, bytes: u64) -> Result<(), Stop> {
     let received = exchange.count_received(bytes);
-    match exchange.facts().max_body {
+    match exchange.max_body() {
         Some(max) if received > max => Err(Stop::Refused(Refusal::BodyTooLarge)),
         _ => Ok(()),
     }

@@ -6,6 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use evenkeel_config::HttpLimits;
+use evenkeel_http::http1::{Head, ReadHead, own_answer, with_request};
+use evenkeel_http::message::{Answer, HeadFacts, Refusal};
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -14,9 +16,7 @@ use pingora_proxy::HttpProxy;
 use super::conn::Conn;
 use super::shared::Shared;
 use super::watch::Watch;
-use crate::exchange::{self, Connection, Environment, Exchange, Expired, HeadFacts, Phase};
-use crate::filter::{Answer, Refusal};
-use crate::http1::{Head, ReadHead, own_answer, with_request};
+use crate::exchange::{self, Connection, Environment, Exchange, Expired, ListenerFacts, Phase};
 use crate::lane::{Begun, Lane, Request, Then};
 use crate::proxy::{Incoming, Proxy};
 use crate::stream::{Grant, Link, Read};
@@ -156,17 +156,15 @@ impl Serving<'_> {
     }
 
     /// Which lane takes a request. The lean one takes HTTP/1.1, and must be allowed to.
-    fn sort(&self, request: &mut ReadHead<'_>, started: u64) -> Arrived {
-        let facts = &mut request.head.facts;
-        facts.max_body = self.limits.max_body_size;
-        facts.paths = self.limits.paths;
-        facts.started = started;
+    fn sort(&self, request: &ReadHead<'_>, started: u64) -> Arrived {
+        let HttpLimits { max_body_size: max_body, paths, .. } = *self.limits;
+        let facts = ListenerFacts { max_body, paths, started };
         let lane = if self.service.shared.pingora_only.load(Relaxed) {
             exchange::Lane::Pingora
         } else {
             exchange::Lane::Lean
         };
-        match self.service.lane.begin(&self.link.connection, request, lane) {
+        match self.service.lane.begin(&self.link.connection, request, facts, lane) {
             Begun::Lean(request) => Arrived::Lean(request),
             Begun::Other(request) => Arrived::Pingora(request),
         }

@@ -2,11 +2,12 @@
 
 use std::io;
 
+use evenkeel_http::http1::malformed;
+use evenkeel_http::message::Malformed;
 use pingora_core::{Error, ErrorType};
 
 use crate::dial::DialError;
-use crate::exchange::{Break, ConnectError, Failure, Malformed, TlsError};
-use crate::http1::malformed;
+use crate::exchange::{Break, ConnectError, Failure, TlsError};
 
 /// Why connecting failed.
 pub(super) fn connecting(error: &Error) -> Failure {

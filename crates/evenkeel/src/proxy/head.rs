@@ -1,11 +1,10 @@
 //! Pingora's heads, as the exchange sees them, and the exchange's edits, as Pingora takes them. Requests come with their
 //! edits made: the listener wrote their heads.
 
+use evenkeel_http::message::{Edits, HeaderEdit, ResponseHead};
 use http::{HeaderName, header};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-
-use crate::filter::{Edits, HeaderEdit, ResponseHead};
 
 /// The response head that Pingora parsed.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub(super) fn forget_spelling(request: &mut RequestHeader) -> Result<()> {
 
 /// Applies edits to a response on its way to the client.
 pub(super) fn edit_response(response: &mut ResponseHeader, edits: Edits) -> Result<()> {
-    for edit in edits.headers {
+    for edit in edits.into_headers() {
         match edit {
             HeaderEdit::Set(name, value) => response.insert_header(name, value)?,
             HeaderEdit::Add(name, value) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use evenkeel_http::message::{Answer, Malformed, Refusal};
 use http::header;
 use parking_lot::Mutex;
 use pingora_core::protocols::Digest;
@@ -19,8 +20,7 @@ use super::head::{
 };
 use super::peer::{Authorities, peer};
 use super::respond;
-use crate::exchange::{Ending, Exchange, Failure, Interim, Malformed};
-use crate::filter::{Answer, Refusal};
+use crate::exchange::{Ending, Exchange, Failure, Interim};
 
 /// Pingora's lane for one worker.
 #[derive(Debug)]
@@ -260,7 +260,7 @@ impl ProxyHttp for Proxy {
         let exchange = context.exchange()?;
         let received = exchange.count_received(body.as_ref().map_or(0, |body| body.len() as u64));
         let upgraded = exchange.connection().is_upgraded();
-        if !upgraded && exchange.facts().max_body.is_some_and(|max| received > max) {
+        if !upgraded && exchange.max_body().is_some_and(|max| received > max) {
             context.refusal = Some(Refusal::BodyTooLarge);
             return Error::e_explain(ErrorType::Custom("body too large"), "").map_err(Error::into_down);
         }

@@ -1,13 +1,13 @@
 //! Responses of the balancer itself, written through Pingora's session.
 
+use evenkeel_http::http1::DRAINABLE;
+use evenkeel_http::message::Answer;
 use http::header;
 use pingora_core::{Error, Result};
 use pingora_proxy::Session;
 
 use super::head::response;
 use crate::exchange::Exchange;
-use crate::filter::Answer;
-use crate::http1::DRAINABLE;
 
 /// Writes a complete response; returns how many bytes of body it has.
 ///

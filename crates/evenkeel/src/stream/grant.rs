@@ -1,6 +1,7 @@
 //! How much of what a client sends belongs to the request that a data path has: the next request's bytes are not its own.
 
-use crate::http1::{Chunked, Malformed};
+use evenkeel_http::http1::Chunked;
+use evenkeel_http::message::Malformed;
 
 /// What is left of a request, as the bytes that a data path may still have.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use evenkeel_http::http1::Buffer;
+use evenkeel_http::message::Malformed;
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
@@ -16,7 +18,6 @@ use super::grant::Grant;
 use super::own::Own;
 use super::socket::Socket;
 use crate::exchange::Connection;
-use crate::http1::{Buffer, Malformed};
 
 /// A client's socket with its buffers.
 #[derive(Debug)]

@@ -7,11 +7,10 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
+use evenkeel_http::http1::Buffer;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
-
-use crate::http1::Buffer;
 
 /// A connected socket.
 #[derive(Debug)]

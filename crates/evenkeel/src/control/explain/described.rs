@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use evenkeel_core::route::{RequestParts, query_decoded};
+use evenkeel_http::message::RequestHead;
 use http::{HeaderName, HeaderValue, Method};
-
-use crate::filter::RequestHead;
 
 /// A request to be explained, seen as those that were sent are.
 ///

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use evenkeel_config::PathForm;
 use evenkeel_core::route::RequestParts;
+use evenkeel_http::message::{Answer, Edits, HeaderEdit, Refusal, RequestHead, ResponseHead};
 
 pub use described::{Described, DescribedError};
 pub use explanation::{
@@ -26,7 +27,7 @@ use super::plan::Plan;
 use crate::exchange::{
     ClientAddress, Respelled, Rule, RuleAction, Table, Upstream, client_address, redirect, respelled,
 };
-use crate::filter::{Edits, HeaderEdit, Refusal, Request, RequestHead, ResponseHead, Verdict};
+use crate::filter::{Request, Verdict};
 
 impl Plan {
     /// What would become of this request, if the plan ran and nothing else was in flight.
@@ -126,9 +127,9 @@ fn run_filters(
 ) -> (Vec<FilterExplanation>, Option<Outcome>) {
     let mut said = Vec::with_capacity(rule.filters.len());
     for (filter, kind) in rule.filters.iter().zip(&rule.kinds) {
-        let (before, path) = (edits.headers.len(), edits.path.clone());
+        let (before, path) = (edits.headers().len(), edits.path.clone());
         let verdict = filter.on_request(&mut Request::new(request, client.ip, edits));
-        let mut step = FilterExplanation::new(kind, edits.headers.get(before..).unwrap_or_default());
+        let mut step = FilterExplanation::new(kind, edits.headers().get(before..).unwrap_or_default());
         step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
         let end = match verdict {
             Verdict::Continue => None,
@@ -188,7 +189,7 @@ fn explain_upstream(
     Some(upstream::explain(upstream, board, (scene.request, scene.client.ip), share))
 }
 
-fn location(answer: &crate::filter::Answer) -> Option<String> {
+fn location(answer: &Answer) -> Option<String> {
     let value = answer.header(http::header::LOCATION.as_str())?;
     Some(String::from_utf8_lossy(value).into_owned())
 }

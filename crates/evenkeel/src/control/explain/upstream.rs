@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use evenkeel_core::balance::{HashKey, Pick, Tried};
 use evenkeel_core::health::State;
+use evenkeel_http::message::{Overload, Refusal, RequestHead};
 
 use super::super::board::{Board, Content, Seat, mode_name, state_name};
 use super::super::status::rounded;
@@ -14,7 +15,6 @@ use super::{
     UpstreamExplanation,
 };
 use crate::exchange::{Endpoint, Members, Upstream, WouldChoose, moment_of, would_choose};
-use crate::filter::{Overload, Refusal, RequestHead};
 
 /// What this upstream would do with a request of this client now.
 pub(super) fn explain(

@@ -4,8 +4,8 @@ use super::claims::{has_underscore, is_claim, is_guarded};
 use super::fields::{ConnectionOptions, has_leading_zero, names_http_2};
 use super::request::Head;
 use super::target::{self, MALFORMED_HOST};
-use crate::exchange::HeadFacts;
-use crate::filter::{AnswerFormat, Refusal};
+use crate::message::HeadFacts;
+use crate::message::{AnswerFormat, Refusal};
 
 /// What the fields say.
 #[derive(Debug, Default)]
@@ -115,7 +115,6 @@ impl<'a> Framing<'a> {
             upgrade: self.upgrade && upgrade && !self.http_2 && !is_http_10,
             head_only: method == "HEAD",
             format: AnswerFormat::of(self.accept, self.content_type),
-            ..HeadFacts::default()
         };
         Ok(Head {
             length,

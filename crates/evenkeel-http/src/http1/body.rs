@@ -2,7 +2,7 @@
 
 use super::chunked::{Chunked, Piece, write_chunk};
 use super::{Buffer, Malformed};
-use crate::exchange::HeadFacts;
+use crate::message::HeadFacts;
 
 /// What is left of a body that is being read.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::fields::{ConnectionOptions, Passing, Whose, has_leading_zero, write_c
 use super::framing::decimal;
 use super::request::find_end;
 use super::{Buffer, Malformed};
-use crate::filter::{Edits, HeaderEdit, ResponseHead};
+use crate::message::{Edits, HeaderEdit, ResponseHead};
 
 /// The head of a response, in the received bytes.
 #[derive(Debug)]
@@ -220,7 +220,7 @@ impl Framing {
 #[cfg(test)]
 mod tests {
     use super::{AnswerStyle, Body, Buffer, with_answer};
-    use crate::filter::Edits;
+    use crate::message::Edits;
     use http::{HeaderName, HeaderValue};
 
     fn written(text: &str, edits: &Edits) -> String {

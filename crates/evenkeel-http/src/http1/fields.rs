@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Buffer;
 use super::claims::{is_claim, is_spoof, same};
-use crate::filter::HeaderEdit;
+use crate::message::HeaderEdit;
 
 /// Hop-by-hop fields (RFC 9110, 7.6.1), and those that frame the message, which are written again.
 pub(super) fn is_for_one_hop(name: &[u8]) -> bool {
@@ -252,8 +252,8 @@ pub(super) fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
 mod tests {
     use std::fmt::Write;
 
-    use crate::filter::Edits;
     use crate::http1::{Buffer, Reader, with_request};
+    use crate::message::Edits;
 
     /// What passes unchanged is copied in runs; that must not show.
     #[test]

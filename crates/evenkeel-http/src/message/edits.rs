@@ -1,8 +1,8 @@
 //! The changes that a filter makes to a head. The data path applies them.
 
-use evenkeel_config::is_of_the_connection;
 use http::{HeaderName, HeaderValue, header};
 
+use super::field::is_of_the_connection;
 use super::head::is_authority;
 
 /// Changes to a head, in order. Empty edits allocate nothing.
@@ -21,7 +21,6 @@ pub struct Edits {
 
 /// One change to the headers of a message.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum HeaderEdit {
     /// Give the header this one value, replacing all of its values.
     Set(HeaderName, HeaderValue),
@@ -33,7 +32,6 @@ pub enum HeaderEdit {
 
 /// Why a header cannot be edited so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EditError {
     /// It frames the message or is for one hop only.
     #[error("{0} cannot be edited: it frames the message or is for one hop only")]
@@ -82,9 +80,35 @@ impl Edits {
         Ok(())
     }
 
-    /// Gives a header of the balancer's own this one value.
-    pub(crate) fn write(&mut self, name: HeaderName, value: HeaderValue) {
-        self.headers.push(HeaderEdit::Set(name, value));
+    /// The changes to the headers, in order, to be applied.
+    pub fn into_headers(self) -> Vec<HeaderEdit> {
+        self.headers
+    }
+
+    /// Makes room for this many more changes to the headers.
+    pub fn reserve(&mut self, more: usize) {
+        self.headers.reserve(more);
+    }
+
+    /// Sets whether the headers by which a client says who it is are taken out; requests only.
+    pub fn hide_claims(&mut self, hides: bool) {
+        self.hides_claims = hides;
+    }
+
+    /// Adds a change without [`HeaderEdit::check`]: for headers that the balancer itself writes. With another header the
+    /// message could be framed wrongly.
+    pub fn danger_push(&mut self, edit: HeaderEdit) {
+        self.headers.push(edit);
+    }
+
+    /// Adds changes that passed [`HeaderEdit::check`] before: see [`Edits::danger_push`].
+    pub fn danger_extend(&mut self, edits: &[HeaderEdit]) {
+        self.headers.extend_from_slice(edits);
+    }
+
+    /// Gives a header this one value without [`HeaderEdit::check`]: see [`Edits::danger_push`].
+    pub fn danger_set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.danger_push(HeaderEdit::Set(name, value));
     }
 }
 

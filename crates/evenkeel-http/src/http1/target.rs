@@ -1,7 +1,7 @@
 //! The target of a request and its host (RFC 9112, 3.2; RFC 3986): what may be in them, and whether they agree.
 
 use super::Buffer;
-use crate::filter::{Refusal, host_of, is_authority};
+use crate::message::{Refusal, host_of, is_authority};
 
 pub(super) const MALFORMED_HOST: Refusal = Refusal::BadRequest("Host is malformed");
 

@@ -4,7 +4,7 @@ use super::Buffer;
 use super::answer::write_status;
 use super::date::write_date;
 use super::fields::{write_connection, write_field};
-use crate::filter::Answer;
+use crate::message::Answer;
 
 /// Writes the complete response (only its head for a HEAD request). Returns how many bytes of body it has. `connection`
 /// is the value of this field, if any.

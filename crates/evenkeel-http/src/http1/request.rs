@@ -12,8 +12,8 @@ use super::Buffer;
 use super::fields::{Passing, Whose, write_field, write_upgrade};
 use super::framing::Framing;
 use super::target::write_encoded;
-use crate::exchange::HeadFacts;
-use crate::filter::{Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of};
+use crate::message::HeadFacts;
+use crate::message::{Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of};
 
 /// A head whose framing is sound.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 //!
 //! This room never knows a socket, and never decides: it says what the bytes mean, or that they mean nothing.
 
+use crate::message::Malformed;
+
 mod answer;
 mod body;
 mod buffer;
@@ -20,5 +22,3 @@ pub use buffer::{Buffer, give_back_spares};
 pub use chunked::{Chunked, Piece};
 pub use own::own_answer;
 pub use request::{Head, ReadHead, Reader, with_request};
-
-pub use crate::exchange::Malformed;

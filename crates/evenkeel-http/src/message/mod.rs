@@ -1,0 +1,21 @@
+//! The head of a request or response, what is changed in it, and the responses that the balancer generates itself.
+//!
+//! This room never knows the bytes of a message nor a socket, and never decides. It has the one map from a cause to a
+//! status.
+
+mod answer;
+mod edits;
+mod facts;
+mod field;
+mod head;
+mod malformed;
+mod refusal;
+
+pub use answer::{Answer, AnswerFormat};
+pub use edits::{EditError, Edits, HeaderEdit};
+pub use facts::HeadFacts;
+pub use field::is_of_the_connection;
+pub use head::{RequestHead, ResponseHead};
+pub(crate) use head::{host_of, is_authority, origin_form, path_of, query_of};
+pub use malformed::Malformed;
+pub use refusal::{Overload, Refusal, Waited};
