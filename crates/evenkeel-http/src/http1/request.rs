@@ -13,7 +13,9 @@ use super::fields::{Passing, Whose, write_field, write_upgrade};
 use super::framing::Framing;
 use super::target::write_encoded;
 use crate::message::HeadFacts;
-use crate::message::{Edits, HeaderEdit, Refusal, RequestHead, host_of, origin_form, path_of, query_of};
+use crate::message::{
+    Edits, HeaderEdit, Refusal, RequestHead, Version, host_of, origin_form, path_of, query_of,
+};
 
 /// A head whose framing is sound.
 #[derive(Clone, Copy, Debug)]
@@ -210,8 +212,8 @@ impl RequestHead for ReadHead<'_> {
         HeaderValue::from_str(self.host?).ok()
     }
 
-    fn is_http_10(&self) -> bool {
-        !self.head.is_http_11
+    fn version(&self) -> Version {
+        if self.head.is_http_11 { Version::Http11 } else { Version::Http10 }
     }
 }
 

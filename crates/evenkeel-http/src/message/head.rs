@@ -6,6 +6,8 @@ use std::net::Ipv6Addr;
 use evenkeel_core::route::RequestParts;
 use http::HeaderValue;
 
+use super::Version;
+
 /// The head of a request: what routes see of it ([`RequestParts`]), and the rest.
 pub trait RequestHead: RequestParts + Debug {
     /// Calls `visit` with the value of each field of this (lower-case) name, in order.
@@ -22,8 +24,8 @@ pub trait RequestHead: RequestParts + Debug {
         HeaderValue::from_str(self.authority()).ok()
     }
 
-    /// Whether the version is HTTP/1.0 rather than 1.1.
-    fn is_http_10(&self) -> bool;
+    /// The version of HTTP in which it came.
+    fn version(&self) -> Version;
 }
 
 /// The head of a response.

@@ -10,6 +10,7 @@ mod field;
 mod head;
 mod malformed;
 mod refusal;
+mod version;
 
 pub use answer::{Answer, AnswerFormat};
 pub use edits::{EditError, Edits, HeaderEdit};
@@ -19,3 +20,4 @@ pub use head::{RequestHead, ResponseHead};
 pub(crate) use head::{host_of, is_authority, origin_form, path_of, query_of};
 pub use malformed::Malformed;
 pub use refusal::{Overload, Refusal, Waited};
+pub use version::Version;

@@ -45,8 +45,7 @@ impl Entry for Exchange {
             Field::UserAgent => part(text.map(Text::user_agent)),
             Field::Referer => part(text.map(Text::referer)),
             Field::Protocol => match text {
-                Some(text) if text.is_http_10 => Value::Text("HTTP/1.0"),
-                Some(text) if !text.method().is_empty() => Value::Text("HTTP/1.1"),
+                Some(text) if !text.method().is_empty() => Value::Text(text.version.name()),
                 _ => Value::Absent,
             },
         }

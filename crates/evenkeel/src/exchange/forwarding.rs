@@ -62,8 +62,7 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
         edits.danger_set(header::FORWARDED, value);
     }
     if let Some(via) = &table.forwarding.via {
-        let version = if hop.head.is_http_10() { "1.0" } else { "1.1" };
-        let element = format!("{version} {via}");
+        let element = format!("{} {via}", hop.head.version().number());
         edits.danger_set(header::VIA, chain(hop.head, "via", element.as_bytes()));
     }
 }

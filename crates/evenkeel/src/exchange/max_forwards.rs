@@ -31,8 +31,7 @@ pub(super) fn count(head: &dyn RequestHead, edits: &mut Edits) -> Option<Answer>
 
 /// The request as it came, without headers that could hold a secret (RFC 9110, 9.3.8).
 fn echo(head: &dyn RequestHead) -> Answer {
-    let version = if head.is_http_10() { "1.0" } else { "1.1" };
-    let (target, host) = (head.target(), head.authority());
-    let text = format!("TRACE {target} HTTP/{version}\r\nHost: {host}\r\nMax-Forwards: 0\r\n\r\n");
+    let (target, version, host) = (head.target(), head.version(), head.authority());
+    let text = format!("TRACE {target} {version}\r\nHost: {host}\r\nMax-Forwards: 0\r\n\r\n");
     Answer::new(200).content("message/http", text)
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use evenkeel_config::{PathForm, Paths};
 use evenkeel_core::route::{InvalidPath, RequestParts, normal_path};
-use evenkeel_http::message::{Refusal, RequestHead};
+use evenkeel_http::message::{Refusal, RequestHead, Version};
 use http::HeaderValue;
 
 /// A request's head with its path in another form. Everything else is as sent.
@@ -82,7 +82,7 @@ impl RequestHead for Respelled<'_> {
         self.head.authority_value()
     }
 
-    fn is_http_10(&self) -> bool {
-        self.head.is_http_10()
+    fn version(&self) -> Version {
+        self.head.version()
     }
 }

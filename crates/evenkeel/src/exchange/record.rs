@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use evenkeel_http::message::RequestHead;
+use evenkeel_http::message::{RequestHead, Version};
 use http::HeaderValue;
 
 use crate::observe::hexadecimal;
@@ -67,8 +67,8 @@ pub struct Text {
     text: String,
     /// Where each part ends in `text`.
     ends: [usize; 5],
-    /// Whether the version is HTTP/1.0.
-    pub is_http_10: bool,
+    /// The version of HTTP.
+    pub version: Version,
 }
 
 impl Record {
@@ -123,8 +123,7 @@ impl Text {
 
     /// Of a request's head.
     pub fn of(head: &dyn RequestHead) -> Self {
-        let mut parts =
-            Self { time: jiff::Timestamp::now(), is_http_10: head.is_http_10(), ..Self::default() };
+        let mut parts = Self { time: jiff::Timestamp::now(), version: head.version(), ..Self::default() };
         let field = |name: &str| String::from_utf8_lossy(head.header(name).unwrap_or_default());
         let (user_agent, referer) = (field("user-agent"), field("referer"));
         let texts = [head.method(), head.authority(), head.target(), &user_agent, &referer];

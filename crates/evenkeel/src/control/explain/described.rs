@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use evenkeel_core::route::{RequestParts, query_decoded};
-use evenkeel_http::message::RequestHead;
+use evenkeel_http::message::{RequestHead, Version};
 use http::{HeaderName, HeaderValue, Method};
 
 /// A request to be explained, seen as those that were sent are.
@@ -216,8 +216,8 @@ impl RequestHead for Described {
         host.and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default()
     }
 
-    fn is_http_10(&self) -> bool {
-        false
+    fn version(&self) -> Version {
+        Version::Http11
     }
 }
 
