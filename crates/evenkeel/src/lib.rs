@@ -35,6 +35,7 @@ pub mod probe;
 pub mod proxy;
 mod server;
 pub mod stream;
+pub mod upstream;
 
 pub use evenkeel_config as config;
 pub use evenkeel_core as core;

@@ -16,8 +16,8 @@ use super::pace::Pace;
 use super::prober::Prober;
 use super::resolve::until_found;
 use super::telling::{Scene, Teller};
-use crate::exchange::{Bell, Endpoint, Members, Upstream, moment_of};
 use crate::probe::{self, Probe};
+use crate::upstream::{Bell, Endpoint, Members, Upstream, moment_of};
 
 /// What one upstream's keeper needs.
 #[derive(Debug)]

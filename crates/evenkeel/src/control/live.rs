@@ -13,10 +13,10 @@ use super::keeper::Keeping;
 use super::loops::OwnAddresses;
 use super::plan::PlanError;
 use super::trust::authorities;
-use crate::exchange::Upstream;
 use crate::filter::Filter;
 use crate::listen::ListenerShared;
 use crate::observe::{AccessLog, RouteMetrics};
+use crate::upstream::Upstream;
 
 /// What runs now.
 #[derive(Debug, Default)]

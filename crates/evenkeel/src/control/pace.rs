@@ -6,8 +6,8 @@ use evenkeel_core::Moment;
 use evenkeel_core::health::ProbeTimes;
 
 use super::keeper::Watch;
-use crate::exchange::Endpoint;
 use crate::probe::Outcome;
+use crate::upstream::Endpoint;
 
 /// What the probes of one upstream take.
 #[derive(Debug)]

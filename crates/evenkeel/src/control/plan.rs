@@ -13,10 +13,11 @@ use super::live::{LiveRoute, UpstreamSettings};
 use super::loops::loops;
 use super::trust::authorities;
 use super::upstream::Prepared;
-use crate::exchange::{Rule, RuleAction, Table, Upstream};
+use crate::exchange::{Rule, RuleAction, Table};
 use crate::filter::{Filter, Registry};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
+use crate::upstream::Upstream;
 
 /// What the data path needs, ready to be published.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use evenkeel_core::backend::Reported;
 use tokio::task::JoinSet;
 
-use crate::exchange::{Members, Upstream, moment_of};
 use crate::probe::LoadProbe;
+use crate::upstream::{Members, Upstream, moment_of};
 
 /// Probes for the load of one upstream's backends, in their order.
 #[derive(Debug)]

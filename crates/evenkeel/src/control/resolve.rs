@@ -10,7 +10,7 @@ use evenkeel_core::backend::Address;
 
 use super::loops::OwnAddresses;
 use crate::dial::Names;
-use crate::exchange::Endpoint;
+use crate::upstream::Endpoint;
 
 /// How long a name may take when the balancer starts, which must not take long.
 const PATIENCE: Duration = Duration::from_millis(1500);

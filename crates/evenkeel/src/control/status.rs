@@ -4,7 +4,7 @@ use evenkeel_core::health::State;
 use serde_json::{Map, Value, json};
 
 use super::board::{Board, LastProbe, mode_name, state_name};
-use crate::exchange::{Endpoint, Upstream, moment_of};
+use crate::upstream::{Endpoint, Upstream, moment_of};
 
 /// An upstream with its backends.
 pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {

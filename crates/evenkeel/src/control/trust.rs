@@ -11,7 +11,7 @@ use tokio_rustls::rustls::RootCertStore;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::plan::PlanError;
-use crate::exchange::EndpointTls;
+use crate::upstream::EndpointTls;
 
 /// The authorities that an upstream trusts: those of `tls.ca`, or the system's. `None` if it verifies nothing. The system's are
 /// read only here, so only if an upstream needs them.

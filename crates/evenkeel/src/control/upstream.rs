@@ -22,12 +22,12 @@ use super::resolve::resolve;
 use super::telling::Teller;
 use super::trust::endpoint_tls;
 use crate::dial::Dialer;
-use crate::exchange::{
+use crate::observe::BackendMetrics;
+use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
+use crate::upstream::{
     Affinity, Alarm, Alarms, Complaints, Endpoint, EndpointTls, Gate, Hedging, Roster, Upstream,
     cookie_value, moment_of,
 };
-use crate::observe::BackendMetrics;
-use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
 
 /// One upstream, ready to start: everything that can fail is done.
 #[derive(Debug)]

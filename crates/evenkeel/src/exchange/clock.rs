@@ -1,23 +1,16 @@
-//! Clocks: the process's, by which moments of several connections can be compared, and a connection's own.
+//! A connection's own clock.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use evenkeel_core::Moment;
 
+use crate::upstream::moment_of;
+
 /// The time of what never happens, or has no limit; in microseconds.
 pub(super) const NEVER: u64 = u64::MAX;
 /// A month, in microseconds: as good as never, and surely within the clock.
 const FURTHEST: u64 = 30 * 24 * 3600 * 1_000_000;
-
-static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// What this moment is called where moments of several connections, or of none, are compared.
-pub fn moment_of(instant: Instant) -> Moment {
-    // One microsecond later than it was, so that zero is before everything.
-    Moment::from_micros(1).after(instant.saturating_duration_since(*BEGINNING))
-}
 
 /// Microseconds in this time.
 pub(super) fn micros(duration: Duration) -> u64 {

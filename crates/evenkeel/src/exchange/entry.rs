@@ -1,9 +1,9 @@
 //! One request, as the access log sees it.
 
-use super::explain::Explained;
 use super::record::{RequestId, Text};
 use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
+use crate::upstream::Explained;
 
 impl Entry for Exchange {
     fn field(&self, field: Field) -> Value<'_> {

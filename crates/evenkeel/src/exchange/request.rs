@@ -10,18 +10,17 @@ use evenkeel_http::message::{
 };
 use http::header;
 
-use super::attempts::{Attempts, Plan};
 use super::client::{ClientAddress, client_address};
 use super::connection::{Connection, Expired};
-use super::failure::{Failure, is_failure};
 use super::forwarding::{self, Hop};
 use super::max_forwards;
 use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::redirect;
-use super::table::{Rule, RuleAction, Table, Upstream};
+use super::table::{Rule, RuleAction, Table};
 use crate::filter::{Request, Response, Verdict};
 use crate::observe::{Metrics, RouteMetrics};
+use crate::upstream::{Attempts, Failure, Plan, Upstream, is_failure};
 
 /// What every request of one worker shares.
 #[derive(Debug)]

@@ -5,10 +5,8 @@ use std::time::Duration;
 use evenkeel_http::message::Refusal;
 use http::{HeaderName, HeaderValue};
 
-use super::attempts::{At, Attempt, Attempts, Choice};
-use super::copy::RequestCopy;
-use super::failure::Failure;
 use super::request::Exchange;
+use crate::upstream::{At, Attempt, Attempts, Choice, Failure, RequestCopy};
 
 /// Of the route's time that is left, an attempt to connect takes at least one part in this many.
 const MOST_SHARES: usize = 4;
@@ -174,5 +172,21 @@ impl Exchange {
         let name = self.upstream()?.gate.deadline_field.clone()?;
         let left = self.connection.time_left()?;
         Some((name, HeaderValue::from_str(&format!("{:010}", left.as_millis())).ok()?))
+    }
+
+    /// Notes why, for the record; and for the error log, if the upstream is to blame.
+    pub(super) fn note_cause(&mut self, refusal: &Refusal) {
+        let Some(attempts) = &self.attempts else {
+            self.record.error = Some(refusal.cause());
+            return;
+        };
+        let cause = match (refusal, attempts.last_failure()) {
+            (Refusal::Unreachable | Refusal::BadAnswer, Some(failure)) => failure.text(),
+            _ => refusal.cause(),
+        };
+        self.record.error = Some(cause);
+        if matches!(refusal.status(), 502..=504) {
+            attempts.upstream.request_failed(refusal, cause);
+        }
     }
 }

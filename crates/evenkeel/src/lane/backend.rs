@@ -7,8 +7,8 @@ use std::time::Duration;
 use evenkeel_http::http1::Buffer;
 
 use crate::dial::Connected;
-use crate::exchange::{Break, Endpoint, Failure};
 use crate::stream::Socket;
+use crate::upstream::{Break, Endpoint, Failure};
 
 /// A connection to a backend.
 #[derive(Debug)]

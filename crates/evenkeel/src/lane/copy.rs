@@ -7,7 +7,8 @@ use evenkeel_http::message::ResponseHead;
 
 use super::backend::Backend;
 use super::pump::Pump;
-use crate::exchange::{Failure, Interim, RequestCopy};
+use crate::exchange::Interim;
+use crate::upstream::{Failure, RequestCopy};
 
 /// How much of a response is read before its connection is closed, and for how long: usually all of it, so that the
 /// backend sees it read.

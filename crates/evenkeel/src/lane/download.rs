@@ -8,8 +8,9 @@ use evenkeel_http::message::{Malformed, ResponseHead};
 use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
-use crate::exchange::{Break, Exchange, Interim};
+use crate::exchange::{Exchange, Interim};
 use crate::stream::Link;
+use crate::upstream::Break;
 
 /// A response: one part is sent, one part is still to come from the backend.
 #[derive(Debug, Default)]

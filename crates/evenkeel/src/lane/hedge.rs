@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 use super::backend::Backend;
 use super::pump::{Fault, Progress, Pump, Stop};
-use crate::exchange::{Attempt, Break, Failure};
+use crate::upstream::{Attempt, Break, Failure};
 
 /// A second attempt.
 struct Second {

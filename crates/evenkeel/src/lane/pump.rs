@@ -13,8 +13,9 @@ use super::backend::Backend;
 use super::download::{Circumstances, Download};
 use super::upload::Upload;
 use super::{Lane, Request, Then};
-use crate::exchange::{Attempt, Break, Ending, Exchange, Failure};
+use crate::exchange::{Ending, Exchange};
 use crate::stream::Link;
+use crate::upstream::{Attempt, Break, Failure};
 
 /// Why passing on came to a stop.
 #[derive(Debug)]

@@ -9,8 +9,9 @@ use super::Then;
 use super::answer::Left;
 use super::backend::Backend;
 use super::pump::{Pump, Stop};
-use crate::exchange::{Break, Ending};
+use crate::exchange::Ending;
 use crate::stream::Read;
+use crate::upstream::Break;
 
 /// How far a tunnel is in each direction.
 #[derive(Debug)]

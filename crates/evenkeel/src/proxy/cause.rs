@@ -7,7 +7,7 @@ use evenkeel_http::message::Malformed;
 use pingora_core::{Error, ErrorType};
 
 use crate::dial::DialError;
-use crate::exchange::{Break, ConnectError, Failure, TlsError};
+use crate::upstream::{Break, ConnectError, Failure, TlsError};
 
 /// Why connecting failed.
 pub(super) fn connecting(error: &Error) -> Failure {

@@ -17,7 +17,7 @@ use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
 use crate::dial::{Connected, Dialer};
-use crate::exchange::{Attempt, Endpoint, Upstream};
+use crate::upstream::{Attempt, Endpoint, Upstream};
 
 /// How much later the limit over TCP and TLS is than that over TCP alone, so that it tells which was slow: two ticks of
 /// Pingora's clock.

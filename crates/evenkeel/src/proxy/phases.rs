@@ -20,7 +20,8 @@ use super::head::{
 };
 use super::peer::{Authorities, peer};
 use super::respond;
-use crate::exchange::{Ending, Exchange, Failure, Interim};
+use crate::exchange::{Ending, Exchange, Interim};
+use crate::upstream::Failure;
 
 /// Pingora's lane for one worker.
 #[derive(Debug)]

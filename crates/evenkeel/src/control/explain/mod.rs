@@ -24,10 +24,9 @@ pub use explanation::{
 
 use super::board::Board;
 use super::plan::Plan;
-use crate::exchange::{
-    ClientAddress, Respelled, Rule, RuleAction, Table, Upstream, client_address, redirect, respelled,
-};
+use crate::exchange::{ClientAddress, Respelled, Rule, RuleAction, Table, client_address, redirect, respelled};
 use crate::filter::{Request, Verdict};
+use crate::upstream::Upstream;
 
 impl Plan {
     /// What would become of this request, if the plan ran and nothing else was in flight.

@@ -12,8 +12,8 @@ use evenkeel_core::health::{Choice, Mode, State};
 use super::super::keeper::members;
 use super::super::plan::{Extensions, Plan};
 use super::{Basis, ChoiceExplanation, Described, Explanation, Outcome, VerdictKind};
-use crate::exchange::moment_of;
 use crate::probe::{self, Failed};
+use crate::upstream::moment_of;
 
 /// Four backends behind one upstream, the last of weight 0.
 const FOUR: &str = "\

@@ -14,7 +14,7 @@ use super::{
     BackendExplanation, Basis, ChoiceExplanation, CookieExplanation, HashExplanation, Refused,
     UpstreamExplanation,
 };
-use crate::exchange::{Endpoint, Members, Upstream, WouldChoose, moment_of, would_choose};
+use crate::upstream::{Endpoint, Members, Upstream, WouldChoose, moment_of, would_choose};
 
 /// What this upstream would do with a request of this client now.
 pub(super) fn explain(

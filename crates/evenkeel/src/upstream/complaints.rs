@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use evenkeel_http::message::Refusal;
 use parking_lot::Mutex;
 
-use super::request::Exchange;
-use super::table::{Alarm, Endpoint, Upstream};
+use super::{Alarm, Endpoint, Upstream};
 
 /// The failures of one subject, by their causes.
 #[derive(Debug, Default)]
@@ -20,7 +19,7 @@ pub struct Complaints(Mutex<Vec<Open>>);
 #[derive(Debug, Default)]
 pub struct Alarms {
     /// Who wants to know at once that a backend fails, if anyone does.
-    pub(super) alarm: Option<Alarm>,
+    pub(crate) alarm: Option<Alarm>,
     /// Requests that failed.
     requests: Complaints,
     /// How many causes of backends have a line now.
@@ -96,31 +95,11 @@ impl Alarms {
     }
 }
 
-// === impl Exchange ===
-
-impl Exchange {
-    /// Notes why, for the record; and for the error log, if the upstream is to blame.
-    pub(super) fn note_cause(&mut self, refusal: &Refusal) {
-        let Some(attempts) = &self.attempts else {
-            self.record.error = Some(refusal.cause());
-            return;
-        };
-        let cause = match (refusal, attempts.last_failure()) {
-            (Refusal::Unreachable | Refusal::BadAnswer, Some(failure)) => failure.text(),
-            _ => refusal.cause(),
-        };
-        self.record.error = Some(cause);
-        if matches!(refusal.status(), 502..=504) {
-            attempts.upstream.request_failed(refusal, cause);
-        }
-    }
-}
-
 // === impl Upstream ===
 
 impl Upstream {
     /// An attempt at a backend failed for this cause.
-    pub(super) fn attempt_failed(self: &Arc<Self>, endpoint: &Arc<Endpoint>, cause: &'static str) {
+    pub(crate) fn attempt_failed(self: &Arc<Self>, endpoint: &Arc<Endpoint>, cause: &'static str) {
         let open = &self.alarms.open;
         if open.load(Relaxed) >= MOST && !endpoint.complaints.is_open(cause) {
             return self.tell("", TOO_MANY, log::Level::Warn);
@@ -148,7 +127,7 @@ impl Upstream {
     }
 
     /// A request failed, all of its attempts.
-    pub(super) fn request_failed(self: &Arc<Self>, refusal: &Refusal, cause: &'static str) {
+    pub(crate) fn request_failed(self: &Arc<Self>, refusal: &Refusal, cause: &'static str) {
         match refusal {
             // Its backends are not to blame.
             Refusal::ShuttingDown => {}

@@ -55,7 +55,7 @@ impl Hedging {
     }
 
     /// A response began after this time.
-    pub(super) fn answered(&self, latency: Duration) {
+    pub(crate) fn answered(&self, latency: Duration) {
         if matches!(self.after, HedgeAfter::Quantile(_))
             && let Some(bucket) = self.answers.get(bucket_of(latency))
         {

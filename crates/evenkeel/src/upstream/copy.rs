@@ -9,7 +9,7 @@ use evenkeel_core::balance::Sample;
 
 use super::clock::moment_of;
 use super::failure::is_failure;
-use super::table::{Endpoint, Members, Upstream};
+use super::{Endpoint, Members, Upstream};
 
 /// A copy of a request, on its way to a backend that the algorithm wants to hear from.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct RequestCopy {
 // === impl RequestCopy ===
 
 impl RequestCopy {
-    pub(super) fn new(
+    pub(crate) fn new(
         upstream: Arc<Upstream>,
         members: Arc<Members>,
         endpoint: Arc<Endpoint>,

@@ -7,29 +7,29 @@ use std::time::Duration;
 use evenkeel_core::Moment;
 use evenkeel_core::balance::{Pick, Tried};
 
-use super::table::Members;
+use super::Members;
 
 /// What a choice goes by, apart from what was tried.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(crate) struct Wish {
     /// The hash of what the request shares with those that it belongs to.
-    pub(super) key: u64,
+    pub(crate) key: u64,
     /// The backend that the client's cookie names.
-    pub(super) named: Option<usize>,
-    pub(super) moment: Moment,
+    pub(crate) named: Option<usize>,
+    pub(crate) moment: Moment,
     /// Whether a copy of the request may be sent, to hear from another backend.
-    pub(super) copied: bool,
+    pub(crate) copied: bool,
     /// Whether to look beyond the members once none of them is left.
-    pub(super) others: bool,
+    pub(crate) others: bool,
     /// How long a test of a backend that could not be reached may take; `None` where nothing is to be tested.
-    pub(super) test: Option<Duration>,
+    pub(crate) test: Option<Duration>,
     /// How much longer than others the request leaves such tests to them.
-    pub(super) grace: Duration,
+    pub(crate) grace: Duration,
 }
 
 /// What choosing came to.
 #[derive(Debug)]
-pub(super) enum Found<T> {
+pub(crate) enum Found<T> {
     One(T),
     /// All that may be chosen are busy.
     Full,
@@ -40,7 +40,7 @@ pub(super) enum Found<T> {
 /// Offers untried backends to `take`, by their place and what the choice went by, until it takes one. Backends that could not
 /// be reached a moment ago are passed over as long as there are others.
 #[inline]
-pub(super) fn choose<T>(
+pub(crate) fn choose<T>(
     members: &Members,
     wish: Wish,
     tried: &Tried,

@@ -159,7 +159,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn refusal(self) -> Refusal {
+    pub(crate) fn refusal(self) -> Refusal {
         match self {
             Self::Connect(_) | Self::Tls(_) | Self::Unsent => Refusal::Unreachable,
             Self::Shortage => Refusal::OutOfResources,
@@ -177,37 +177,37 @@ impl Failure {
 
     /// Whether no byte of the request reached the backend: then another one is tried, whatever the method, without
     /// using the budget.
-    pub(super) fn never_reached(self) -> bool {
+    pub(crate) fn never_reached(self) -> bool {
         use Failure::{Connect, ConnectTimeout, Tls, TlsTimeout, Unsent};
         matches!(self, Connect(_) | ConnectTimeout | Tls(_) | TlsTimeout | Unsent)
     }
 
     /// Whether no backend worked on the request: moving on adds no load to any.
-    pub(super) fn is_of_reach(self) -> bool {
+    pub(crate) fn is_of_reach(self) -> bool {
         self.never_reached() || matches!(self, Self::Closed(_))
     }
 
     /// Whether it counts among the attempts that a request has.
-    pub(super) fn uses_an_attempt(self) -> bool {
+    pub(crate) fn uses_an_attempt(self) -> bool {
         !self.is_of_reach() && !matches!(self, Self::Stale | Self::Shortage)
     }
 
     /// Whether it shows that the backend cannot be reached, after so many failures in a row before it. One connection that was
     /// closed may be the fault of the request.
-    pub(super) fn puts_in_doubt(self, failures: u32) -> bool {
+    pub(crate) fn puts_in_doubt(self, failures: u32) -> bool {
         self.never_reached() || matches!(self, Self::Closed(_)) && failures + 1 >= ENOUGH
     }
 
     /// The failure, this long after the connection was made: a backend that closes at once has not worked on the
     /// request.
-    pub(super) fn after(self, connected: Duration) -> Self {
+    pub(crate) fn after(self, connected: Duration) -> Self {
         match self {
             Self::Closed(broken) if connected > AT_ONCE => Self::Broken(broken),
             other => other,
         }
     }
 
-    pub(super) fn is_asked_for(self, on: &RetryOn) -> bool {
+    pub(crate) fn is_asked_for(self, on: &RetryOn) -> bool {
         match self {
             Self::Stale => true,
             Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::TlsTimeout | Self::Unsent => {
@@ -222,7 +222,7 @@ impl Failure {
 }
 
 /// Whether a response with this status means that the backend, or a server behind it, cannot serve requests at all.
-pub(super) fn is_failure(status: u16) -> bool {
+pub(crate) fn is_failure(status: u16) -> bool {
     matches!(status, 502..=504)
 }
 

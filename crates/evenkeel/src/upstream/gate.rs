@@ -64,14 +64,14 @@ impl Gate {
     }
 
     /// A request has left a backend.
-    pub(super) fn left(&self) {
+    pub(crate) fn left(&self) {
         if self.limits.max_connections.is_some() {
             self.queue.room.notify_one();
         }
     }
 
     /// Waits until `choose` finds something, trying again each time a request leaves; first come, first served.
-    pub(super) async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, Refusal> {
+    pub(crate) async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, Refusal> {
         let _waiting = self.enter().ok_or(Refusal::Overloaded(Overload::QueueFull))?;
         let chosen = async {
             loop {

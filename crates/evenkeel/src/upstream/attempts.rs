@@ -14,7 +14,7 @@ use super::choosing::{Found, Wish, choose};
 use super::copy::RequestCopy;
 use super::explain::{Explained, Grounds};
 use super::failure::{Failure, is_failure};
-use super::table::{Endpoint, Members, Upstream};
+use super::{Endpoint, Members, Upstream};
 
 /// A backend to try.
 #[derive(Clone, Debug)]
@@ -27,45 +27,45 @@ pub struct Attempt {
 
 /// What is known of a request before its first attempt.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// When it is tried again, if its route says so and not its upstream.
-    pub(super) retry: Option<Arc<Retry>>,
+    pub(crate) retry: Option<Arc<Retry>>,
     /// The hash of what it shares with those that it belongs to.
-    pub(super) key: u64,
+    pub(crate) key: u64,
     /// The backend that the client's cookie names.
-    pub(super) named: Option<usize>,
+    pub(crate) named: Option<usize>,
     /// Whether its method may be repeated without harm (RFC 9110, 9.2.2).
-    pub(super) idempotent: bool,
+    pub(crate) idempotent: bool,
     /// Whether it has no body.
-    pub(super) bodiless: bool,
+    pub(crate) bodiless: bool,
     /// Whether a copy of it may be sent, to hear from another backend.
-    pub(super) copied: bool,
+    pub(crate) copied: bool,
     /// How its last backend was chosen, if its route wants to know.
-    pub(super) explained: Option<Box<Explained>>,
+    pub(crate) explained: Option<Box<Explained>>,
 }
 
 /// When something happens, and on which worker.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct At {
-    pub(super) worker: usize,
+pub(crate) struct At {
+    pub(crate) worker: usize,
     /// By the connection's clock.
-    pub(super) now: u64,
+    pub(crate) now: u64,
     /// By the process's.
-    pub(super) moment: Moment,
+    pub(crate) moment: Moment,
     /// When the last attempt's backend was connected, and when it had the whole request: zero before that, or an earlier
     /// attempt's.
-    pub(super) sending: (u64, u64),
+    pub(crate) sending: (u64, u64),
 }
 
 /// The attempts of one request.
 #[derive(Debug)]
-pub(super) struct Attempts {
-    pub(super) upstream: Arc<Upstream>,
-    pub(super) members: Arc<Members>,
-    pub(super) plan: Plan,
+pub(crate) struct Attempts {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) members: Arc<Members>,
+    pub(crate) plan: Plan,
     tried: Tried,
-    pub(super) count: usize,
-    pub(super) current: Option<Current>,
+    pub(crate) count: usize,
+    pub(crate) current: Option<Current>,
     beside: Beside,
     past: Past,
     /// How long to wait before the next attempt.
@@ -98,11 +98,11 @@ struct Beside {
 
 /// The attempt that is on.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(crate) struct Current {
     index: usize,
-    pub(super) endpoint: Arc<Endpoint>,
+    pub(crate) endpoint: Arc<Endpoint>,
     /// By the connection's clock.
-    pub(super) started: u64,
+    pub(crate) started: u64,
     lease: Lease,
     /// Whether a response has begun.
     answered: bool,
@@ -111,7 +111,7 @@ pub(super) struct Current {
 }
 
 /// What choosing came to.
-pub(super) enum Choice {
+pub(crate) enum Choice {
     Chosen(Attempt),
     /// All that may be chosen are busy.
     Full,
@@ -125,7 +125,7 @@ const GRACE: Duration = Duration::from_secs(5);
 impl At {
     /// How long an attempt that started then has waited for its backend. The time in which the client sends its request
     /// does not count: a slow client says nothing about the backend.
-    pub(super) fn waited(&self, started: u64) -> Duration {
+    pub(crate) fn waited(&self, started: u64) -> Duration {
         let (connected, sent) = self.sending;
         let sending = if started <= connected { sent.saturating_sub(connected) } else { 0 };
         Duration::from_micros(self.now.saturating_sub(started).saturating_sub(sending))
@@ -146,7 +146,7 @@ impl At {
 // === impl Attempts ===
 
 impl Attempts {
-    pub(super) fn new(upstream: Arc<Upstream>, rng: fastrand::Rng) -> Self {
+    pub(crate) fn new(upstream: Arc<Upstream>, rng: fastrand::Rng) -> Self {
         // One set for all attempts, so that the indices in `tried` keep their meaning.
         let members = upstream.members.load_full();
         Self {
@@ -165,7 +165,7 @@ impl Attempts {
     }
 
     /// Asks the circuit breaker, once.
-    pub(super) fn enter(&mut self) -> Result<(), Refusal> {
+    pub(crate) fn enter(&mut self) -> Result<(), Refusal> {
         if let Some(breaker) = &self.upstream.gate.breaker
             && self.entered.0.is_none()
         {
@@ -175,23 +175,23 @@ impl Attempts {
     }
 
     /// Whether the backend of the attempt that is on is the one that the client's cookie names.
-    pub(super) fn is_named(&self) -> bool {
+    pub(crate) fn is_named(&self) -> bool {
         let current = self.current.as_ref().map(|current| current.index);
         current.is_some() && current == self.plan.named
     }
 
     /// The backend that was tried last, also after its attempt has ended.
-    pub(super) fn last(&self) -> Option<&Endpoint> {
+    pub(crate) fn last(&self) -> Option<&Endpoint> {
         self.members.endpoint(self.past.last?).map(Arc::as_ref)
     }
 
     /// How long to wait before the next attempt.
-    pub(super) fn take_pause(&mut self) -> Option<Duration> {
+    pub(crate) fn take_pause(&mut self) -> Option<Duration> {
         self.pause.take()
     }
 
     /// Chooses a backend that was not tried yet, and begins an attempt.
-    pub(super) fn next(&mut self, at: At) -> Result<Choice, Refusal> {
+    pub(crate) fn next(&mut self, at: At) -> Result<Choice, Refusal> {
         // After a failure that may be the request's own, those that are out of use are left alone.
         let others = self.past.failure.is_none_or(Failure::is_of_reach);
         match self.choose(at, others) {
@@ -219,7 +219,7 @@ impl Attempts {
 
     /// Ends the attempt that is on. `Ok` when another one may follow; `replayable` is whether the whole request can be sent
     /// again.
-    pub(super) fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), Refusal> {
+    pub(crate) fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), Refusal> {
         let failure = failure.after(at.connected());
         self.note_failure(failure, at);
         if let Some(second) = self.beside.second.take() {
@@ -230,7 +230,7 @@ impl Attempts {
     }
 
     /// How the last attempt failed.
-    pub(super) fn last_failure(&self) -> Option<Failure> {
+    pub(crate) fn last_failure(&self) -> Option<Failure> {
         self.past.failure
     }
 
@@ -252,12 +252,12 @@ impl Attempts {
     }
 
     /// Whether a response with this status should be retried, according to the configuration.
-    pub(super) fn retries_status(&self, status: u16) -> bool {
+    pub(crate) fn retries_status(&self, status: u16) -> bool {
         self.retry().on.statuses.contains(&status)
     }
 
     /// Whether a response with a status that should be retried is discarded for another attempt, which then follows.
-    pub(super) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
+    pub(crate) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
         let retry = self.retry();
         if !replayable || !self.plan.idempotent || self.past.reached + 1 >= retry.attempts.get() {
             return false;
@@ -273,7 +273,7 @@ impl Attempts {
     }
 
     /// The response head arrived after this time.
-    pub(super) fn answered(&mut self, status: u16, waited: Duration, at: At) {
+    pub(crate) fn answered(&mut self, status: u16, waited: Duration, at: At) {
         let Some(current) = &mut self.current else { return };
         (current.answered, current.failed) = (true, is_failure(status));
         current.endpoint.metrics.answered(at.worker, status, waited, current.failed);
@@ -286,7 +286,7 @@ impl Attempts {
     }
 
     /// The attempt that is on was given up because its backend was too slow.
-    pub(super) fn too_slow(&mut self, at: At) {
+    pub(crate) fn too_slow(&mut self, at: At) {
         match &self.current {
             Some(current) if !current.answered => self.note_failure(Failure::Slow, at),
             Some(current) => {
@@ -299,14 +299,14 @@ impl Attempts {
     }
 
     /// The response of the attempt that is on broke off, for this cause.
-    pub(super) fn cut(&self, failure: Failure) {
+    pub(crate) fn cut(&self, failure: Failure) {
         if let Some(current) = &self.current {
             self.upstream.attempt_failed(&current.endpoint, failure.text());
         }
     }
 
     /// Ends the attempt that is on, if there is one, for good.
-    pub(super) fn end(&mut self, outcome: Outcome) {
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         if let Some(current) = self.current.take() {
             let outcome =
                 if current.failed && outcome == Outcome::Answered { Outcome::Failed } else { outcome };
@@ -315,7 +315,7 @@ impl Attempts {
     }
 
     /// The client has left. If it has waited for long, the backend was slow.
-    pub(super) fn left(&mut self, at: At) {
+    pub(crate) fn left(&mut self, at: At) {
         match self.current.take() {
             Some(current) if !current.answered && at.is_sent() => self.give_up(current, at),
             current => self.current = current,
@@ -331,13 +331,13 @@ impl Attempts {
     }
 
     /// When a second attempt can start in parallel with the first: for a request without a body that is safe to repeat.
-    pub(super) fn hedge_delay(&self) -> Option<Duration> {
+    pub(crate) fn hedge_delay(&self) -> Option<Duration> {
         let hedging = self.upstream.hedging.as_ref()?;
         if self.plan.idempotent && self.plan.bodiless { hedging.delay() } else { None }
     }
 
     /// Starts a second attempt on another backend, in parallel with the current one, if one more is allowed.
-    pub(super) fn hedge(&mut self, at: At) -> Option<Attempt> {
+    pub(crate) fn hedge(&mut self, at: At) -> Option<Attempt> {
         let hedging = self.upstream.hedging.as_ref()?;
         if self.beside.second.is_some() || !hedging.budget.take(at.moment, self.upstream.requests()) {
             return None;
@@ -352,12 +352,12 @@ impl Attempts {
     }
 
     /// Whether the algorithm wants to hear from a backend that it has not chosen.
-    pub(super) fn is_to_hear(&self) -> bool {
+    pub(crate) fn is_to_hear(&self) -> bool {
         self.beside.hear.is_some()
     }
 
     /// A copy of the request for the backend that the algorithm wants to hear from, if there may be one.
-    pub(super) fn copy(&mut self, at: At) -> Option<RequestCopy> {
+    pub(crate) fn copy(&mut self, at: At) -> Option<RequestCopy> {
         let index = self.beside.hear.take()?;
         let hedging = self.upstream.hedging.as_ref()?;
         if !hedging.budget.take(at.moment, self.upstream.requests()) {
@@ -370,7 +370,7 @@ impl Attempts {
     }
 
     /// One of two attempts is to go on, the second if `second`; the other one is given up.
-    pub(super) fn settle_hedge(&mut self, second: bool, at: At) {
+    pub(crate) fn settle_hedge(&mut self, second: bool, at: At) {
         let Some(hedge) = self.beside.second.take() else { return };
         if !second {
             return self.give_up(hedge, at);
@@ -382,7 +382,7 @@ impl Attempts {
     }
 
     /// How many backends are left that were not tried.
-    pub(super) fn untried(&self) -> usize {
+    pub(crate) fn untried(&self) -> usize {
         let all = self.members.endpoints.len() + self.members.others.len();
         all.saturating_sub(self.tried.len() + 1)
     }
@@ -392,14 +392,14 @@ impl Attempts {
     }
 
     /// How long one attempt can take until its response head, if another attempt should follow.
-    pub(super) fn time_for_one(&self) -> Option<Duration> {
+    pub(crate) fn time_for_one(&self) -> Option<Duration> {
         let retry = self.retry();
         let first_byte = retry.on.timeout.then_some(self.upstream.timeouts.first_byte);
         retry.per_try_timeout.or(first_byte)
     }
 
     /// How many bytes of a body are kept to be sent again; none where that would not help.
-    pub(super) fn replay_limit(&self) -> usize {
+    pub(crate) fn replay_limit(&self) -> usize {
         let on = &self.retry().on;
         let helps = self.plan.idempotent && (on.reset || on.timeout || !on.statuses.is_empty());
         if helps { self.retry().max_body } else { 0 }
@@ -430,7 +430,7 @@ impl Attempts {
     }
 
     /// One of two attempts failed, the second if `second`; the other one goes on.
-    pub(super) fn hedge_failed(&mut self, second: bool, failure: Failure, at: At) {
+    pub(crate) fn hedge_failed(&mut self, second: bool, failure: Failure, at: At) {
         let failed = if second { self.beside.second.take() } else { self.current.take() };
         if let Some(failed) = failed {
             self.charge(failed, failure, at);

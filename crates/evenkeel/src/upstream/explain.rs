@@ -8,28 +8,28 @@ use evenkeel_core::Moment;
 use evenkeel_core::balance::Tried;
 
 use super::choosing::{Found, Wish, choose};
-use super::table::{Endpoint, Members, Upstream};
+use super::{Endpoint, Members, Upstream};
 
 /// How many backends a text names that were left out.
 const NAMED: usize = 5;
 
 /// How the last backend of a request was chosen. Only made for routes that ask for it.
 #[derive(Debug, Default)]
-pub(super) struct Explained {
+pub(crate) struct Explained {
     text: String,
 }
 
 /// What a choice went by.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Grounds {
+pub(crate) struct Grounds {
     /// What the algorithm thought of the backend, if it has a number for that.
-    pub(super) score: Option<f64>,
+    pub(crate) score: Option<f64>,
     /// Whether the client's cookie named it.
-    pub(super) named: bool,
+    pub(crate) named: bool,
     /// How many backends had been tried before.
-    pub(super) tried: usize,
+    pub(crate) tried: usize,
     /// How many were passed over because they had no room, or could not be reached a moment ago.
-    pub(super) passed: usize,
+    pub(crate) passed: usize,
 }
 
 /// What choosing would come to.
@@ -48,7 +48,7 @@ pub enum WouldChoose {
 
 impl Explained {
     /// Takes note of a choice, in place of the one before.
-    pub(super) fn note(&mut self, upstream: &Upstream, members: &Members, grounds: Grounds) {
+    pub(crate) fn note(&mut self, upstream: &Upstream, members: &Members, grounds: Grounds) {
         let Grounds { score, named, tried, passed } = grounds;
         let (out, text) = (left_out(upstream, members), &mut self.text);
         text.clear();
@@ -73,7 +73,7 @@ impl Explained {
     }
 
     /// As the access log has it: `least_connections: 2 of 3, score 1.5; out: http://10.0.0.3:80`.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }
