@@ -19,7 +19,7 @@
 //! * [`Server`] runs what a [`Config`](config::Config) says; [`config`] and [`core`] are the floors below.
 //! * [`filter`]: a step on a request's path; yours and ours by the same trait.
 //! * [`probe`] asks backends how they are; [`dial`] connects to them.
-//! * [`exchange`] decides, [`lane`] and [`proxy`] carry, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
+//! * [`exchange`] decides, [`upstream`] picks backends, [`lane`] and [`proxy`] carry, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
 
 pub mod admin;
 pub mod control;

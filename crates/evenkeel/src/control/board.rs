@@ -16,12 +16,12 @@ pub struct Board(Mutex<Content>);
 pub(super) struct Content {
     pub(super) mode: Mode,
     mode_changes: u64,
-    pub(super) seats: Vec<Seat>,
+    pub(super) backends: Vec<BackendStatus>,
 }
 
 /// What is known of one backend.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct BackendStatus {
     pub(super) state: State,
     /// As configured.
     pub(super) description: Description,
@@ -44,37 +44,37 @@ pub(super) struct LastProbe {
 
 impl Board {
     /// With nothing known yet of so many backends.
-    pub(super) fn new(seats: impl Iterator<Item = (State, Description)>, mode: Mode) -> Self {
-        let seat = |(state, description)| Seat {
+    pub(super) fn new(backends: impl Iterator<Item = (State, Description)>, mode: Mode) -> Self {
+        let status = |(state, description)| BackendStatus {
             state,
             description,
             gray: false,
             probe: None,
             counts: HealthView::default(),
         };
-        let seats = seats.map(seat);
-        Self(Mutex::new(Content { mode, mode_changes: 0, seats: seats.collect() }))
+        let backends = backends.map(status);
+        Self(Mutex::new(Content { mode, mode_changes: 0, backends: backends.collect() }))
     }
 
-    /// For other backends, of which some have had a seat here before: what is known of those stays.
-    pub(super) fn reseated(
+    /// For other backends, of which some were here before: what is known of those stays.
+    pub(super) fn replaced(
         &self,
-        seats: impl Iterator<Item = (State, Description, Option<usize>)>,
+        backends: impl Iterator<Item = (State, Description, Option<usize>)>,
         mode: Mode,
     ) -> Self {
         let content = self.0.lock();
-        let seat = |(state, description, before): (State, Description, Option<usize>)| {
-            let known = before.and_then(|index| content.seats.get(index));
-            Seat {
+        let status = |(state, description, before): (State, Description, Option<usize>)| {
+            let known = before.and_then(|index| content.backends.get(index));
+            BackendStatus {
                 state,
                 description,
-                gray: known.is_some_and(|seat| seat.gray),
-                probe: known.and_then(|seat| seat.probe.clone()),
-                counts: known.map(|seat| seat.counts.clone()).unwrap_or_default(),
+                gray: known.is_some_and(|status| status.gray),
+                probe: known.and_then(|status| status.probe.clone()),
+                counts: known.map(|status| status.counts.clone()).unwrap_or_default(),
             }
         };
-        let seats = seats.map(seat).collect();
-        Self(Mutex::new(Content { mode, mode_changes: content.mode_changes, seats }))
+        let backends = backends.map(status).collect();
+        Self(Mutex::new(Content { mode, mode_changes: content.mode_changes, backends }))
     }
 
     /// Shows what is known to `look`.
@@ -86,32 +86,32 @@ impl Board {
     pub(super) fn counts(&self) -> (UpstreamHealth, Vec<HealthView>) {
         let content = self.0.lock();
         let upstream = UpstreamHealth { mode: mode_name(content.mode), mode_changes: content.mode_changes };
-        let seat = |seat: &Seat| HealthView {
-            up: matches!(seat.state, State::Up | State::Starting { .. }),
-            gray: seat.gray,
-            ..seat.counts.clone()
+        let status = |status: &BackendStatus| HealthView {
+            up: matches!(status.state, State::Up | State::Starting { .. }),
+            gray: status.gray,
+            ..status.counts.clone()
         };
-        (upstream, content.seats.iter().map(seat).collect())
+        (upstream, content.backends.iter().map(status).collect())
     }
 
     pub(super) fn probed(&self, index: usize, outcome: &probe::Outcome) {
         let mut content = self.0.lock();
-        let Some(seat) = content.seats.get_mut(index) else { return };
+        let Some(status) = content.backends.get_mut(index) else { return };
         let failed = outcome.result.as_ref().err().map(ToString::to_string);
         match failed {
-            None => seat.counts.probes_passed += 1,
-            Some(_) => seat.counts.probes_failed += 1,
+            None => status.counts.probes_passed += 1,
+            Some(_) => status.counts.probes_failed += 1,
         }
         let at = SystemTime::now() - Instant::now().saturating_duration_since(outcome.at);
-        seat.probe = Some(LastProbe { at, took: outcome.took, failed });
+        status.probe = Some(LastProbe { at, took: outcome.took, failed });
     }
 
     pub(super) fn happened(&self, event: &Event) {
         let mut content = self.0.lock();
         match event {
             Event::Ejected { index, reason, .. } => {
-                if let Some(seat) = content.seats.get_mut(*index) {
-                    seat.counts.ejected(reason_name(reason));
+                if let Some(status) = content.backends.get_mut(*index) {
+                    status.counts.ejected(reason_name(reason));
                 }
             }
             Event::ModeChanged { .. } => content.mode_changes += 1,
@@ -122,8 +122,8 @@ impl Board {
     pub(super) fn stands(&self, mode: Mode, states: impl Iterator<Item = (State, bool)>) {
         let mut content = self.0.lock();
         content.mode = mode;
-        for (seat, (state, gray)) in content.seats.iter_mut().zip(states) {
-            (seat.state, seat.gray) = (state, gray);
+        for (status, (state, gray)) in content.backends.iter_mut().zip(states) {
+            (status.state, status.gray) = (state, gray);
         }
     }
 }

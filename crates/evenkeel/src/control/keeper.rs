@@ -17,7 +17,7 @@ use super::prober::Prober;
 use super::resolve::until_found;
 use super::telling::{Scene, Teller};
 use crate::probe::{self, Probe};
-use crate::upstream::{Bell, Endpoint, Members, Upstream, moment_of};
+use crate::upstream::{Endpoint, Members, Upstream, moment_of};
 
 /// What one upstream's keeper needs.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub(super) struct Keeper {
     pub(super) upstream: Arc<Upstream>,
     pub(super) health: Health,
     pub(super) board: Arc<Board>,
-    pub(super) bell: Arc<Doorbell>,
+    /// Notified by the data path when a backend fails too often in a row.
+    pub(super) alert: Arc<Notify>,
     /// Where no name of a backend may lead.
     pub(super) own: OwnAddresses,
     /// How often traffic is judged, if it is.
@@ -50,32 +51,14 @@ pub(super) struct Watch {
     pub(super) timeout: Duration,
 }
 
-/// What the data path rings when a backend fails too often in a row.
-#[derive(Debug, Default)]
-pub(super) struct Doorbell(Notify);
-
 /// A probe's end.
 type Report = (usize, probe::Outcome);
 
 /// How often a measure is taken of how slow is slow.
 const MEASURE: Duration = Duration::from_secs(1);
 
-/// The least time between two looks at traffic for failures in a row: where all backends fail, the bell does not stop.
+/// The least time between two looks at traffic for failures in a row: where all backends fail, alerts do not stop.
 const REST: Duration = Duration::from_millis(10);
-
-impl Doorbell {
-    /// The bell was rung, and the pause has passed.
-    async fn rung(&self, rest: Instant) {
-        tokio::time::sleep_until(rest.into()).await;
-        self.0.notified().await;
-    }
-}
-
-impl Bell for Doorbell {
-    fn ring(&self) {
-        self.0.notify_one();
-    }
-}
 
 /// A keeper at work. Dropping it ends it.
 #[derive(Debug)]
@@ -138,7 +121,7 @@ impl Keeper {
                         continue;
                     }
                 }
-                () = self.bell.rung(rest) => {
+                () = alerted(&self.alert, rest) => {
                     rest = Instant::now() + REST;
                     self.hear_traffic();
                 }
@@ -230,8 +213,8 @@ impl Keeper {
     fn tell(&mut self, event: &Event, now: Moment) {
         let index = index_of(event);
         let probe = self.board.read(|content| {
-            let seat = content.seats.get(index?)?;
-            seat.probe.as_ref()?.failed.clone()
+            let status = content.backends.get(index?)?;
+            status.probe.as_ref()?.failed.clone()
         });
         let upstream = self.upstream.clone();
         let backend = index.and_then(|index| upstream.all.get(index));
@@ -328,6 +311,12 @@ impl Silence {
             }
         }
     }
+}
+
+/// The data path has sent an alert, and the pause has passed.
+async fn alerted(alert: &Notify, rest: Instant) {
+    tokio::time::sleep_until(rest.into()).await;
+    alert.notified().await;
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {

@@ -100,10 +100,10 @@ impl State {
         let counts = table.upstreams.iter().zip(shown.boards.iter().map(|board| board.counts()));
         let reloads = self.reloads.0.lock().clone();
         let (mut upstreams, mut backends) = (Vec::new(), Vec::new());
-        for (upstream, (health, seats)) in counts {
+        for (upstream, (health, statuses)) in counts {
             let (name, pending) = (&*upstream.name, upstream.gate.pending());
             upstreams.push(UpstreamView { name, health, pending });
-            backends.extend(upstream.all.iter().zip(seats).map(|(endpoint, health)| BackendView {
+            backends.extend(upstream.all.iter().zip(statuses).map(|(endpoint, health)| BackendView {
                 upstream: &upstream.name,
                 name: endpoint.backend.name(),
                 in_flight: endpoint.backend.counters().in_flight(),

@@ -9,15 +9,15 @@ use crate::upstream::{Endpoint, Upstream, moment_of};
 /// An upstream with its backends.
 pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
     board.read(|content| {
-        let seats = upstream.all.iter().zip(&content.seats);
-        let backends = seats.map(|(endpoint, seat)| {
+        let backends = upstream.all.iter().zip(&content.backends);
+        let backends = backends.map(|(endpoint, status)| {
             let mut shown = backend(endpoint);
-            shown.insert("state".to_owned(), state_name(seat.state).into());
-            shown.insert("gray".to_owned(), seat.gray.into());
+            shown.insert("state".to_owned(), state_name(status.state).into());
+            shown.insert("gray".to_owned(), status.gray.into());
             if endpoint.backend.counters().reach().is_in_doubt() {
                 shown.insert("unreachable".to_owned(), true.into());
             }
-            match seat.state {
+            match status.state {
                 State::Ejected { until } => {
                     let left = until.since(moment_of(std::time::Instant::now()));
                     shown.insert("ejected_for_seconds".to_owned(), rounded(left.as_secs_f64()).into());
@@ -27,7 +27,7 @@ pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
                 }
                 _ => {}
             }
-            if let Some(probe) = &seat.probe {
+            if let Some(probe) = &status.probe {
                 shown.insert("last_probe".to_owned(), last_probe(probe));
             }
             shown

@@ -11,9 +11,10 @@ use evenkeel_core::Moment;
 use evenkeel_core::backend::Backend;
 use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm};
 use evenkeel_core::health::{Description, Health, OutlierOptions, Policy};
+use tokio::sync::Notify;
 
 use super::board::Board;
-use super::keeper::{Doorbell, Keeper, Watch, members};
+use super::keeper::{Keeper, Watch, members};
 use super::live::UpstreamSettings;
 use super::pace::Pace;
 use super::plan::{Extensions, PlanError};
@@ -25,8 +26,8 @@ use crate::dial::Dialer;
 use crate::observe::BackendMetrics;
 use crate::probe::{LoadProbe, Probe, ProbeError, Target, TlsTarget};
 use crate::upstream::{
-    Affinity, Alarm, Alarms, Complaints, Endpoint, EndpointTls, Gate, Hedging, Roster, Upstream,
-    cookie_value, moment_of,
+    Affinity, Endpoint, EndpointTls, FailureAlert, FailureLog, FailureReports, Gate, Hedging, Roster,
+    Upstream, cookie_value, moment_of,
 };
 
 /// One upstream, ready to start: everything that can fail is done.
@@ -61,13 +62,13 @@ impl Prepared {
         let descriptions = descriptions(&self.settings);
         let mut health = Health::new(policy(&self.settings.model), descriptions.iter().copied(), now);
         let mode = health.choice(now).mode;
-        let seats = descriptions.into_iter().enumerate();
-        let board = Board::new(seats.map(|(index, known)| (health.state(index, now), known)), mode);
+        let backends = descriptions.into_iter().enumerate();
+        let board = Board::new(backends.map(|(index, known)| (health.state(index, now), known)), mode);
         let gate = Arc::new(Gate::new(self.settings.model.limits.clone(), self.settings.model.retry.budget));
         let hedging = self.settings.model.hedge.as_ref().map(|hedge| Arc::new(Hedging::new(hedge)));
         let carried = Carried {
             balancer: self.settings.model.algorithm.balancer(),
-            bell: Arc::default(),
+            alert: Arc::new(Notify::new()),
             requests_of_removed: 0,
             gate,
             hedging,
@@ -81,7 +82,7 @@ impl Prepared {
     /// the settings that stay have gathered.
     pub(super) fn go_on(self, before: Keeper, settings: &evenkeel_config::Upstream) -> Keeper {
         let now = moment_of(Instant::now());
-        let Keeper { upstream: old, mut health, board, bell, teller, .. } = before;
+        let Keeper { upstream: old, mut health, board, alert, teller, .. } = before;
         let places: HashMap<&str, usize> =
             old.all.iter().enumerate().map(|(index, one)| (one.backend.name(), index)).collect();
         let place = |endpoint: &Arc<Endpoint>| places.get(endpoint.backend.name()).copied();
@@ -90,9 +91,9 @@ impl Prepared {
         let described = || descriptions.iter().copied().zip(known.iter().copied());
         health.replace(policy(&self.settings.model), described(), now);
         let mode = health.choice(now).mode;
-        let seats =
+        let backends =
             described().enumerate().map(|(index, (one, known))| (health.state(index, now), one, known));
-        let board = board.reseated(seats, mode);
+        let board = board.replaced(backends, mode);
         let staying: HashSet<usize> = known.iter().flatten().copied().collect();
         let gone = old.all.iter().enumerate().filter(|(index, _)| !staying.contains(index));
         let gone: u64 = gone.map(|(_, endpoint)| endpoint.requests()).sum();
@@ -112,7 +113,7 @@ impl Prepared {
             false => self.settings.model.algorithm.balancer(),
         };
         let requests_of_removed = old.all.requests_of_removed + gone;
-        let carried = Carried { balancer, bell, requests_of_removed, gate, hedging, board, teller };
+        let carried = Carried { balancer, alert, requests_of_removed, gate, hedging, board, teller };
         self.keeper(health, carried, now)
     }
 
@@ -129,7 +130,7 @@ impl Prepared {
             hedging: carried.hedging,
             affinity: Affinity { key: model.algorithm.hash_key().cloned(), sticky: model.sticky.clone() },
             gate: carried.gate,
-            alarms: Alarms::new(alarm(model.health.outliers.as_ref(), &carried.bell)),
+            reports: FailureReports::new(failure_alert(model.health.outliers.as_ref(), &carried.alert)),
             plain: all.iter().all(|endpoint| endpoint.tls.is_none()),
             all: Roster { endpoints: all, requests_of_removed: carried.requests_of_removed },
         });
@@ -138,7 +139,7 @@ impl Prepared {
             upstream: running,
             health,
             board: Arc::new(carried.board),
-            bell: carried.bell,
+            alert: carried.alert,
             own,
             judges: judged_every(&model),
             pace: watch.as_ref().map(Pace::new),
@@ -152,7 +153,7 @@ impl Prepared {
 /// What an upstream begins with, or takes over.
 struct Carried {
     balancer: Arc<dyn Balancer>,
-    bell: Arc<Doorbell>,
+    alert: Arc<Notify>,
     requests_of_removed: u64,
     gate: Arc<Gate>,
     hedging: Option<Arc<Hedging>>,
@@ -179,7 +180,7 @@ async fn endpoints(
         all.push(Arc::new(Endpoint {
             // A name that has an address keeps it where the resolver gives none now.
             dialer: known.filter(|_| dialer.first().is_none()).map_or(dialer, |one| one.dialer.clone()),
-            complaints: Complaints::default(),
+            failures: FailureLog::default(),
             backend: known.map_or_else(
                 || Arc::new(Backend::new(url.text.as_str(), address)),
                 |one| one.backend.clone(),
@@ -215,12 +216,12 @@ fn descriptions(settings: &UpstreamSettings) -> Vec<Description> {
     settings.model.backends.iter().map(describe).collect()
 }
 
-fn alarm(outliers: Option<&OutlierOptions>, bell: &Arc<Doorbell>) -> Option<Alarm> {
-    let failures = outliers?.consecutive_failures?.get();
-    Some(Alarm { failures, bell: bell.clone() })
+fn failure_alert(outliers: Option<&OutlierOptions>, notify: &Arc<Notify>) -> Option<FailureAlert> {
+    let threshold = outliers?.consecutive_failures?.get();
+    Some(FailureAlert { threshold, notify: notify.clone() })
 }
 
-/// Failures in a row ring the bell; only for rates and latencies, and for probes and traffic that disagree, must be looked.
+/// Failures in a row send an alert; only for rates and latencies, and for probes and traffic that disagree, must be looked.
 fn judged_every(upstream: &evenkeel_config::Upstream) -> Option<Duration> {
     let outliers = upstream.health.outliers?;
     let rates = outliers.failure_rate.is_some() || outliers.latency_factor.is_some();

@@ -3,7 +3,7 @@
 use super::record::{RequestId, Text};
 use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
-use crate::upstream::Explained;
+use crate::upstream::Attempts;
 
 impl Entry for Exchange {
     fn field(&self, field: Field) -> Value<'_> {
@@ -23,7 +23,7 @@ impl Entry for Exchange {
             Field::Route => self.rule().map_or(Value::Absent, |rule| Value::Text(&rule.name)),
             Field::Upstream => self.upstream().map_or(Value::Absent, |upstream| Value::Text(&upstream.name)),
             Field::Attempts => match &self.attempts {
-                Some(attempts) => Value::Number(attempts.count as u64),
+                Some(attempts) => Value::Number(attempts.count() as u64),
                 None => Value::Absent,
             },
             Field::Backend => self.last_backend().map_or(Value::Absent, Value::Text),
@@ -34,11 +34,7 @@ impl Entry for Exchange {
             Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
             Field::Error => record.error.map_or(Value::Absent, Value::Text),
             Field::Lane => self.lane.name().map_or(Value::Absent, Value::Text),
-            Field::Explain => {
-                let explained =
-                    self.attempts.as_ref().and_then(|attempts| attempts.plan.explained.as_deref());
-                part(explained.map(Explained::text))
-            }
+            Field::Explain => part(self.attempts.as_ref().and_then(Attempts::explanation)),
             Field::Method => part(text.map(Text::method)),
             Field::Host => part(text.map(Text::host)),
             Field::Target => part(text.map(Text::target)),

@@ -14,13 +14,14 @@ use super::client::{ClientAddress, client_address};
 use super::connection::{Connection, Expired};
 use super::forwarding::{self, Hop};
 use super::max_forwards;
+use super::outcome::{is_failure, status_text};
 use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table};
 use crate::filter::{Request, Response, Verdict};
 use crate::observe::{Metrics, RouteMetrics};
-use crate::upstream::{Attempts, Failure, Plan, Upstream, is_failure};
+use crate::upstream::{AttemptOptions, Attempts, Failure, Upstream};
 
 /// What every request of one worker shares.
 #[derive(Debug)]
@@ -221,16 +222,16 @@ impl Exchange {
         self.connection.set_limits(&upstream.timeouts, rule.timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
         let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
-        let mut attempts = Attempts::new(upstream.clone(), rng);
-        attempts.plan = Plan {
+        let options = AttemptOptions {
             retry: rule.retry.clone(),
             key: upstream.affinity.key_of(head, self.record.client),
-            named: upstream.affinity.named(head, &attempts.members.endpoints),
             idempotent: is_idempotent(method),
             bodiless,
             copied: copies && bodiless && is_safe(method),
-            explained: (rule.explain && self.table.log.is_some()).then(Box::default),
+            explained: rule.explain && self.table.log.is_some(),
         };
+        let mut attempts = Attempts::new(upstream.clone(), options, rng);
+        attempts.stick_to(|endpoints| upstream.affinity.named(head, endpoints));
         self.attempts = Some(attempts);
         self.announce_deadline();
         Decision::Proxy
@@ -257,15 +258,16 @@ impl Exchange {
             self.keep_client(&mut edits);
             // Only now: a filter that panics leaves the client without this response.
             self.record.status = status;
-            self.record.error = is_failure(status).then(|| Failure::Status(status).text());
+            self.record.error = is_failure(status).then(|| status_text(status));
             self.connection.head_received(upgraded);
             let at = self.at();
             if let Some(attempts) = &mut self.attempts
-                && let Some(current) = &attempts.current
+                && let Some(current) = attempts.current()
             {
-                let waited = at.waited(current.started);
+                let (waited, failed) = (at.waited(current.started), is_failure(status));
                 self.record.first_byte = Some(waited);
-                attempts.answered(status, waited, at);
+                current.endpoint.metrics.answered(at.worker, status, waited, failed);
+                attempts.responded(!failed, waited, at);
             }
         }
         edits
@@ -274,10 +276,10 @@ impl Exchange {
     /// Names the backend to the client, where clients stay with theirs, unless it has named it itself.
     fn keep_client(&self, edits: &mut Edits) {
         let Some(attempts) = &self.attempts else { return };
-        let Some(current) = &attempts.current else { return };
-        if !attempts.is_named()
+        let Some(current) = attempts.current() else { return };
+        if !attempts.is_sticky()
             && let Some(cookie) =
-                attempts.upstream.affinity.set_cookie(&current.endpoint, self.connection.tls)
+                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection.tls)
         {
             edits.danger_push(HeaderEdit::Add(header::SET_COOKIE, cookie));
         }
@@ -302,7 +304,7 @@ impl Exchange {
             match ending {
                 Ending::Ok => attempts.end(Outcome::Answered),
                 Ending::BackendLeft => attempts.end(Outcome::Failed),
-                Ending::ClientLeft => attempts.left(at),
+                Ending::ClientLeft => attempts.client_left(at),
                 _ => attempts.end(Outcome::Abandoned),
             }
         }
@@ -356,7 +358,7 @@ impl Exchange {
 
     /// The upstream that it goes to.
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
-        self.attempts.as_ref().map(|attempts| &attempts.upstream)
+        self.attempts.as_ref().map(Attempts::upstream)
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Decision {
@@ -457,7 +459,7 @@ impl Exchange {
         match (&mut self.attempts, expired) {
             (Some(attempts), Expired::FirstByte | Expired::BackendIdle) => attempts.too_slow(at),
             // Perhaps the time went elsewhere; what it waited for this one is no less slow.
-            (Some(attempts), Expired::Total) => attempts.left(at),
+            (Some(attempts), Expired::Total) => attempts.client_left(at),
             _ => {}
         }
     }

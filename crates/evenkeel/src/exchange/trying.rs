@@ -5,8 +5,9 @@ use std::time::Duration;
 use evenkeel_http::message::Refusal;
 use http::{HeaderName, HeaderValue};
 
+use super::outcome::{refusal, reported, status_text};
 use super::request::Exchange;
-use crate::upstream::{At, Attempt, Attempts, Choice, Failure, RequestCopy};
+use crate::upstream::{At, Attempt, Attempts, Failure, NextAttempt, RequestCopy, UpstreamError};
 
 /// Of the route's time that is left, an attempt to connect takes at least one part in this many.
 const MOST_SHARES: usize = 4;
@@ -22,7 +23,7 @@ impl Exchange {
         // What an earlier attempt was sent is sent again.
         self.record.received = 0;
         let Some(attempts) = &mut self.attempts else { return Err(Refusal::Internal) };
-        attempts.enter()?;
+        attempts.enter().map_err(refusal)?;
         if let Some(pause) = attempts.take_pause() {
             // In boxes, here and below: waiting is rare, and every request would carry the room for it.
             Box::pin(tokio::time::sleep(pause)).await;
@@ -31,24 +32,24 @@ impl Exchange {
         if self.connection.time_left().is_some_and(|left| left.is_zero()) {
             return Err(Refusal::Timeout);
         }
-        let upstream = match self.try_next()? {
-            Choice::Chosen(attempt) => return Ok(attempt),
-            Choice::Full => self.upstream().cloned().ok_or(Refusal::Internal)?,
+        let upstream = match self.try_next().map_err(refusal)? {
+            NextAttempt::Start(attempt) => return Ok(attempt),
+            NextAttempt::Wait => self.upstream().cloned().ok_or(Refusal::Internal)?,
         };
         let choose = || {
             self.connection.tick();
             match self.try_next() {
-                Ok(Choice::Chosen(attempt)) => Some(Ok(attempt)),
-                Ok(Choice::Full) => None,
-                Err(refusal) => Some(Err(refusal)),
+                Ok(NextAttempt::Start(attempt)) => Some(Ok(attempt)),
+                Ok(NextAttempt::Wait) => None,
+                Err(error) => Some(Err(error)),
             }
         };
-        Box::pin(upstream.gate.wait_for(choose)).await?
+        Box::pin(upstream.gate.wait_for(choose)).await.flatten().map_err(refusal)
     }
 
-    fn try_next(&mut self) -> Result<Choice, Refusal> {
+    fn try_next(&mut self) -> Result<NextAttempt, UpstreamError> {
         let at = self.at();
-        self.attempts.as_mut().ok_or(Refusal::Internal)?.next(at)
+        self.attempts.as_mut().ok_or(UpstreamError::NoBackend)?.next(at)
     }
 
     pub(super) fn at(&self) -> At {
@@ -73,7 +74,7 @@ impl Exchange {
     /// The refusal to give to [`Exchange::refusal_answer`].
     pub fn attempt_failed(&mut self, failure: Failure, replayable: bool) -> Result<(), Refusal> {
         let (at, replayable) = (self.at(), replayable && self.may_be_replayed());
-        self.attempts.as_mut().ok_or(Refusal::Internal)?.failed(failure, replayable, at)
+        self.attempts.as_mut().ok_or(Refusal::Internal)?.failed(failure, replayable, at).map_err(refusal)
     }
 
     /// The response, which has begun, broke off for this cause. [`Exchange::on_end`] follows.
@@ -88,16 +89,22 @@ impl Exchange {
     /// [`Exchange::on_head`].
     pub fn rejects(&mut self, status: u16, replayable: bool) -> bool {
         // The check that is almost always false comes first: this runs for every response.
-        if !self.attempts.as_ref().is_some_and(|attempts| attempts.retries_status(status)) {
+        if !self.attempts.as_ref().is_some_and(|attempts| attempts.retry().on.statuses.contains(&status)) {
             return false;
         }
         let (at, replayable) = (self.at(), replayable && self.may_be_replayed());
-        self.attempts.as_mut().is_some_and(|attempts| attempts.rejects(status, replayable, at))
+        let Some(attempts) = &mut self.attempts else { return false };
+        let current = attempts.current().map(|current| (current.endpoint.clone(), current.started));
+        let discarded = attempts.discard(status_text(status), replayable, at);
+        if let Some((endpoint, started)) = current.filter(|_| discarded) {
+            endpoint.metrics.answered(at.worker, status, at.waited(started), true);
+        }
+        discarded
     }
 
     /// Whether to send the request twice does no more than to send it once (RFC 9110, 9.2.2). Not before it is decided on.
     pub fn is_idempotent(&self) -> bool {
-        self.attempts.as_ref().is_some_and(|attempts| attempts.plan.idempotent)
+        self.attempts.as_ref().is_some_and(Attempts::is_idempotent)
     }
 
     /// Whether the body is small enough to be sent again.
@@ -111,9 +118,13 @@ impl Exchange {
         self.attempts.as_ref()?.time_for_one()
     }
 
-    /// How many bytes of the request's body are to be kept, to be sent again.
+    /// How many bytes of the request's body are to be kept, to be sent again; none where that would not help.
     pub fn replay_limit(&self) -> usize {
-        self.attempts.as_ref().map_or(0, Attempts::replay_limit)
+        let Some(attempts) = &self.attempts else { return 0 };
+        let retry = attempts.retry();
+        let helps =
+            attempts.is_idempotent() && (retry.on.reset || retry.on.timeout || !retry.on.statuses.is_empty());
+        if helps { retry.max_body } else { 0 }
     }
 
     /// After how long without a response head a second attempt can start in parallel with the first.
@@ -147,7 +158,7 @@ impl Exchange {
     /// complete, at once.
     pub fn copy(&mut self) -> Option<RequestCopy> {
         // The check that is almost always true comes first: this runs for every attempt.
-        if !self.attempts.as_ref()?.is_to_hear() {
+        if !self.attempts.as_ref()?.wants_copy() {
             return None;
         }
         let at = self.at();
@@ -169,7 +180,7 @@ impl Exchange {
     /// The field with the milliseconds that are left of the route's time, now; its length is fixed. `None` if it is not
     /// configured.
     pub fn deadline(&self) -> Option<(HeaderName, HeaderValue)> {
-        let name = self.upstream()?.gate.deadline_field.clone()?;
+        let name = self.upstream()?.gate.limits.deadline_header.as_deref()?.parse::<HeaderName>().ok()?;
         let left = self.connection.time_left()?;
         Some((name, HeaderValue::from_str(&format!("{:010}", left.as_millis())).ok()?))
     }
@@ -185,8 +196,8 @@ impl Exchange {
             _ => refusal.cause(),
         };
         self.record.error = Some(cause);
-        if matches!(refusal.status(), 502..=504) {
-            attempts.upstream.request_failed(refusal, cause);
+        if let Some(failed) = reported(refusal) {
+            attempts.upstream().request_failed(failed, cause);
         }
     }
 }

@@ -7,7 +7,7 @@ use evenkeel_http::message::ResponseHead;
 
 use super::backend::Backend;
 use super::pump::Pump;
-use crate::exchange::Interim;
+use crate::exchange::{Interim, is_failure};
 use crate::upstream::{Failure, RequestCopy};
 
 /// How much of a response is read before its connection is closed, and for how long: usually all of it, so that the
@@ -40,11 +40,14 @@ async fn follow(copy: RequestCopy, request: Vec<u8>) {
     let mut backend = match Backend::connect(&copy.endpoint, to_connect).await {
         Ok(backend) => backend,
         Err(Failure::Shortage) => return copy.not_sent(),
-        Err(_) => return copy.ended(None, start.elapsed()),
+        Err(_) => return copy.failed(start.elapsed()),
     };
     let start = Instant::now();
     let status = tokio::time::timeout(to_answer, ask(&mut backend, &request)).await;
-    copy.ended(status.ok().flatten(), start.elapsed());
+    match status.ok().flatten() {
+        Some(status) => copy.responded(!is_failure(status), start.elapsed()),
+        None => copy.failed(start.elapsed()),
+    }
     // A backend that does not finish in time has at least received the request.
     let _ = tokio::time::timeout(REST_TIME, take_rest(&mut backend)).await;
 }

@@ -160,7 +160,7 @@ impl Pump<'_> {
                 Fault::Attempt(self.failure(backend, broken))
             }
             Stop::Malformed(malformed) if !self.download.has_head() => {
-                Fault::Attempt(Failure::Malformed(malformed))
+                Fault::Attempt(Failure::Malformed(malformed.text()))
             }
             Stop::TooSlow => Fault::Attempt(Failure::Slow),
             stop => Fault::Request(stop),
@@ -263,7 +263,7 @@ impl Pump<'_> {
             stop @ (Stop::BackendLeft(_) | Stop::Malformed(_) | Stop::Rejected | Stop::TooSlow) => {
                 match stop {
                     Stop::BackendLeft(broken) => self.exchange.cut(Failure::Cut(broken)),
-                    Stop::Malformed(malformed) => self.exchange.cut(Failure::Malformed(malformed)),
+                    Stop::Malformed(malformed) => self.exchange.cut(Failure::Malformed(malformed.text())),
                     _ => {}
                 }
                 self.exchange.on_end(Ending::BackendLeft);

@@ -355,8 +355,10 @@ impl ProxyHttp for Proxy {
         let malformed = context.malformed.take().or_else(|| cause::response(&error));
         if context.exchange.as_ref().is_none_or(|exchange| exchange.connection().has_head()) {
             if let Some(exchange) = &mut context.exchange {
-                exchange
-                    .cut(malformed.map_or_else(|| Failure::Cut(cause::broken(&error)), Failure::Malformed));
+                exchange.cut(malformed.map_or_else(
+                    || Failure::Cut(cause::broken(&error)),
+                    |malformed| Failure::Malformed(malformed.text()),
+                ));
             }
             return error;
         }
@@ -364,7 +366,7 @@ impl ProxyHttp for Proxy {
         let idempotent = context.exchange.as_ref().is_some_and(|exchange| exchange.is_idempotent());
         let repeatable = idempotent && replayable;
         let failure = match malformed {
-            Some(malformed) => Failure::Malformed(malformed),
+            Some(malformed) => Failure::Malformed(malformed.text()),
             None if reused && repeatable => Failure::Stale,
             None if !reused && !cause::has_begun_to_answer(&error) => Failure::Closed(cause::broken(&error)),
             None => Failure::Broken(cause::broken(&error)),

@@ -8,12 +8,12 @@ use evenkeel_core::Moment;
 use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::{Sample, Tried};
 use evenkeel_core::limit::{Entered, backoff};
-use evenkeel_http::message::{Overload, Refusal};
 
-use super::choosing::{Found, Wish, choose};
-use super::copy::RequestCopy;
-use super::explain::{Explained, Grounds};
-use super::failure::{Failure, is_failure};
+use super::error::UpstreamError;
+use super::explain::{Explained, PickDetails};
+use super::failure::Failure;
+use super::pick::{Picked, Selection, pick};
+use super::retry::{NoRetry, RetryDecision, RetryFacts, decide};
 use super::{Endpoint, Members, Upstream};
 
 /// A backend to try.
@@ -21,103 +21,110 @@ use super::{Endpoint, Members, Upstream};
 pub struct Attempt {
     /// Where to connect.
     pub endpoint: Arc<Endpoint>,
-    /// Whether a kept connection may be used; not after one of them turned out to be dead.
+    /// Whether an idle connection can be used; not after one of them turned out to be dead.
     pub reuse: bool,
 }
 
 /// What is known of a request before its first attempt.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub struct AttemptOptions {
     /// When it is tried again, if its route says so and not its upstream.
-    pub(crate) retry: Option<Arc<Retry>>,
-    /// The hash of what it shares with those that it belongs to.
-    pub(crate) key: u64,
-    /// The backend that the client's cookie names.
-    pub(crate) named: Option<usize>,
-    /// Whether its method may be repeated without harm (RFC 9110, 9.2.2).
-    pub(crate) idempotent: bool,
+    pub retry: Option<Arc<Retry>>,
+    /// The hash of what it shares with the requests that belong to the same backend.
+    pub key: u64,
+    /// Whether to send it twice does no more than to send it once.
+    pub idempotent: bool,
     /// Whether it has no body.
-    pub(crate) bodiless: bool,
-    /// Whether a copy of it may be sent, to hear from another backend.
-    pub(crate) copied: bool,
-    /// How its last backend was chosen, if its route wants to know.
-    pub(crate) explained: Option<Box<Explained>>,
+    pub bodiless: bool,
+    /// Whether a copy of it may be sent, to test another backend.
+    pub copied: bool,
+    /// Whether to note how its last backend was picked.
+    pub explained: bool,
 }
 
 /// When something happens, and on which worker.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct At {
-    pub(crate) worker: usize,
-    /// By the connection's clock.
-    pub(crate) now: u64,
+pub struct At {
+    /// The worker's number.
+    pub worker: usize,
+    /// By the connection's clock, in microseconds.
+    pub now: u64,
     /// By the process's.
-    pub(crate) moment: Moment,
+    pub moment: Moment,
     /// When the last attempt's backend was connected, and when it had the whole request: zero before that, or an earlier
     /// attempt's.
-    pub(crate) sending: (u64, u64),
+    pub sending: (u64, u64),
 }
 
-/// The attempts of one request.
+/// The attempts of one request. Dropping it ends the current one.
 #[derive(Debug)]
-pub(crate) struct Attempts {
-    pub(crate) upstream: Arc<Upstream>,
-    pub(crate) members: Arc<Members>,
-    pub(crate) plan: Plan,
-    tried: Tried,
-    pub(crate) count: usize,
-    pub(crate) current: Option<Current>,
-    beside: Beside,
-    past: Past,
-    /// How long to wait before the next attempt.
-    pause: Option<Duration>,
+pub struct Attempts {
+    pub(super) upstream: Arc<Upstream>,
+    /// One set for all attempts, so that the indices in `tried` keep their meaning. Released as soon as no other attempt can
+    /// follow: a connection that stays open for days must not keep a set that was replaced long ago.
+    pub(super) members: Option<Arc<Members>>,
+    pub(super) options: AttemptOptions,
+    /// The backend that the client's cookie names, by its place.
+    sticky: Option<usize>,
+    pub(super) tried: Tried,
+    count: usize,
+    pub(super) current: Option<ActiveAttempt>,
+    pub(super) parallel: Parallel,
+    pub(super) history: History,
     rng: fastrand::Rng,
     /// Counted by the circuit breaker as a request, and as a retry.
     entered: (Option<Entered>, Option<Entered>),
+    explained: Option<Box<Explained>>,
 }
 
 /// What became of earlier attempts.
 #[derive(Debug, Default)]
-struct Past {
-    /// The place of the backend that was tried last, also after its attempt has ended.
-    last: Option<usize>,
+pub(super) struct History {
+    /// The backend of the last attempt that has ended.
+    last: Option<Arc<Endpoint>>,
     failure: Option<Failure>,
     /// How many attempts failed at a backend that takes requests.
-    reached: usize,
-    /// Whether a kept connection turned out to be dead.
+    used: usize,
+    /// Whether an idle connection turned out to be dead.
     stale: bool,
+    /// How long to wait before the next attempt.
+    pause: Option<Duration>,
 }
 
 /// What runs in parallel with the current attempt.
 #[derive(Debug, Default)]
-struct Beside {
+pub(super) struct Parallel {
     /// The second attempt.
-    second: Option<Current>,
+    pub(super) second: Option<ActiveAttempt>,
     /// The backend that a copy of the request is to be sent to, by its place.
-    hear: Option<usize>,
+    pub(super) copy_to: Option<usize>,
 }
 
-/// The attempt that is on.
+/// An attempt in progress.
 #[derive(Debug)]
-pub(crate) struct Current {
-    index: usize,
-    pub(crate) endpoint: Arc<Endpoint>,
-    /// By the connection's clock.
-    pub(crate) started: u64,
+pub struct ActiveAttempt {
+    pub(super) index: usize,
+    /// The backend.
+    pub endpoint: Arc<Endpoint>,
+    /// When it began, by the connection's clock.
+    pub started: u64,
     lease: Lease,
     /// Whether a response has begun.
-    answered: bool,
+    responded: bool,
     /// Whether this means that the backend cannot serve requests.
     failed: bool,
 }
 
-/// What choosing came to.
-pub(crate) enum Choice {
-    Chosen(Attempt),
-    /// All that may be chosen are busy.
-    Full,
+/// What to do next.
+#[derive(Debug)]
+pub enum NextAttempt {
+    /// Try this backend.
+    Start(Attempt),
+    /// Wait: all backends that can be picked are busy.
+    Wait,
 }
 
-/// How much longer a request that may not be sent twice leaves the test of a backend in doubt to others.
+/// How much longer a request that cannot be sent twice leaves the test of a backend in doubt to others.
 const GRACE: Duration = Duration::from_secs(5);
 
 // === impl At ===
@@ -125,18 +132,18 @@ const GRACE: Duration = Duration::from_secs(5);
 impl At {
     /// How long an attempt that started then has waited for its backend. The time in which the client sends its request
     /// does not count: a slow client says nothing about the backend.
-    pub(crate) fn waited(&self, started: u64) -> Duration {
+    pub fn waited(&self, started: u64) -> Duration {
         let (connected, sent) = self.sending;
         let sending = if started <= connected { sent.saturating_sub(connected) } else { 0 };
         Duration::from_micros(self.now.saturating_sub(started).saturating_sub(sending))
     }
 
-    /// How long ago the backend of the attempt that is on was connected.
+    /// How long ago the backend of the current attempt was connected.
     fn connected(&self) -> Duration {
         Duration::from_micros(self.now.saturating_sub(self.sending.0))
     }
 
-    /// Whether the backend of the attempt that is on has the whole request.
+    /// Whether the backend of the current attempt has the whole request.
     fn is_sent(&self) -> bool {
         let (connected, sent) = self.sending;
         connected > 0 && sent >= connected
@@ -146,149 +153,185 @@ impl At {
 // === impl Attempts ===
 
 impl Attempts {
-    pub(crate) fn new(upstream: Arc<Upstream>, rng: fastrand::Rng) -> Self {
-        // One set for all attempts, so that the indices in `tried` keep their meaning.
+    /// Before the first attempt.
+    pub fn new(upstream: Arc<Upstream>, options: AttemptOptions, rng: fastrand::Rng) -> Self {
         let members = upstream.members.load_full();
+        let explained = options.explained.then(Box::default);
         Self {
             upstream,
-            members,
-            plan: Plan::default(),
+            members: Some(members),
+            options,
+            sticky: None,
             tried: Tried::default(),
             count: 0,
             current: None,
-            beside: Beside::default(),
-            past: Past::default(),
-            pause: None,
+            parallel: Parallel::default(),
+            history: History::default(),
             rng,
             entered: (None, None),
+            explained,
         }
     }
 
-    /// Asks the circuit breaker, once.
-    pub(crate) fn enter(&mut self) -> Result<(), Refusal> {
+    /// Prefers the backend at the place that `find` gives, of those that can be picked: the one that the client's cookie names.
+    pub fn stick_to(&mut self, find: impl FnOnce(&[Arc<Endpoint>]) -> Option<usize>) {
+        self.sticky = self.members.as_ref().and_then(|members| find(&members.endpoints));
+    }
+
+    /// Checks the circuit breaker, once.
+    ///
+    /// # Errors
+    /// When it is open.
+    pub fn enter(&mut self) -> Result<(), UpstreamError> {
         if let Some(breaker) = &self.upstream.gate.breaker
             && self.entered.0.is_none()
         {
-            self.entered.0 = Some(breaker.enter().ok_or(Refusal::Overloaded(Overload::CircuitBreaker))?);
+            self.entered.0 = Some(breaker.enter().ok_or(UpstreamError::CircuitOpen)?);
         }
         Ok(())
     }
 
-    /// Whether the backend of the attempt that is on is the one that the client's cookie names.
-    pub(crate) fn is_named(&self) -> bool {
+    /// The upstream.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// How many attempts there were, this one included. A second one in parallel does not count.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The attempt in progress.
+    pub fn current(&self) -> Option<&ActiveAttempt> {
+        self.current.as_ref()
+    }
+
+    /// Whether to send the request twice does no more than to send it once.
+    pub fn is_idempotent(&self) -> bool {
+        self.options.idempotent
+    }
+
+    /// Whether the backend of the current attempt is the one that the client's cookie names.
+    pub fn is_sticky(&self) -> bool {
         let current = self.current.as_ref().map(|current| current.index);
-        current.is_some() && current == self.plan.named
+        current.is_some() && current == self.sticky
     }
 
     /// The backend that was tried last, also after its attempt has ended.
-    pub(crate) fn last(&self) -> Option<&Endpoint> {
-        self.members.endpoint(self.past.last?).map(Arc::as_ref)
+    pub fn last(&self) -> Option<&Endpoint> {
+        self.current.as_ref().map(|current| &*current.endpoint).or(self.history.last.as_deref())
     }
 
-    /// How long to wait before the next attempt.
-    pub(crate) fn take_pause(&mut self) -> Option<Duration> {
-        self.pause.take()
+    /// How the last backend was picked, if that was to be noted.
+    pub fn explanation(&self) -> Option<&str> {
+        self.explained.as_deref().map(Explained::text)
     }
 
-    /// Chooses a backend that was not tried yet, and begins an attempt.
-    pub(crate) fn next(&mut self, at: At) -> Result<Choice, Refusal> {
-        // After a failure that may be the request's own, those that are out of use are left alone.
-        let others = self.past.failure.is_none_or(Failure::is_of_reach);
-        match self.choose(at, others) {
-            Found::One(current) => {
+    /// How long to wait before the next attempt. Gives it once.
+    pub fn take_pause(&mut self) -> Option<Duration> {
+        self.history.pause.take()
+    }
+
+    /// Picks a backend that was not tried yet, and begins an attempt.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn next(&mut self, at: At) -> Result<NextAttempt, UpstreamError> {
+        // After a failure that may be the request's own, backends that cannot be picked are left alone.
+        let others = self.history.failure.is_none_or(Failure::is_of_reach);
+        match self.pick(at, others) {
+            Picked::One(current) => {
                 if self.count > 0 {
                     current.endpoint.metrics.retried(at.worker);
                 }
                 self.count += 1;
-                self.past.last = Some(current.index);
                 let endpoint = current.endpoint.clone();
                 self.current = Some(current);
-                Ok(Choice::Chosen(Attempt { endpoint, reuse: !self.past.stale }))
+                Ok(NextAttempt::Start(Attempt { endpoint, reuse: !self.history.stale }))
             }
-            Found::Full => Ok(Choice::Full),
-            Found::Nothing => {
+            Picked::Full => Ok(NextAttempt::Wait),
+            Picked::Nothing => {
                 if self.count == 0
-                    && let Some(explained) = &mut self.plan.explained
+                    && let (Some(explained), Some(members)) = (&mut self.explained, &self.members)
                 {
-                    explained.note(&self.upstream, &self.members, Grounds::default());
+                    explained.note(&self.upstream, members, PickDetails::default());
                 }
-                Err(self.past.failure.map_or(Refusal::NoBackend, Failure::refusal))
+                let stopped = NoRetry::NoBackendLeft;
+                Err(match self.history.failure {
+                    Some(failure) => UpstreamError::Failed { failure, stopped },
+                    None => UpstreamError::NoBackend,
+                })
             }
         }
     }
 
-    /// Ends the attempt that is on. `Ok` when another one may follow; `replayable` is whether the whole request can be sent
-    /// again.
-    pub(crate) fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), Refusal> {
+    /// Ends the current attempt. `Ok` when another one may follow; `replayable` is whether the whole request can be sent again.
+    ///
+    /// # Errors
+    /// When none may.
+    pub fn failed(&mut self, failure: Failure, replayable: bool, at: At) -> Result<(), UpstreamError> {
         let failure = failure.after(at.connected());
         self.note_failure(failure, at);
-        if let Some(second) = self.beside.second.take() {
+        if let Some(second) = self.parallel.second.take() {
             self.release(second, Outcome::Abandoned);
         }
-        let goes_on = self.goes_on(failure, self.plan.idempotent && replayable, at);
-        if goes_on { Ok(()) } else { Err(failure.refusal()) }
+        let facts = RetryFacts { idempotent: self.options.idempotent, replayable, used: self.history.used };
+        let stopped = match decide(failure, self.retry(), facts) {
+            RetryDecision::Free => return Ok(()),
+            RetryDecision::FreeAfterPause => {
+                self.set_pause();
+                return Ok(());
+            }
+            RetryDecision::WithinBudget => match self.permit(at.moment) {
+                Ok(()) => return Ok(()),
+                Err(stopped) => stopped,
+            },
+            RetryDecision::No(stopped) => stopped,
+        };
+        Err(UpstreamError::Failed { failure, stopped })
     }
 
     /// How the last attempt failed.
-    pub(crate) fn last_failure(&self) -> Option<Failure> {
-        self.past.failure
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.history.failure
     }
 
-    /// Whether another attempt may follow this failure. What no backend has worked on adds no load to any: it goes on for as
-    /// long as there is a backend that was not tried. Everything else is bounded by attempts and by the budget.
-    fn goes_on(&mut self, failure: Failure, repeatable: bool, at: At) -> bool {
-        if !failure.is_asked_for(&self.retry().on) {
+    /// Whether a response that the caller wants to replace, for this reason, is discarded for another attempt, which then
+    /// follows.
+    pub fn discard(&mut self, reason: &'static str, replayable: bool, at: At) -> bool {
+        let failure = Failure::Response(reason);
+        let used = self.history.used + 1;
+        let facts = RetryFacts { idempotent: self.options.idempotent, replayable, used };
+        if decide(failure, self.retry(), facts) != RetryDecision::WithinBudget {
             return false;
         }
-        match failure {
-            Failure::Stale => true,
-            _ if failure.never_reached() => true,
-            Failure::Closed(_) if repeatable => {
-                self.set_pause();
-                true
-            }
-            _ => repeatable && self.past.reached < self.retry().attempts.get() && self.permit(at.moment),
-        }
-    }
-
-    /// Whether a response with this status should be retried, according to the configuration.
-    pub(crate) fn retries_status(&self, status: u16) -> bool {
-        self.retry().on.statuses.contains(&status)
-    }
-
-    /// Whether a response with a status that should be retried is discarded for another attempt, which then follows.
-    pub(crate) fn rejects(&mut self, status: u16, replayable: bool, at: At) -> bool {
-        let retry = self.retry();
-        if !replayable || !self.plan.idempotent || self.past.reached + 1 >= retry.attempts.get() {
+        let members = self.members.as_ref().map_or(0, |members| members.endpoints.len());
+        if members <= self.tried.len() + 1 || self.permit(at.moment).is_err() {
             return false;
         }
-        if self.members.endpoints.len() <= self.tried.len() + 1 {
-            return false;
-        }
-        if !self.permit(at.moment) {
-            return false;
-        }
-        self.note_failure(Failure::Status(status), at);
+        self.note_failure(failure, at);
         true
     }
 
-    /// The response head arrived after this time.
-    pub(crate) fn answered(&mut self, status: u16, waited: Duration, at: At) {
-        let Some(current) = &mut self.current else { return };
-        (current.answered, current.failed) = (true, is_failure(status));
-        current.endpoint.metrics.answered(at.worker, status, waited, current.failed);
-        let sample = Sample::new(waited, !current.failed, at.moment);
-        self.members.balancer.observe(&current.endpoint.backend, sample);
+    /// A response began after this time; `success` unless it means that the backend cannot serve requests. No other attempt
+    /// follows.
+    pub fn responded(&mut self, success: bool, waited: Duration, at: At) {
+        // Now, and not with the end of the response: see the field.
+        let members = self.members.take();
+        let (Some(current), Some(members)) = (&mut self.current, members) else { return };
+        (current.responded, current.failed) = (true, !success);
+        let sample = Sample::new(waited, success, at.moment);
+        members.balancer.observe(&current.endpoint.backend, sample);
         current.endpoint.backend.counters().reach().succeeded();
         if let Some(hedging) = &self.upstream.hedging {
-            hedging.answered(waited);
+            hedging.responded(waited);
         }
     }
 
-    /// The attempt that is on was given up because its backend was too slow.
-    pub(crate) fn too_slow(&mut self, at: At) {
+    /// The current attempt was given up because its backend was too slow.
+    pub fn too_slow(&mut self, at: At) {
         match &self.current {
-            Some(current) if !current.answered => self.note_failure(Failure::Slow, at),
+            Some(current) if !current.responded => self.note_failure(Failure::Slow, at),
             Some(current) => {
                 current.endpoint.metrics.timed_out(at.worker);
                 self.upstream.attempt_failed(&current.endpoint, Failure::Idle.text());
@@ -298,155 +341,91 @@ impl Attempts {
         }
     }
 
-    /// The response of the attempt that is on broke off, for this cause.
-    pub(crate) fn cut(&self, failure: Failure) {
+    /// The response of the current attempt broke off, for this cause.
+    pub fn cut(&self, failure: Failure) {
         if let Some(current) = &self.current {
             self.upstream.attempt_failed(&current.endpoint, failure.text());
         }
     }
 
-    /// Ends the attempt that is on, if there is one, for good.
-    pub(crate) fn end(&mut self, outcome: Outcome) {
+    /// Ends the current attempt, if there is one, for good.
+    pub fn end(&mut self, outcome: Outcome) {
         if let Some(current) = self.current.take() {
             let outcome =
                 if current.failed && outcome == Outcome::Answered { Outcome::Failed } else { outcome };
-            self.release(current, outcome);
+            self.history.last = Some(self.release(current, outcome));
         }
     }
 
-    /// The client has left. If it has waited for long, the backend was slow.
-    pub(crate) fn left(&mut self, at: At) {
+    /// The client has disconnected. If it has waited for long, the backend was slow.
+    pub fn client_left(&mut self, at: At) {
         match self.current.take() {
-            Some(current) if !current.answered && at.is_sent() => self.give_up(current, at),
+            Some(current) if !current.responded && at.is_sent() => {
+                self.history.last = Some(self.give_up(current, at));
+            }
             current => self.current = current,
         }
         self.end(Outcome::Abandoned);
     }
 
     /// Ends an attempt without a response: it took longer than this, and the full time stays unknown.
-    fn give_up(&self, current: Current, at: At) {
-        let sample = Sample::unfinished(at.waited(current.started), at.moment);
-        self.members.balancer.observe(&current.endpoint.backend, sample);
-        self.release(current, Outcome::Abandoned);
-    }
-
-    /// When a second attempt can start in parallel with the first: for a request without a body that is safe to repeat.
-    pub(crate) fn hedge_delay(&self) -> Option<Duration> {
-        let hedging = self.upstream.hedging.as_ref()?;
-        if self.plan.idempotent && self.plan.bodiless { hedging.delay() } else { None }
-    }
-
-    /// Starts a second attempt on another backend, in parallel with the current one, if one more is allowed.
-    pub(crate) fn hedge(&mut self, at: At) -> Option<Attempt> {
-        let hedging = self.upstream.hedging.as_ref()?;
-        if self.beside.second.is_some() || !hedging.budget.take(at.moment, self.upstream.requests()) {
-            return None;
+    pub(super) fn give_up(&self, current: ActiveAttempt, at: At) -> Arc<Endpoint> {
+        if let Some(members) = &self.members {
+            let sample = Sample::unfinished(at.waited(current.started), at.moment);
+            members.balancer.observe(&current.endpoint.backend, sample);
         }
-        let first = self.current.as_ref()?.index;
-        self.tried.insert(first);
-        let Found::One(hedge) = self.choose(at, false) else { return None };
-        hedge.endpoint.metrics.hedged(at.worker);
-        let endpoint = hedge.endpoint.clone();
-        self.beside.second = Some(hedge);
-        Some(Attempt { endpoint, reuse: true })
-    }
-
-    /// Whether the algorithm wants to hear from a backend that it has not chosen.
-    pub(crate) fn is_to_hear(&self) -> bool {
-        self.beside.hear.is_some()
-    }
-
-    /// A copy of the request for the backend that the algorithm wants to hear from, if there may be one.
-    pub(crate) fn copy(&mut self, at: At) -> Option<RequestCopy> {
-        let index = self.beside.hear.take()?;
-        let hedging = self.upstream.hedging.as_ref()?;
-        if !hedging.budget.take(at.moment, self.upstream.requests()) {
-            return None;
-        }
-        let endpoint = self.members.endpoints.get(index)?.clone();
-        let lease = self.upstream.lease(&endpoint)?;
-        endpoint.metrics.copied(at.worker);
-        Some(RequestCopy::new(self.upstream.clone(), self.members.clone(), endpoint, lease))
-    }
-
-    /// One of two attempts is to go on, the second if `second`; the other one is given up.
-    pub(crate) fn settle_hedge(&mut self, second: bool, at: At) {
-        let Some(hedge) = self.beside.second.take() else { return };
-        if !second {
-            return self.give_up(hedge, at);
-        }
-        self.past.last = Some(hedge.index);
-        if let Some(first) = self.current.replace(hedge) {
-            self.give_up(first, at);
-        }
+        self.release(current, Outcome::Abandoned)
     }
 
     /// How many backends are left that were not tried.
-    pub(crate) fn untried(&self) -> usize {
-        let all = self.members.endpoints.len() + self.members.others.len();
+    pub fn untried(&self) -> usize {
+        let all = self.members.as_ref().map_or(0, |members| members.endpoints.len() + members.others.len());
         all.saturating_sub(self.tried.len() + 1)
     }
 
-    fn retry(&self) -> &Retry {
-        self.plan.retry.as_ref().unwrap_or(&self.upstream.retry)
+    /// When the request is tried again.
+    pub fn retry(&self) -> &Retry {
+        self.options.retry.as_ref().unwrap_or(&self.upstream.retry)
     }
 
     /// How long one attempt can take until its response head, if another attempt should follow.
-    pub(crate) fn time_for_one(&self) -> Option<Duration> {
+    pub fn time_for_one(&self) -> Option<Duration> {
         let retry = self.retry();
         let first_byte = retry.on.timeout.then_some(self.upstream.timeouts.first_byte);
         retry.per_try_timeout.or(first_byte)
     }
 
-    /// How many bytes of a body are kept to be sent again; none where that would not help.
-    pub(crate) fn replay_limit(&self) -> usize {
-        let on = &self.retry().on;
-        let helps = self.plan.idempotent && (on.reset || on.timeout || !on.statuses.is_empty());
-        if helps { self.retry().max_body } else { 0 }
-    }
-
-    /// Whether there may be one more retry over all requests of the upstream.
-    fn permit(&mut self, moment: Moment) -> bool {
+    /// Takes one more retry from the upstream's budget.
+    fn permit(&mut self, moment: Moment) -> Result<(), NoRetry> {
         let gate = &self.upstream.gate;
         if let Some(breaker) = &gate.breaker
             && self.entered.1.is_none()
         {
-            self.entered.1 = breaker.enter_retry();
-            if self.entered.1.is_none() {
-                return false;
-            }
+            self.entered.1 = Some(breaker.enter_retry().ok_or(NoRetry::TooManyRetries)?);
         }
         if !gate.budget.take(moment, self.upstream.requests()) {
-            return false;
+            return Err(NoRetry::BudgetExhausted);
         }
         self.set_pause();
-        true
+        Ok(())
     }
 
     fn set_pause(&mut self) {
         let retry = u32::try_from(self.count).unwrap_or(u32::MAX);
         let pause = self.retry().backoff;
-        self.pause = pause.map(|base| backoff(base, retry, &mut self.rng));
-    }
-
-    /// One of two attempts failed, the second if `second`; the other one goes on.
-    pub(crate) fn hedge_failed(&mut self, second: bool, failure: Failure, at: At) {
-        let failed = if second { self.beside.second.take() } else { self.current.take() };
-        if let Some(failed) = failed {
-            self.charge(failed, failure, at);
-        }
+        self.history.pause = pause.map(|base| backoff(base, retry, &mut self.rng));
     }
 
     fn note_failure(&mut self, failure: Failure, at: At) {
-        self.past.failure = Some(failure);
-        self.past.reached += usize::from(failure.uses_an_attempt());
+        self.history.failure = Some(failure);
+        self.history.used += usize::from(failure.uses_an_attempt());
         if let Some(current) = self.current.take() {
-            self.charge(current, failure, at);
+            self.history.last = Some(self.charge(current, failure, at));
         }
     }
 
     /// Ends an attempt that failed, and holds it against its backend unless the backend has no part in it.
-    fn charge(&mut self, current: Current, failure: Failure, at: At) {
+    pub(super) fn charge(&mut self, current: ActiveAttempt, failure: Failure, at: At) -> Arc<Endpoint> {
         let metrics = &current.endpoint.metrics;
         match failure {
             Failure::Connect(_) | Failure::Tls(_) | Failure::Unsent => metrics.connect_failed(at.worker),
@@ -456,68 +435,74 @@ impl Attempts {
             }
             Failure::Slow => metrics.timed_out(at.worker),
             Failure::Closed(_) | Failure::Broken(_) | Failure::Malformed(_) => metrics.broke(at.worker),
-            Failure::Stale | Failure::Shortage | Failure::Status(_) | Failure::Cut(_) | Failure::Idle => {}
+            Failure::Stale | Failure::Shortage | Failure::Response(_) | Failure::Cut(_) | Failure::Idle => {}
         }
-        let waited = at.waited(current.started);
         match failure {
             // A connection that the backend closed while it was idle says nothing against the backend.
             Failure::Stale => {
-                self.past.stale = true;
+                self.history.stale = true;
                 return self.release(current, Outcome::Abandoned);
             }
             Failure::Shortage => return self.release(current, Outcome::Abandoned),
-            Failure::Status(status) => metrics.answered(at.worker, status, waited, true),
+            // The caller, who knows what the response said, counts it.
+            Failure::Response(_) => {}
             _ => self.upstream.attempt_failed(&current.endpoint, failure.text()),
         }
         self.tried.insert(current.index);
-        self.members.balancer.observe(&current.endpoint.backend, Sample::new(waited, false, at.moment));
+        let waited = at.waited(current.started);
+        if let Some(members) = &self.members {
+            members.balancer.observe(&current.endpoint.backend, Sample::new(waited, false, at.moment));
+        }
         let counters = current.endpoint.backend.counters();
         if failure.puts_in_doubt(counters.failures_in_a_row()) {
             counters.reach().failed(at.moment, waited);
         }
-        self.release(current, Outcome::Failed);
+        self.release(current, Outcome::Failed)
     }
 
-    /// A backend that was not tried and has room, and a lease of it; `others` is whether to look beyond those that may be chosen.
-    fn choose(&mut self, at: At, others: bool) -> Found<Current> {
-        let Self { upstream, members, plan, tried, beside, rng, .. } = self;
-        let copied = plan.copied && tried.is_empty();
-        let wish = Wish {
-            key: plan.key,
-            named: plan.named,
+    /// A backend that was not tried and has room, and a lease of it; `others` is whether to look beyond those that can be picked.
+    pub(super) fn pick(&mut self, at: At, others: bool) -> Picked<ActiveAttempt> {
+        let Self { upstream, members, options, tried, parallel, rng, explained, sticky, .. } = self;
+        let Some(members) = members else { return Picked::Nothing };
+        let selection = Selection {
+            key: options.key,
+            sticky: *sticky,
             moment: at.moment,
-            copied,
+            copied: options.copied && tried.is_empty(),
             others,
             test: Some(upstream.timeouts.connect),
-            grace: if plan.idempotent { Duration::ZERO } else { GRACE },
+            grace: if options.idempotent { Duration::ZERO } else { GRACE },
         };
-        choose(members, wish, tried, rng, |index, pick| {
-            if let Some(explained) = &mut plan.explained {
-                // Before the lease: the score that the choice went by.
-                let grounds = Grounds {
+        pick(members, selection, tried, rng, |index, pick| {
+            if let Some(explained) = explained {
+                // Before the lease: the score that the pick went by.
+                let details = PickDetails {
                     score: members.balancer.score(&members.snapshot, index, pick),
-                    named: wish.named == Some(index),
+                    sticky: selection.sticky == Some(index),
                     tried: tried.len(),
-                    passed: pick.tried.len().saturating_sub(tried.len()),
+                    skipped: pick.tried.len().saturating_sub(tried.len()),
                 };
-                explained.note(upstream, members, grounds);
+                explained.note(upstream, members, details);
             }
             let endpoint = members.endpoint(index)?;
             let lease = upstream.lease(endpoint)?;
-            beside.hear = pick.hear.filter(|hear| *hear != index);
+            parallel.copy_to = pick.hear.filter(|hear| *hear != index);
             let (endpoint, started) = (endpoint.clone(), at.now);
-            Some(Current { index, endpoint, started, lease, answered: false, failed: false })
+            Some(ActiveAttempt { index, endpoint, started, lease, responded: false, failed: false })
         })
     }
 
-    fn release(&self, current: Current, outcome: Outcome) {
-        self.upstream.release(&current.endpoint, current.lease, outcome);
+    /// Gives a lease back. Returns the backend.
+    pub(super) fn release(&self, current: ActiveAttempt, outcome: Outcome) -> Arc<Endpoint> {
+        let ActiveAttempt { endpoint, lease, .. } = current;
+        self.upstream.release(&endpoint, lease, outcome);
+        endpoint
     }
 }
 
 impl Drop for Attempts {
     fn drop(&mut self) {
-        for current in [self.current.take(), self.beside.second.take()].into_iter().flatten() {
+        for current in [self.current.take(), self.parallel.second.take()].into_iter().flatten() {
             self.release(current, Outcome::Abandoned);
         }
     }

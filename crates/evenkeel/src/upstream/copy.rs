@@ -8,7 +8,6 @@ use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::Sample;
 
 use super::clock::moment_of;
-use super::failure::is_failure;
 use super::{Endpoint, Members, Upstream};
 
 /// A copy of a request, on its way to a backend that the algorithm wants to hear from.
@@ -24,7 +23,7 @@ pub struct RequestCopy {
 // === impl RequestCopy ===
 
 impl RequestCopy {
-    pub(crate) fn new(
+    pub(super) fn new(
         upstream: Arc<Upstream>,
         members: Arc<Members>,
         endpoint: Arc<Endpoint>,
@@ -43,12 +42,19 @@ impl RequestCopy {
         self.upstream.release(&self.endpoint, self.lease, Outcome::Abandoned);
     }
 
-    /// The response arrived with this status, or there was none, this long after the backend was connected.
-    pub fn ended(self, status: Option<u16>, waited: Duration) {
-        let success = status.is_some_and(|status| !is_failure(status));
-        if status.is_some() {
-            self.endpoint.backend.counters().reach().succeeded();
-        }
+    /// The response began this long after the backend was connected; `success` unless it means that the backend cannot serve
+    /// requests.
+    pub fn responded(self, success: bool, waited: Duration) {
+        self.endpoint.backend.counters().reach().succeeded();
+        self.ended(success, waited);
+    }
+
+    /// There was no response, this long after the backend was connected.
+    pub fn failed(self, waited: Duration) {
+        self.ended(false, waited);
+    }
+
+    fn ended(self, success: bool, waited: Duration) {
         let sample = Sample::new(waited, success, moment_of(Instant::now()));
         self.members.balancer.observe(&self.endpoint.backend, sample);
         let outcome = if success { Outcome::Answered } else { Outcome::Failed };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evenkeel_core::backend::Backend;
 
-use super::complaints::Complaints;
+use super::failure_log::FailureLog;
 use crate::dial::Dialer;
 use crate::observe::BackendMetrics;
 
@@ -25,8 +25,8 @@ pub struct Endpoint {
     pub cookie: Option<Box<str>>,
     /// What it counts.
     pub metrics: Arc<BackendMetrics>,
-    /// Its failures that the log was told of.
-    pub complaints: Complaints,
+    /// Its failures that have a line in the error log.
+    pub failures: FailureLog,
 }
 
 /// How TLS is spoken to a backend.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use evenkeel_core::Moment;
 use evenkeel_core::balance::Tried;
 
-use super::choosing::{Found, Wish, choose};
+use super::pick::{Picked, Selection, pick};
 use super::{Endpoint, Members, Upstream};
 
 /// How many backends a text names that were left out.
@@ -15,21 +15,21 @@ const NAMED: usize = 5;
 
 /// How the last backend of a request was chosen. Only made for routes that ask for it.
 #[derive(Debug, Default)]
-pub(crate) struct Explained {
+pub(super) struct Explained {
     text: String,
 }
 
 /// What a choice went by.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Grounds {
+pub(super) struct PickDetails {
     /// What the algorithm thought of the backend, if it has a number for that.
-    pub(crate) score: Option<f64>,
+    pub(super) score: Option<f64>,
     /// Whether the client's cookie named it.
-    pub(crate) named: bool,
+    pub(super) sticky: bool,
     /// How many backends had been tried before.
-    pub(crate) tried: usize,
-    /// How many were passed over because they had no room, or could not be reached a moment ago.
-    pub(crate) passed: usize,
+    pub(super) tried: usize,
+    /// How many were skipped over because they had no room, or could not be reached a moment ago.
+    pub(super) skipped: usize,
 }
 
 /// What choosing would come to.
@@ -48,15 +48,15 @@ pub enum WouldChoose {
 
 impl Explained {
     /// Takes note of a choice, in place of the one before.
-    pub(crate) fn note(&mut self, upstream: &Upstream, members: &Members, grounds: Grounds) {
-        let Grounds { score, named, tried, passed } = grounds;
+    pub(super) fn note(&mut self, upstream: &Upstream, members: &Members, details: PickDetails) {
+        let PickDetails { score, sticky, tried, skipped } = details;
         let (out, text) = (left_out(upstream, members), &mut self.text);
         text.clear();
         let _ = write!(text, "{}: {} of {}", upstream.algorithm, members.endpoints.len(), upstream.all.len());
-        if named {
+        if sticky {
             text.push_str(", by cookie");
         }
-        for (count, what) in [(tried, "tried"), (passed, "passed over")] {
+        for (count, what) in [(tried, "tried"), (skipped, "passed over")] {
             if count > 0 {
                 let _ = write!(text, ", {count} {what}");
             }
@@ -73,7 +73,7 @@ impl Explained {
     }
 
     /// As the access log has it: `least_connections: 2 of 3, score 1.5; out: http://10.0.0.3:80`.
-    pub(crate) fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 }
@@ -96,14 +96,14 @@ pub fn would_choose(
 ) -> WouldChoose {
     let most = upstream.gate.limits.max_connections.map_or(u32::MAX, |most| most.get());
     let (test, grace) = (None, Duration::ZERO);
-    let wish = Wish { key, named, moment: now, copied: true, others: false, test, grace };
-    let found = choose(members, wish, &Tried::default(), &mut fastrand::Rng::new(), |index, _| {
+    let selection = Selection { key, sticky: named, moment: now, copied: true, others: false, test, grace };
+    let found = pick(members, selection, &Tried::default(), &mut fastrand::Rng::new(), |index, _| {
         let endpoint = members.endpoints.get(index)?;
         (endpoint.backend.counters().in_flight() < most).then_some(index)
     });
     match found {
-        Found::One(index) => WouldChoose::Backend(index),
-        Found::Full => WouldChoose::Full,
-        Found::Nothing => WouldChoose::Nothing,
+        Picked::One(index) => WouldChoose::Backend(index),
+        Picked::Full => WouldChoose::Full,
+        Picked::Nothing => WouldChoose::Nothing,
     }
 }

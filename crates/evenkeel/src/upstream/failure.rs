@@ -1,11 +1,10 @@
 //! How an attempt fails, and what that says: its cause in typed form, its text for the log, whether the request reached a
 //! backend, and whether another attempt may follow.
 
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use evenkeel_config::RetryOn;
-use evenkeel_http::message::{Malformed, Refusal, Waited};
 
 use crate::dial::{DialError, is_shortage};
 
@@ -31,12 +30,12 @@ pub enum Failure {
     Stale,
     /// The connection broke before the head of a response, and the request may have had its effect.
     Broken(Break),
-    /// The response is malformed.
-    Malformed(Malformed),
+    /// The response violates its protocol; the text says how.
+    Malformed(&'static str),
     /// No head of a response in the time of one attempt.
     Slow,
-    /// A response with a status that is to be tried again.
-    Status(u16),
+    /// A response that is to be replaced by another attempt's; the text says why.
+    Response(&'static str),
     /// The connection broke in the middle of the response.
     Cut(Break),
     /// The response has begun, and no more of it came in time.
@@ -117,6 +116,12 @@ const ENOUGH: u32 = 3;
 
 // === impl Failure ===
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
 impl From<&DialError> for Failure {
     fn from(error: &DialError) -> Self {
         match error {
@@ -149,9 +154,8 @@ impl Failure {
             Self::Closed(Break::Other) | Self::Broken(Break::Other) => {
                 "connection failed before the response head"
             }
-            Self::Malformed(malformed) => malformed.text(),
+            Self::Malformed(text) | Self::Response(text) => text,
             Self::Slow => "no response head in time",
-            Self::Status(status) => status_text(status),
             Self::Cut(Break::Closed) => "connection closed in the middle of the response",
             Self::Cut(Break::Reset) => "connection reset in the middle of the response",
             Self::Cut(Break::Other) => "connection failed in the middle of the response",
@@ -159,55 +163,40 @@ impl Failure {
         }
     }
 
-    pub(crate) fn refusal(self) -> Refusal {
-        match self {
-            Self::Connect(_) | Self::Tls(_) | Self::Unsent => Refusal::Unreachable,
-            Self::Shortage => Refusal::OutOfResources,
-            Self::ConnectTimeout => Refusal::BackendTimeout(Waited::Connect),
-            Self::TlsTimeout => Refusal::BackendTimeout(Waited::Tls),
-            Self::Slow | Self::Idle => Refusal::BackendTimeout(Waited::FirstByte),
-            Self::Stale
-            | Self::Closed(_)
-            | Self::Broken(_)
-            | Self::Malformed(_)
-            | Self::Status(_)
-            | Self::Cut(_) => Refusal::BadAnswer,
-        }
-    }
-
     /// Whether no byte of the request reached the backend: then another one is tried, whatever the method, without
     /// using the budget.
-    pub(crate) fn never_reached(self) -> bool {
+    pub(super) fn never_reached(self) -> bool {
         use Failure::{Connect, ConnectTimeout, Tls, TlsTimeout, Unsent};
         matches!(self, Connect(_) | ConnectTimeout | Tls(_) | TlsTimeout | Unsent)
     }
 
     /// Whether no backend worked on the request: moving on adds no load to any.
-    pub(crate) fn is_of_reach(self) -> bool {
+    pub(super) fn is_of_reach(self) -> bool {
         self.never_reached() || matches!(self, Self::Closed(_))
     }
 
     /// Whether it counts among the attempts that a request has.
-    pub(crate) fn uses_an_attempt(self) -> bool {
+    pub(super) fn uses_an_attempt(self) -> bool {
         !self.is_of_reach() && !matches!(self, Self::Stale | Self::Shortage)
     }
 
     /// Whether it shows that the backend cannot be reached, after so many failures in a row before it. One connection that was
     /// closed may be the fault of the request.
-    pub(crate) fn puts_in_doubt(self, failures: u32) -> bool {
+    pub(super) fn puts_in_doubt(self, failures: u32) -> bool {
         self.never_reached() || matches!(self, Self::Closed(_)) && failures + 1 >= ENOUGH
     }
 
     /// The failure, this long after the connection was made: a backend that closes at once has not worked on the
     /// request.
-    pub(crate) fn after(self, connected: Duration) -> Self {
+    pub(super) fn after(self, connected: Duration) -> Self {
         match self {
             Self::Closed(broken) if connected > AT_ONCE => Self::Broken(broken),
             other => other,
         }
     }
 
-    pub(crate) fn is_asked_for(self, on: &RetryOn) -> bool {
+    /// Whether the configuration names it among what is tried again. Which responses it names, the caller knows.
+    pub(super) fn is_retried(self, on: &RetryOn) -> bool {
         match self {
             Self::Stale => true,
             Self::Connect(_) | Self::ConnectTimeout | Self::Tls(_) | Self::TlsTimeout | Self::Unsent => {
@@ -216,23 +205,8 @@ impl Failure {
             Self::Closed(_) | Self::Broken(_) => on.reset,
             Self::Malformed(_) | Self::Shortage | Self::Cut(_) | Self::Idle => false,
             Self::Slow => on.timeout,
-            Self::Status(status) => on.statuses.contains(&status),
+            Self::Response(_) => true,
         }
-    }
-}
-
-/// Whether a response with this status means that the backend, or a server behind it, cannot serve requests at all.
-pub(crate) fn is_failure(status: u16) -> bool {
-    matches!(status, 502..=504)
-}
-
-fn status_text(status: u16) -> &'static str {
-    match status {
-        500 => "the backend responded with status 500",
-        502 => "the backend responded with status 502",
-        503 => "the backend responded with status 503",
-        504 => "the backend responded with status 504",
-        _ => "the backend responded with a status of retry.on",
     }
 }
 

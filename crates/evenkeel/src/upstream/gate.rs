@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use evenkeel_config::UpstreamLimits;
 use evenkeel_core::limit::{CircuitBreaker, CircuitBreakerOptions, RetryBudget, RetryBudgetOptions};
-use evenkeel_http::message::{Overload, Refusal};
-use http::HeaderName;
 use tokio::sync::Notify;
+
+use super::error::UpstreamError;
 
 /// How much an upstream takes.
 #[derive(Debug)]
@@ -18,8 +18,6 @@ pub struct Gate {
     pub breaker: Option<Arc<CircuitBreaker>>,
     /// How many retries it takes.
     pub budget: RetryBudget,
-    /// The field that tells backends how much time is left.
-    pub deadline_field: Option<HeaderName>,
     queue: Arc<Queue>,
 }
 
@@ -51,7 +49,6 @@ impl Gate {
         let breaks = limits.circuit_breaker != CircuitBreakerOptions::default();
         Self {
             breaker: breaks.then(|| Arc::new(CircuitBreaker::new(limits.circuit_breaker))),
-            deadline_field: limits.deadline_header.as_deref().and_then(|name| name.parse().ok()),
             limits,
             budget: RetryBudget::new(budget),
             queue,
@@ -64,15 +61,18 @@ impl Gate {
     }
 
     /// A request has left a backend.
-    pub(crate) fn left(&self) {
+    pub(super) fn left(&self) {
         if self.limits.max_connections.is_some() {
             self.queue.room.notify_one();
         }
     }
 
     /// Waits until `choose` finds something, trying again each time a request leaves; first come, first served.
-    pub(crate) async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, Refusal> {
-        let _waiting = self.enter().ok_or(Refusal::Overloaded(Overload::QueueFull))?;
+    ///
+    /// # Errors
+    /// When too many wait already, or when it has waited for too long.
+    pub async fn wait_for<T>(&self, mut choose: impl FnMut() -> Option<T>) -> Result<T, UpstreamError> {
+        let _waiting = self.enter().ok_or(UpstreamError::QueueFull)?;
         let chosen = async {
             loop {
                 let room = self.queue.room.notified();
@@ -86,7 +86,7 @@ impl Gate {
             }
         };
         let chosen = tokio::time::timeout(self.limits.queue.timeout, chosen).await;
-        chosen.map_err(|_| Refusal::Overloaded(Overload::QueueTimeout))
+        chosen.map_err(|_| UpstreamError::QueueTimeout)
     }
 
     fn enter(&self) -> Option<Waiting<'_>> {

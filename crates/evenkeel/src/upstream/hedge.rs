@@ -55,7 +55,7 @@ impl Hedging {
     }
 
     /// A response began after this time.
-    pub(crate) fn answered(&self, latency: Duration) {
+    pub(super) fn responded(&self, latency: Duration) {
         if matches!(self.after, HedgeAfter::Quantile(_))
             && let Some(bucket) = self.answers.get(bucket_of(latency))
         {
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(hedging.delay(), None);
         let answers = |slow: u64| {
             for at in 0..100 {
-                hedging.answered(Duration::from_millis(if at < 97 { 10 } else { slow }));
+                hedging.responded(Duration::from_millis(if at < 97 { 10 } else { slow }));
             }
             hedging.measure();
         };
@@ -114,7 +114,7 @@ mod tests {
         assert!((10_000..=11_000).contains(&delay.as_micros()), "{delay:?}");
         for _ in 0..60 {
             for _ in 0..100 {
-                hedging.answered(Duration::from_millis(40));
+                hedging.responded(Duration::from_millis(40));
             }
             hedging.measure();
         }

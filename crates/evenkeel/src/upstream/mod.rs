@@ -1,41 +1,43 @@
-//! An upstream alive: its backends, choosing among them, gates, attempts, hedges, leases, failures.
+//! A running upstream: its backends, how one is picked, attempts, second attempts, leases, queue, failures.
 //!
 //! This room never knows HTTP or which transport carries a request: what fails goes out as a value, never as a status.
 
 mod affinity;
 mod attempts;
-mod choosing;
 mod clock;
-mod complaints;
 mod copy;
 mod endpoint;
+mod error;
 mod explain;
 mod failure;
+mod failure_log;
 mod gate;
 mod hedge;
 mod members;
+mod parallel;
+mod pick;
+mod retry;
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{Pool, Retry, Timeouts};
 use evenkeel_core::backend::{Lease, Outcome};
+use tokio::sync::Notify;
 
 pub use affinity::{Affinity, cookie_value, hash, hash_of_client};
-pub use attempts::Attempt;
-pub(crate) use attempts::{At, Attempts, Choice, Plan};
+pub use attempts::{ActiveAttempt, At, Attempt, AttemptOptions, Attempts, NextAttempt};
 pub use clock::moment_of;
-pub use complaints::{Alarms, Complaints};
 pub use copy::RequestCopy;
 pub use endpoint::{Endpoint, EndpointTls};
-pub(crate) use explain::Explained;
+pub use error::UpstreamError;
 pub use explain::{WouldChoose, would_choose};
-pub(crate) use failure::is_failure;
 pub use failure::{Break, ConnectError, Failure, TlsError};
+pub use failure_log::{FailureLog, FailureReports, RequestFailure};
 pub use gate::Gate;
 pub use hedge::Hedging;
 pub use members::{Members, Roster};
+pub use retry::NoRetry;
 
 /// A running upstream.
 #[derive(Debug)]
@@ -58,27 +60,21 @@ pub struct Upstream {
     pub affinity: Affinity,
     /// How much it takes.
     pub gate: Arc<Gate>,
-    /// Who wants to know of failures.
-    pub alarms: Alarms,
+    /// Where failures are reported.
+    pub reports: FailureReports,
     /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
     pub plain: bool,
     /// Every configured backend, including those of weight zero.
     pub all: Roster,
 }
 
-/// Who wants to know at once that a backend fails.
+/// Notifies the keeper of an upstream at once when a backend fails too often in a row.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct FailureAlert {
     /// From how many failures in a row on.
-    pub failures: u32,
-    /// The receiver; must not block.
-    pub bell: Arc<dyn Bell>,
-}
-
-/// What an [`Alarm`] rings.
-pub trait Bell: Debug + Send + Sync {
-    /// A backend has failed too often in a row.
-    fn ring(&self);
+    pub threshold: u32,
+    /// Whom to notify.
+    pub notify: Arc<Notify>,
 }
 
 // === impl Upstream ===
@@ -90,7 +86,7 @@ impl Upstream {
     }
 
     /// A lease of a backend, if that has room.
-    pub(crate) fn lease(&self, endpoint: &Endpoint) -> Option<Lease> {
+    pub(super) fn lease(&self, endpoint: &Endpoint) -> Option<Lease> {
         let backend = endpoint.backend.clone();
         match self.gate.limits.max_connections {
             Some(most) => Lease::within(backend, most.get()),
@@ -99,14 +95,14 @@ impl Upstream {
     }
 
     /// Gives a lease back, and tells those who wait for it, and those who watch for failures.
-    pub(crate) fn release(&self, endpoint: &Endpoint, lease: Lease, outcome: Outcome) {
+    pub(super) fn release(&self, endpoint: &Endpoint, lease: Lease, outcome: Outcome) {
         lease.end(outcome);
         self.gate.left();
         if outcome == Outcome::Failed
-            && let Some(alarm) = &self.alarms.alarm
-            && endpoint.backend.counters().failures_in_a_row() >= alarm.failures
+            && let Some(alert) = &self.reports.alert
+            && endpoint.backend.counters().failures_in_a_row() >= alert.threshold
         {
-            alarm.bell.ring();
+            alert.notify.notify_one();
         }
     }
 }

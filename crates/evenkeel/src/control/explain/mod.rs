@@ -24,7 +24,9 @@ pub use explanation::{
 
 use super::board::Board;
 use super::plan::Plan;
-use crate::exchange::{ClientAddress, Respelled, Rule, RuleAction, Table, client_address, redirect, respelled};
+use crate::exchange::{
+    ClientAddress, Respelled, Rule, RuleAction, Table, client_address, redirect, respelled,
+};
 use crate::filter::{Request, Verdict};
 use crate::upstream::Upstream;
 

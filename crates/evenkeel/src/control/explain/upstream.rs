@@ -8,7 +8,7 @@ use evenkeel_core::balance::{HashKey, Pick, Tried};
 use evenkeel_core::health::State;
 use evenkeel_http::message::{Overload, Refusal, RequestHead};
 
-use super::super::board::{Board, Content, Seat, mode_name, state_name};
+use super::super::board::{BackendStatus, Board, Content, mode_name, state_name};
 use super::super::status::rounded;
 use super::{
     BackendExplanation, Basis, ChoiceExplanation, CookieExplanation, HashExplanation, Refused,
@@ -110,33 +110,35 @@ impl Look<'_> {
         let pick = Pick::new(self.key, &tried, &mut rng).at(moment_of(Instant::now()));
         // Members are in the same order as all backends.
         let mut members = self.members.endpoints.iter().enumerate().peekable();
-        let seats = self.upstream.all.iter().zip(&content.seats);
-        let places = seats.map(|(endpoint, seat)| {
+        let statuses = self.upstream.all.iter().zip(&content.backends);
+        let places = statuses.map(|(endpoint, status)| {
             let place = members.next_if(|(_, member)| Arc::ptr_eq(member, endpoint)).map(|(at, _)| at);
-            (endpoint, seat, place)
+            (endpoint, status, place)
         });
         let places: Vec<_> = places.collect();
-        let level =
-            places.iter().filter(|(.., place)| place.is_some()).map(|(_, seat, _)| seat.description.priority);
+        let level = places
+            .iter()
+            .filter(|(.., place)| place.is_some())
+            .map(|(_, status, _)| status.description.priority);
         let level = level.min();
-        let backend = |(endpoint, seat, place): (&Arc<Endpoint>, &Seat, Option<usize>)| {
+        let backend = |(endpoint, status, place): (&Arc<Endpoint>, &BackendStatus, Option<usize>)| {
             let in_flight = endpoint.backend.counters().in_flight();
             let score = |at| self.members.balancer.score(&self.members.snapshot, at, &pick);
             BackendExplanation {
                 name: endpoint.backend.name().to_owned(),
-                state: state_name(seat.state).to_owned(),
+                state: state_name(status.state).to_owned(),
                 weight: endpoint.weight,
-                starting_share: match seat.state {
+                starting_share: match status.state {
                     State::Starting { share } => Some(rounded(share)),
                     _ => None,
                 },
-                gray: seat.gray,
+                gray: status.gray,
                 in_flight,
                 score: place.and_then(score).map(rounded),
                 chosen: false,
                 left_out: match place {
                     Some(_) => self.full(in_flight),
-                    None => Some(left_out(seat, level)),
+                    None => Some(left_out(status, level)),
                 },
             }
         };
@@ -150,12 +152,12 @@ impl Look<'_> {
 }
 
 /// Why a backend is not among those that may be chosen, where backends of this level are.
-fn left_out(seat: &Seat, level: Option<u8>) -> String {
-    let priority = seat.description.priority;
-    match (seat.state, level) {
+fn left_out(status: &BackendStatus, level: Option<u8>) -> String {
+    let priority = status.description.priority;
+    match (status.state, level) {
         (State::Out, _) => "weight 0".to_owned(),
         (State::Down, _) => {
-            let failed = seat.probe.as_ref().and_then(|probe| probe.failed.as_deref());
+            let failed = status.probe.as_ref().and_then(|probe| probe.failed.as_deref());
             format!("down: {}", failed.unwrap_or("no probe has passed yet"))
         }
         (State::Ejected { until }, _) => {
@@ -163,7 +165,7 @@ fn left_out(seat: &Seat, level: Option<u8>) -> String {
             format!("ejected for {:.1} s more", left.as_secs_f64())
         }
         (_, Some(level)) if level != priority => format!("priority {priority}: {level} is in use"),
-        (_, Some(_)) if !seat.description.local => "in another zone".to_owned(),
+        (_, Some(_)) if !status.description.local => "in another zone".to_owned(),
         // It has changed in this moment.
         _ => "not in use yet".to_owned(),
     }

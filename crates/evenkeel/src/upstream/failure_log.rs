@@ -6,22 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use evenkeel_http::message::Refusal;
 use parking_lot::Mutex;
 
-use super::{Alarm, Endpoint, Upstream};
+use super::{Endpoint, FailureAlert, Upstream};
 
 /// The failures of one subject, by their causes.
 #[derive(Debug, Default)]
-pub struct Complaints(Mutex<Vec<Open>>);
+pub struct FailureLog(Mutex<Vec<Open>>);
 
 /// Who wants to know of an upstream's failures.
 #[derive(Debug, Default)]
-pub struct Alarms {
+pub struct FailureReports {
     /// Who wants to know at once that a backend fails, if anyone does.
-    pub(crate) alarm: Option<Alarm>,
+    pub(super) alert: Option<FailureAlert>,
     /// Requests that failed.
-    requests: Complaints,
+    requests: FailureLog,
     /// How many causes of backends have a line now.
     open: AtomicUsize,
 }
@@ -35,6 +34,18 @@ struct Open {
     more: u64,
     /// Whether it has had more than one line.
     lasts: bool,
+}
+
+/// How a request failed, for the error log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestFailure {
+    /// The upstream takes no more requests now.
+    Overloaded,
+    /// No backend can be picked.
+    NoBackend,
+    /// Every attempt failed.
+    AllAttempts,
 }
 
 /// What a window came to.
@@ -51,9 +62,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 const MOST: usize = 32;
 const TOO_MANY: &str = "more backends fail than are listed";
 
-// === impl Complaints ===
+// === impl FailureLog ===
 
-impl Complaints {
+impl FailureLog {
     /// Counts a failure. Whether it is the first of its cause, which has its line at once.
     fn note(&self, cause: &'static str) -> bool {
         let mut all = self.0.lock();
@@ -86,12 +97,12 @@ impl Complaints {
     }
 }
 
-// === impl Alarms ===
+// === impl FailureReports ===
 
-impl Alarms {
-    /// With nothing to tell yet.
-    pub fn new(alarm: Option<Alarm>) -> Self {
-        Self { alarm, ..Self::default() }
+impl FailureReports {
+    /// With nothing to report yet.
+    pub fn new(alert: Option<FailureAlert>) -> Self {
+        Self { alert, ..Self::default() }
     }
 }
 
@@ -99,12 +110,12 @@ impl Alarms {
 
 impl Upstream {
     /// An attempt at a backend failed for this cause.
-    pub(crate) fn attempt_failed(self: &Arc<Self>, endpoint: &Arc<Endpoint>, cause: &'static str) {
-        let open = &self.alarms.open;
-        if open.load(Relaxed) >= MOST && !endpoint.complaints.is_open(cause) {
+    pub(super) fn attempt_failed(self: &Arc<Self>, endpoint: &Arc<Endpoint>, cause: &'static str) {
+        let open = &self.reports.open;
+        if open.load(Relaxed) >= MOST && !endpoint.failures.is_open(cause) {
             return self.tell("", TOO_MANY, log::Level::Warn);
         }
-        if !endpoint.complaints.note(cause) {
+        if !endpoint.failures.note(cause) {
             return;
         }
         open.fetch_add(1, Relaxed);
@@ -112,7 +123,7 @@ impl Upstream {
         let (upstream, endpoint) = (self.clone(), endpoint.clone());
         each_window(move || {
             let name = endpoint.backend.name();
-            let goes_on = match endpoint.complaints.turn(cause) {
+            let goes_on = match endpoint.failures.turn(cause) {
                 Turned::Again(count) => {
                     log::warn!("upstream {}: {name}: {cause}{}", upstream.name, and_more(count));
                     true
@@ -120,31 +131,31 @@ impl Upstream {
                 Turned::Over(_) => false,
             };
             if !goes_on {
-                upstream.alarms.open.fetch_sub(1, Relaxed);
+                upstream.reports.open.fetch_sub(1, Relaxed);
             }
             goes_on
         });
     }
 
-    /// A request failed, all of its attempts.
-    pub(crate) fn request_failed(self: &Arc<Self>, refusal: &Refusal, cause: &'static str) {
-        match refusal {
-            // Its backends are not to blame.
-            Refusal::ShuttingDown => {}
-            Refusal::Overloaded(_) => self.tell("request rejected: ", cause, log::Level::Warn),
-            Refusal::NoBackend => self.tell("request rejected: ", cause, log::Level::Error),
-            _ => self.tell("request failed on all attempts: ", cause, log::Level::Error),
+    /// A request failed: a line of the error log, with this cause.
+    pub fn request_failed(self: &Arc<Self>, failed: RequestFailure, cause: &'static str) {
+        match failed {
+            RequestFailure::Overloaded => self.tell("request rejected: ", cause, log::Level::Warn),
+            RequestFailure::NoBackend => self.tell("request rejected: ", cause, log::Level::Error),
+            RequestFailure::AllAttempts => {
+                self.tell("request failed on all attempts: ", cause, log::Level::Error);
+            }
         }
     }
 
     fn tell(self: &Arc<Self>, what: &'static str, cause: &'static str, level: log::Level) {
-        if !self.alarms.requests.note(cause) {
+        if !self.reports.requests.note(cause) {
             return;
         }
         log::log!(level, "upstream {}: {what}{cause}", self.name);
         let upstream = self.clone();
         let answers_at_start = upstream.answers();
-        each_window(move || match upstream.alarms.requests.turn(cause) {
+        each_window(move || match upstream.reports.requests.turn(cause) {
             Turned::Again(count) => {
                 log::log!(level, "upstream {}: {what}{cause}{}", upstream.name, and_more(count));
                 true
@@ -191,19 +202,19 @@ fn each_window(mut turn: impl FnMut() -> bool + Send + 'static) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Complaints, Turned, and_more};
+    use super::{FailureLog, Turned, and_more};
 
     #[test]
     fn the_first_of_each_cause_is_told_and_the_others_are_counted() {
-        let complaints = Complaints::default();
-        assert!(complaints.note("refused") && complaints.note("reset"));
+        let failures = FailureLog::default();
+        assert!(failures.note("refused") && failures.note("reset"));
         for _ in 0..412 {
-            assert!(!complaints.note("refused"));
+            assert!(!failures.note("refused"));
         }
-        assert!(matches!(complaints.turn("refused"), Turned::Again(412)));
-        assert!(matches!(complaints.turn("reset"), Turned::Over(None)));
-        assert!(matches!(complaints.turn("refused"), Turned::Over(Some(_))));
-        assert!(complaints.note("refused"), "a new outage has a line of its own");
+        assert!(matches!(failures.turn("refused"), Turned::Again(412)));
+        assert!(matches!(failures.turn("reset"), Turned::Over(None)));
+        assert!(matches!(failures.turn("refused"), Turned::Over(Some(_))));
+        assert!(failures.note("refused"), "a new outage has a line of its own");
     }
 
     #[test]
