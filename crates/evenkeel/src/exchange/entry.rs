@@ -27,7 +27,7 @@ impl Entry for Exchange {
                 None => Value::Absent,
             },
             Field::Backend => self.last_backend().map_or(Value::Absent, Value::Text),
-            Field::Duration => Value::Span(self.connection.since(record.started)),
+            Field::Duration => Value::Span(self.connection().since(record.started)),
             Field::FirstByte => record.first_byte.map_or(Value::Absent, Value::Span),
             Field::Received => Value::Number(record.received),
             Field::Sent => Value::Number(record.sent),

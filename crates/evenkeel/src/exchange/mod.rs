@@ -9,6 +9,7 @@ mod clock;
 mod connection;
 mod entry;
 mod forwarding;
+mod in_flight;
 mod interim;
 mod max_forwards;
 mod outcome;
@@ -21,7 +22,8 @@ mod table;
 mod trying;
 
 pub use client::{ClientAddress, client_address};
-pub use connection::{Connection, Expired, Phase};
+pub use connection::Connection;
+pub use in_flight::{Expired, InFlight, Phase};
 pub use interim::Interim;
 pub use outcome::is_failure;
 pub use path::{Respelled, respelled};

@@ -11,8 +11,9 @@ use evenkeel_http::message::{
 use http::header;
 
 use super::client::{ClientAddress, client_address};
-use super::connection::{Connection, Expired};
+use super::connection::Connection;
 use super::forwarding::{self, Hop};
+use super::in_flight::{Expired, InFlight};
 use super::max_forwards;
 use super::outcome::{is_failure, status_text};
 use super::path::{Respelled, respelled};
@@ -70,7 +71,7 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Exchange {
     pub(super) environment: Arc<Environment>,
-    pub(super) connection: Arc<Connection>,
+    pub(super) in_flight: Arc<InFlight>,
     table: Arc<Table>,
     facts: HeadFacts,
     listener: ListenerFacts,
@@ -100,18 +101,19 @@ impl Exchange {
     /// Begins with a request whose head has come.
     pub fn new(
         environment: Arc<Environment>,
-        connection: Arc<Connection>,
+        in_flight: Arc<InFlight>,
         facts: (HeadFacts, ListenerFacts),
         lane: Lane,
     ) -> Self {
-        connection.set_begun();
+        in_flight.set_begun();
+        let connection = in_flight.connection();
         let table = environment.table.load_full();
         let (facts, listener) = facts;
         let mut record = Record::new(if listener.started > 0 { listener.started } else { connection.now() });
         record.client = connection.peer.map(|peer| peer.ip());
         Self {
             environment,
-            connection,
+            in_flight,
             table,
             facts,
             listener,
@@ -127,22 +129,22 @@ impl Exchange {
     /// is returned records it.
     pub fn refuse_head(
         environment: Arc<Environment>,
-        connection: Arc<Connection>,
+        in_flight: Arc<InFlight>,
         refusal: &Refusal,
     ) -> (Self, Answer) {
-        let mut exchange = Self::without_head(environment, connection);
+        let mut exchange = Self::without_head(environment, in_flight);
         let answer = exchange.refusal_answer(refusal);
         exchange.count_sent(answer.body.len() as u64);
         (exchange, answer)
     }
 
     /// Starts and ends with a request whose client disconnected in the middle of its head.
-    pub fn left_in_head(environment: Arc<Environment>, connection: Arc<Connection>) {
-        drop(Self::without_head(environment, connection));
+    pub fn left_in_head(environment: Arc<Environment>, in_flight: Arc<InFlight>) {
+        drop(Self::without_head(environment, in_flight));
     }
 
-    fn without_head(environment: Arc<Environment>, connection: Arc<Connection>) -> Self {
-        let mut exchange = Self::new(environment, connection, Default::default(), Lane::None);
+    fn without_head(environment: Arc<Environment>, in_flight: Arc<InFlight>) -> Self {
+        let mut exchange = Self::new(environment, in_flight, Default::default(), Lane::None);
         if exchange.table.log.is_some() {
             exchange.record.text = Some(Box::new(Text::without_head()));
         }
@@ -181,7 +183,7 @@ impl Exchange {
         let found = table.routes.find(head).and_then(|index| Some((index, table.rules.get(index)?)));
         let Some((index, rule)) = found else { return self.refuse(&Refusal::NoRoute) };
         self.route = Some(index);
-        let hop = Hop { connection: &self.connection, client, head, claims: self.facts.claims };
+        let hop = Hop { connection: self.in_flight.connection(), client, head, claims: self.facts.claims };
         let request_id = self.record.request_id.as_ref().and_then(RequestId::to_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
         if self.facts.content_length.zip(self.listener.max_body).is_some_and(|(length, max)| length > max) {
@@ -209,7 +211,7 @@ impl Exchange {
             }
             RuleAction::Redirect(to) => {
                 let request = Request::new(head, self.record.client, &mut self.edits);
-                return match redirect(to, &request, self.connection.tls) {
+                return match redirect(to, &request, self.in_flight.connection().tls) {
                     Ok(answer) => Decision::Answer(self.answered(answer)),
                     Err(refusal) => self.refuse(&refusal),
                 };
@@ -219,7 +221,7 @@ impl Exchange {
         if let Some(answer) = max_forwards::count(head, &mut self.edits) {
             return Decision::Answer(self.answered(answer));
         }
-        self.connection.set_limits(&upstream.timeouts, rule.timeout);
+        self.in_flight.set_limits(&upstream.timeouts, rule.timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
         let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
         let options = AttemptOptions {
@@ -259,7 +261,7 @@ impl Exchange {
             // Only now: a filter that panics leaves the client without this response.
             self.record.status = status;
             self.record.error = is_failure(status).then(|| status_text(status));
-            self.connection.head_received(upgraded);
+            self.in_flight.head_received(upgraded);
             let at = self.at();
             if let Some(attempts) = &mut self.attempts
                 && let Some(current) = attempts.current()
@@ -279,7 +281,7 @@ impl Exchange {
         let Some(current) = attempts.current() else { return };
         if !attempts.is_sticky()
             && let Some(cookie) =
-                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection.tls)
+                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection().tls)
         {
             edits.danger_push(HeaderEdit::Add(header::SET_COOKIE, cookie));
         }
@@ -321,12 +323,12 @@ impl Exchange {
     /// [`Exchange::taken_over`].
     pub fn hand_over(&mut self, lane: Lane) {
         self.lane = lane;
-        self.connection.unset_begun();
+        self.in_flight.unset_begun();
     }
 
     /// The other lane has taken the request.
     pub fn taken_over(&self) {
-        self.connection.set_begun();
+        self.in_flight.set_begun();
     }
 
     /// Records that the balancer gave up in the middle of a response.
@@ -351,9 +353,14 @@ impl Exchange {
         self.listener.max_body
     }
 
+    /// What it waits for, and for how long.
+    pub fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
     /// The connection that it came on.
-    pub fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    pub fn connection(&self) -> &Connection {
+        self.in_flight.connection()
     }
 
     /// The upstream that it goes to.
@@ -415,24 +422,24 @@ impl Exchange {
     /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.
     fn settle(&mut self) {
         // Not at the data path's own hand, so perhaps long after the last tick.
-        self.connection.tick();
+        self.connection().tick();
         // A head that was too slow was refused before there was a data path, and noted then.
-        let refusal = match self.connection.expired() {
+        let refusal = match self.in_flight.expired() {
             Some(Expired::Body) => Some(Refusal::BodyTimeout),
             Some(Expired::FirstByte) => Some(Refusal::BackendTimeout(Waited::FirstByte)),
             Some(Expired::Total) => Some(Refusal::Timeout),
             Some(Expired::Drain) => Some(Refusal::ShuttingDown),
             _ => None,
         };
-        match (refusal, self.connection.expired()) {
+        match (refusal, self.in_flight.expired()) {
             (Some(refusal), Some(expired)) => {
-                if self.connection.has_head() {
+                if self.in_flight.has_head() {
                     self.record.ending = Some(Ending::Refused(refusal.end()));
                     self.record.error = Some(refusal.cause());
                 } else {
                     let answer = self.refusal_answer(&refusal);
                     self.count_sent(answer.body.len() as u64);
-                    self.connection.leave(answer);
+                    self.in_flight.leave(answer);
                 }
                 self.blame(expired);
             }
@@ -477,7 +484,7 @@ fn is_safe(method: &str) -> bool {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if self.record.ending.is_none() || self.connection.expired().is_some() {
+        if self.record.ending.is_none() || self.in_flight.expired().is_some() {
             self.settle();
         }
         if self.record.status == 0 {
@@ -490,7 +497,12 @@ impl Drop for Exchange {
         let record = &self.record;
         let bytes = (record.received, record.sent);
         self.environment.metrics.carried(self.environment.worker, self.lane.name());
-        metrics.record(self.environment.worker, record.status, self.connection.since(record.started), bytes);
+        metrics.record(
+            self.environment.worker,
+            record.status,
+            self.connection().since(record.started),
+            bytes,
+        );
         if let Some(log) = &self.table.log {
             log.record(self.environment.worker, self);
         }

@@ -19,7 +19,7 @@ impl Exchange {
     /// # Errors
     /// The refusal to give to [`Exchange::refusal_answer`].
     pub async fn next_attempt(&mut self) -> Result<Attempt, Refusal> {
-        self.connection.connecting();
+        self.in_flight.connecting();
         // What an earlier attempt was sent is sent again.
         self.record.received = 0;
         let Some(attempts) = &mut self.attempts else { return Err(Refusal::Internal) };
@@ -27,9 +27,9 @@ impl Exchange {
         if let Some(pause) = attempts.take_pause() {
             // In boxes, here and below: waiting is rare, and every request would carry the room for it.
             Box::pin(tokio::time::sleep(pause)).await;
-            self.connection.tick();
+            self.connection().tick();
         }
-        if self.connection.time_left().is_some_and(|left| left.is_zero()) {
+        if self.in_flight.time_left().is_some_and(|left| left.is_zero()) {
             return Err(Refusal::Timeout);
         }
         let upstream = match self.try_next().map_err(refusal)? {
@@ -37,7 +37,7 @@ impl Exchange {
             NextAttempt::Wait => self.upstream().cloned().ok_or(Refusal::Internal)?,
         };
         let choose = || {
-            self.connection.tick();
+            self.connection().tick();
             match self.try_next() {
                 Ok(NextAttempt::Start(attempt)) => Some(Ok(attempt)),
                 Ok(NextAttempt::Wait) => None,
@@ -53,18 +53,18 @@ impl Exchange {
     }
 
     pub(super) fn at(&self) -> At {
-        let connection = &self.connection;
+        let connection = self.connection();
         At {
             worker: self.environment.worker,
             now: connection.now(),
             moment: connection.moment(),
-            sending: connection.sending(),
+            sending: self.in_flight.sending(),
         }
     }
 
     /// The backend is connected.
     pub fn connected(&self) {
-        self.connection.connected();
+        self.in_flight.connected();
     }
 
     /// An attempt failed. `Ok` when another one may follow; `replayable` is whether the whole request is still
@@ -174,14 +174,14 @@ impl Exchange {
             let untried = self.attempts.as_ref().map_or(0, Attempts::untried).min(MOST_SHARES - 1);
             left / u32::try_from(untried + 1).unwrap_or(1)
         };
-        self.connection.time_left().map_or(limit, |left| limit.min(share(left)))
+        self.in_flight.time_left().map_or(limit, |left| limit.min(share(left)))
     }
 
     /// The field with the milliseconds that are left of the route's time, now; its length is fixed. `None` if it is not
     /// configured.
     pub fn deadline(&self) -> Option<(HeaderName, HeaderValue)> {
         let name = self.upstream()?.gate.limits.deadline_header.as_deref()?.parse::<HeaderName>().ok()?;
-        let left = self.connection.time_left()?;
+        let left = self.in_flight.time_left()?;
         Some((name, HeaderValue::from_str(&format!("{:010}", left.as_millis())).ok()?))
     }
 

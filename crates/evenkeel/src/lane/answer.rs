@@ -52,7 +52,7 @@ impl Lane {
     /// between two requests.
     async fn discard(&self, link: &Link, mut body: Body) -> Then {
         let mut left = DRAINABLE;
-        link.connection.enter(Phase::Idle);
+        link.in_flight.enter(Phase::Idle);
         while !body.is_done() {
             if link.pending_input() == 0
                 && !matches!(std::future::poll_fn(|cx| link.poll_read_ahead(cx)).await, Ok(Read::Some))

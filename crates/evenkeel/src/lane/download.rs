@@ -72,7 +72,7 @@ impl Download {
                 }
             }
             match ready!(backend.poll_more(cx)) {
-                Ok(()) => exchange.connection().backend_moved(),
+                Ok(()) => exchange.in_flight().backend_moved(),
                 Err(Break::Closed) if matches!(self.body, Some(Body::UntilClose)) => {
                     self.end(link);
                     return Poll::Ready(Ok(()));

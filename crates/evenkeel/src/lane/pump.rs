@@ -188,9 +188,9 @@ impl Pump<'_> {
     /// The request is sent, or as much of it as the backend takes.
     pub(super) fn is_sent(&self, progress: &mut Progress) {
         progress.sent = true;
-        self.exchange.connection().request_sent();
+        self.exchange.in_flight().request_sent();
         if self.upload.body.is_done() {
-            self.exchange.connection().set_reusable();
+            self.exchange.in_flight().set_reusable();
         }
     }
 

@@ -6,7 +6,7 @@ use evenkeel_http::http1::{Buffer, Head, ReadHead, Reader};
 use evenkeel_http::message::{Answer, RequestHead};
 
 use super::Lane;
-use crate::exchange::{self, Connection, Decision, Exchange, ListenerFacts};
+use crate::exchange::{self, Decision, Exchange, InFlight, ListenerFacts};
 
 /// A request on which the exchange has decided.
 #[derive(Debug)]
@@ -33,13 +33,13 @@ impl Lane {
     /// Lets the exchange decide on a request whose head has come, and which is to take this lane, if it can.
     pub fn begin(
         &self,
-        connection: &Arc<Connection>,
+        in_flight: &Arc<InFlight>,
         head: &ReadHead<'_>,
         listener: ListenerFacts,
         lane: exchange::Lane,
     ) -> Begun {
         let facts = (head.head.facts, listener);
-        let mut exchange = Box::new(Exchange::new(self.environment.clone(), connection.clone(), facts, lane));
+        let mut exchange = Box::new(Exchange::new(self.environment.clone(), in_flight.clone(), facts, lane));
         let view: &dyn RequestHead = head;
         let answer = match exchange.decide(view) {
             Decision::Answer(answer) => Some(answer),

@@ -102,7 +102,7 @@ impl Pump<'_> {
                 self.exchange.count_sent(sent as u64);
             }
             match ready!(backend.poll_more(cx)) {
-                Ok(()) => self.exchange.connection().backend_moved(),
+                Ok(()) => self.exchange.in_flight().backend_moved(),
                 Err(Break::Closed) => tunnel.to_client = ToClient::Ending,
                 Err(broken) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
             }
@@ -110,7 +110,7 @@ impl Pump<'_> {
         if tunnel.to_client == ToClient::Ending {
             ready!(link.poll_flush(cx)).map_err(|_| Stop::ClientLeft)?;
             link.finish();
-            self.exchange.connection().backend_ended();
+            self.exchange.in_flight().backend_ended();
             tunnel.to_client = ToClient::Ended;
         }
         Poll::Ready(Ok(()))

@@ -76,7 +76,7 @@ impl Upload {
             if link.pending_input() == 0 {
                 let polled = link.poll_read_ahead(cx);
                 if polled.is_pending() {
-                    link.connection.awaits_client();
+                    link.in_flight.awaits_client();
                 }
                 if !matches!(ready!(polled), Ok(Read::Some)) {
                     return Poll::Ready(Err(Stop::ClientLeft));

@@ -20,7 +20,7 @@ use super::serve::{Service, serve};
 use super::shared::{ListenerShared, ListenerStage, Shared};
 use super::worker::{Command, Stage};
 use crate::dial::{Pause, is_shortage};
-use crate::exchange::{Connection, Environment};
+use crate::exchange::{Connection, Environment, InFlight};
 use crate::lane::Lane;
 use crate::proxy::Proxy;
 use crate::stream::{Link, Socket};
@@ -264,19 +264,18 @@ impl Local {
 
     fn begin(self: Arc<Self>, accepted: Accepted) {
         let Accepted { socket, peer, listener, permit } = accepted;
-        let http = listener.http.load_full();
-        let connection = Arc::new(Connection::new(peer, false, &http));
+        let connection = Arc::new(Connection::new(peer, false, listener.http.load_full()));
         match (*self.stage.borrow(), *listener.stage.borrow()) {
             (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
             (Stage::Serving, ListenerStage::Open) => {}
             _ => connection.drain(),
         }
-        let link = Link::new(Socket::accepted(socket), connection.clone());
+        let link = Link::new(Socket::accepted(socket), Arc::new(InFlight::new(connection.clone())));
         let presence = Presence::new(self.clone(), listener, permit);
         tokio::spawn(async move {
             let presence = presence;
             presence.register(connection).await;
-            serve(&self.service, &http, link).await;
+            serve(&self.service, link).await;
         });
     }
 }

@@ -16,7 +16,7 @@ use pingora_proxy::HttpProxy;
 use super::conn::Conn;
 use super::shared::Shared;
 use super::watch::Watch;
-use crate::exchange::{self, Connection, Environment, Exchange, Expired, ListenerFacts, Phase};
+use crate::exchange::{self, Connection, Environment, Exchange, Expired, InFlight, ListenerFacts, Phase};
 use crate::lane::{Begun, Lane, Request, Then};
 use crate::proxy::{Incoming, Proxy};
 use crate::stream::{Grant, Link, Read};
@@ -34,7 +34,6 @@ pub(super) struct Service {
 /// One connection being served.
 struct Serving<'a> {
     service: &'a Service,
-    limits: &'a HttpLimits,
     link: Arc<Link>,
     watch: Watch,
 }
@@ -60,9 +59,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const NOT_TAKEN: Refusal = Refusal::BadRequest("the request's head is malformed");
 
 /// Serves a connection to its end. The connection's clock is looked at each time its task wakes, and then only.
-pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
-    let connection = link.connection.clone();
-    let mut served = std::pin::pin!(serve_all(service, limits, link));
+pub(super) async fn serve(service: &Service, link: Arc<Link>) {
+    let connection: Arc<Connection> = link.in_flight.connection().clone();
+    let mut served = std::pin::pin!(serve_all(service, link));
     std::future::poll_fn(|cx| {
         connection.tick();
         served.as_mut().poll(cx)
@@ -70,11 +69,11 @@ pub(super) async fn serve(service: &Service, limits: &HttpLimits, link: Arc<Link
     .await;
 }
 
-async fn serve_all(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
-    let mut serving = Serving { service, limits, link, watch: Watch::new() };
+async fn serve_all(service: &Service, link: Arc<Link>) {
+    let mut serving = Serving { service, link, watch: Watch::new() };
     let mut phase = Phase::Fresh;
     loop {
-        serving.link.connection.begin_request();
+        serving.link.in_flight.begin_request();
         let then = match serving.next_head(phase).await {
             Ok(Some(Arrived::Lean(request))) => serving.carry(request).await,
             // The rarer case is in a box: a connection does not always need room for it.
@@ -94,23 +93,27 @@ async fn serve_all(service: &Service, limits: &HttpLimits, link: Arc<Link>) {
 }
 
 impl Serving<'_> {
+    fn limits(&self) -> &HttpLimits {
+        &self.link.connection().limits
+    }
+
     /// Waits for the next request's head. `None` when there is none, and nothing to say about it.
     async fn next_head(&mut self, phase: Phase) -> Result<Option<Arrived>, Refusal> {
-        let (link, connection) = (&*self.link, &self.link.connection);
+        let (link, in_flight) = (&*self.link, &self.link.in_flight);
         if link.pending_input() == 0 {
-            connection.enter(phase);
+            in_flight.enter(phase);
             let first_bytes = std::future::poll_fn(|cx| link.poll_read_ahead(cx));
             if !matches!(self.watch.guard(link, first_bytes).await, Ok(Ok(Read::Some))) {
                 return Ok(None);
             }
         }
-        connection.enter(Phase::Head);
-        let started = connection.now();
+        in_flight.enter(Phase::Head);
+        let started = link.connection().now();
         let mut partial = PartialHead { service: self.service, link, settled: false };
         let (mut searched, mut skipped) = (0, 0);
         loop {
             skipped += skip_empty_lines(link);
-            if skipped > self.limits.max_header_size {
+            if skipped > self.limits().max_header_size {
                 partial.settled = true;
                 return Err(Refusal::HeaderTooLarge);
             }
@@ -134,9 +137,10 @@ impl Serving<'_> {
 
     /// Looks at the received part of a head; once it is complete, finds the lane for the request.
     fn look(&self, searched: &mut usize, started: u64) -> Result<Option<Arrived>, Refusal> {
-        let (link, most) = (&*self.link, self.limits.max_header_size);
+        let (link, limits) = (&*self.link, self.limits());
+        let most = limits.max_header_size;
         let arrived = link.peek(|bytes| {
-            let arrived = with_request(bytes, searched, self.limits.max_header_fields, |request| {
+            let arrived = with_request(bytes, searched, limits.max_header_fields, |request| {
                 if request.head.length > most {
                     Err(Refusal::HeaderTooLarge)
                 } else {
@@ -157,14 +161,14 @@ impl Serving<'_> {
 
     /// Which lane takes a request. The lean one takes HTTP/1.1, and must be allowed to.
     fn sort(&self, request: &ReadHead<'_>, started: u64) -> Arrived {
-        let HttpLimits { max_body_size: max_body, paths, .. } = *self.limits;
+        let HttpLimits { max_body_size: max_body, paths, .. } = *self.limits();
         let facts = ListenerFacts { max_body, paths, started };
         let lane = if self.service.shared.pingora_only.load(Relaxed) {
             exchange::Lane::Pingora
         } else {
             exchange::Lane::Lean
         };
-        match self.service.lane.begin(&self.link.connection, request, facts, lane) {
+        match self.service.lane.begin(&self.link.in_flight, request, facts, lane) {
             Begun::Lean(request) => Arrived::Lean(request),
             Begun::Other(request) => Arrived::Pingora(request),
         }
@@ -173,12 +177,12 @@ impl Serving<'_> {
     /// The lean lane's request.
     async fn carry(&mut self, request: Box<Request>) -> Then {
         let (link, head) = (&*self.link, *request.head());
-        link.connection.enter(Phase::Exchange);
+        link.in_flight.enter(Phase::Exchange);
         // In a box, so that a connection that waits for its next request does not hold room for this.
         let carried = Box::pin(self.service.lane.carry(link, request));
         match self.watch.guard(link, carried).await {
             Ok(then) => then,
-            Err(_) => self.farewell(&head.facts, head.persistent && link.connection.is_reusable()),
+            Err(_) => self.farewell(&head.facts, head.persistent && link.in_flight.is_reusable()),
         }
     }
 
@@ -203,7 +207,7 @@ impl Serving<'_> {
 
     /// Pingora's request; `None` if Pingora did not take it.
     async fn proxy(&mut self, head: Head, incoming: Incoming) -> Option<Then> {
-        let (link, connection) = (&self.link, &self.link.connection);
+        let (link, in_flight) = (&self.link, &self.link.in_flight);
         let length = head.length as u64;
         link.grant(match head.facts {
             HeadFacts { chunked: true, .. } => {
@@ -213,7 +217,7 @@ impl Serving<'_> {
                 Grant::Bytes(length.saturating_add(content_length.unwrap_or_default()))
             }
         });
-        connection.enter(Phase::Exchange);
+        in_flight.enter(Phase::Exchange);
         // Pingora's framing of the response is not visible here; HTTP/1.0 has no better way for a response without
         // length.
         link.begin_answer(!head.is_http_11);
@@ -223,7 +227,7 @@ impl Serving<'_> {
         session.set_connection_user_context(Some(Box::new(incoming)));
         let request = self.service.proxy.process_new_http(session, &self.service.never);
         let outcome = self.watch.guard(link, request).await;
-        if !connection.has_begun() {
+        if !in_flight.has_begun() {
             return None;
         }
         if let Ok(Some(_)) = outcome {
@@ -232,30 +236,32 @@ impl Serving<'_> {
         Some(match outcome {
             // Where the whole request was taken, the next one can follow.
             Err(_) => self.farewell(&head.facts, head.is_http_11 && head.persistent && link.is_spent()),
-            Ok(_) if connection.is_upgraded() || connection.is_draining() => self.close(),
+            Ok(_) if in_flight.is_upgraded() || link.connection().is_draining() => self.close(),
             Ok(Some(_)) => Then::Next,
-            Ok(None) if connection.is_reusable() && link.is_spent() => Then::Next,
+            Ok(None) if in_flight.is_reusable() && link.is_spent() => Then::Next,
             Ok(None) => self.close(),
         })
     }
 
     /// Says what there is to say when a wait has ended a request.
     fn farewell(&self, facts: &HeadFacts, reusable: bool) -> Then {
-        let connection: &Connection = &self.link.connection;
-        match connection.take_farewell() {
-            Some(answer) => self.say(&answer, facts.head_only, !reusable || connection.is_draining()),
+        let in_flight: &InFlight = &self.link.in_flight;
+        match in_flight.take_farewell() {
+            Some(answer) => {
+                self.say(&answer, facts.head_only, !reusable || in_flight.connection().is_draining())
+            }
             None => Then::Close,
         }
     }
 
     fn close(&self) -> Then {
-        Then::end(&self.link, !self.link.is_spent() && !self.link.connection.is_upgraded())
+        Then::end(&self.link, !self.link.is_spent() && !self.link.in_flight.is_upgraded())
     }
 
     /// Responds to something that never became a request, and records it.
     fn refuse_head(&mut self, refusal: &Refusal) -> Then {
         let environment = self.service.environment.clone();
-        let (exchange, answer) = Exchange::refuse_head(environment, self.link.connection.clone(), refusal);
+        let (exchange, answer) = Exchange::refuse_head(environment, self.link.in_flight.clone(), refusal);
         // What is malformed may still be known to be a HEAD, whose response has no body.
         let head_only = self.link.peek(|bytes| bytes.starts_with(b"HEAD "));
         let then = self.say(&answer, head_only, true);
@@ -266,7 +272,7 @@ impl Serving<'_> {
     /// Writes a response without a data path: only its head for a HEAD request, and possibly as the connection's last
     /// one. It is gathered, and sent by the flush that follows.
     fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
-        self.link.connection.set_begun();
+        self.link.in_flight.set_begun();
         self.link.gather(|out| own_answer(answer, head_only, last.then_some("close"), out));
         if last { Then::Linger } else { Then::Next }
     }
@@ -277,7 +283,7 @@ impl Serving<'_> {
         // Almost always all of it goes at once: then there is nothing to wait for, and nothing to watch.
         match link.flush_now() {
             Poll::Ready(result) => return result.is_ok(),
-            Poll::Pending => link.connection.enter(Phase::Flush),
+            Poll::Pending => link.in_flight.enter(Phase::Flush),
         }
         let flushed = std::future::poll_fn(|cx| link.poll_flush(cx));
         matches!(self.watch.guard(link, flushed).await, Ok(Ok(())))
@@ -303,9 +309,9 @@ impl Serving<'_> {
 impl Drop for PartialHead<'_> {
     fn drop(&mut self) {
         // A request that panicked while it was decided on has its record.
-        let begun = self.link.connection.has_begun();
+        let begun = self.link.in_flight.has_begun();
         if !self.settled && !begun && self.link.pending_input() > 0 {
-            Exchange::left_in_head(self.service.environment.clone(), self.link.connection.clone());
+            Exchange::left_in_head(self.service.environment.clone(), self.link.in_flight.clone());
         }
     }
 }
@@ -321,12 +327,12 @@ fn skip_empty_lines(link: &Link) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, HttpLimits, Link, Service, serve};
+    use super::{Arc, Link, Service, serve};
 
     /// Each open connection has one of these, idle or not.
     #[test]
     fn the_task_of_a_connection_is_small() {
-        fn size<'a, F: Future>(_: impl FnOnce(&'a Service, &'a HttpLimits, Arc<Link>) -> F) -> usize {
+        fn size<'a, F: Future>(_: impl FnOnce(&'a Service, Arc<Link>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(size(serve) <= 400, "{} bytes", size(serve));

@@ -48,7 +48,7 @@ impl Watch {
                     Poll::Ready(Expired::Send) if link.insist() => {}
                     Poll::Ready(expired) => {
                         // Before the future is dropped: what it holds records why.
-                        link.connection.expire(expired);
+                        link.in_flight.expire(expired);
                         return Poll::Ready(Err(expired));
                     }
                 }
@@ -59,8 +59,8 @@ impl Watch {
 
     fn poll_expired(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Expired> {
         loop {
-            let (at, expired) = link.connection.expiry();
-            let now = link.connection.now();
+            let (at, expired) = link.in_flight.expiry();
+            let now = link.connection().now();
             if self.armed == 0 || at < self.armed {
                 let far = if link.is_watched() { FURTHEST } else { UNWATCHED };
                 self.arm(link, at.min(now + far));
@@ -84,7 +84,7 @@ impl Watch {
     }
 
     fn arm(&mut self, link: &Link, at: u64) {
-        let deadline: Instant = link.connection.instant(at);
+        let deadline: Instant = link.connection().instant(at);
         self.timer.as_mut().reset(deadline.into());
         self.armed = at.max(1);
     }
@@ -98,7 +98,7 @@ mod tests {
     use tokio::task::coop::{consume_budget, has_budget_remaining};
 
     use super::{Expired, Poll, Watch};
-    use crate::exchange::{Connection, Phase};
+    use crate::exchange::{Connection, InFlight, Phase};
     use crate::stream::{Link, Socket};
 
     /// A task that has used up its turn is put off by whatever it asks of the runtime, the timer included.
@@ -106,10 +106,11 @@ mod tests {
     async fn a_wait_that_begins_at_the_end_of_a_turn_ends_in_time() {
         let mut limits = HttpLimits::default();
         limits.idle_timeout = Duration::from_millis(50);
-        let connection = std::sync::Arc::new(Connection::new(None, false, &limits));
+        let connection = std::sync::Arc::new(Connection::new(None, false, std::sync::Arc::new(limits)));
+        let in_flight = std::sync::Arc::new(InFlight::new(connection.clone()));
         let (socket, _far_end) = std::os::unix::net::UnixStream::pair().unwrap();
-        let link = Link::new(Socket::accepted(socket.into()), connection.clone());
-        connection.enter(Phase::Idle);
+        let link = Link::new(Socket::accepted(socket.into()), in_flight.clone());
+        in_flight.enter(Phase::Idle);
         let mut watch = Watch::new();
         let wait = async {
             std::future::poll_fn(|cx| {

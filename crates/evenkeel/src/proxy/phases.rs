@@ -182,7 +182,7 @@ impl ProxyHttp for Proxy {
         }
         let exchange = context.exchange()?;
         if !exchange.has_body() {
-            exchange.connection().request_sent();
+            exchange.in_flight().request_sent();
         }
         context.upgrade = other_upgrade(session.req_header());
         Ok(false)
@@ -260,13 +260,13 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let exchange = context.exchange()?;
         let received = exchange.count_received(body.as_ref().map_or(0, |body| body.len() as u64));
-        let upgraded = exchange.connection().is_upgraded();
+        let upgraded = exchange.in_flight().is_upgraded();
         if !upgraded && exchange.max_body().is_some_and(|max| received > max) {
             context.refusal = Some(Refusal::BodyTooLarge);
             return Error::e_explain(ErrorType::Custom("body too large"), "").map_err(Error::into_down);
         }
         if end {
-            exchange.connection().request_sent();
+            exchange.in_flight().request_sent();
         }
         Ok(())
     }
@@ -319,7 +319,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<Option<std::time::Duration>> {
         let exchange = context.exchange()?;
         exchange.count_sent(body.as_ref().map_or(0, |body| body.len() as u64));
-        exchange.connection().backend_moved();
+        exchange.in_flight().backend_moved();
         Ok(None)
     }
 
@@ -353,7 +353,7 @@ impl ProxyHttp for Proxy {
             return error;
         }
         let malformed = context.malformed.take().or_else(|| cause::response(&error));
-        if context.exchange.as_ref().is_none_or(|exchange| exchange.connection().has_head()) {
+        if context.exchange.as_ref().is_none_or(|exchange| exchange.in_flight().has_head()) {
             if let Some(exchange) = &mut context.exchange {
                 exchange.cut(malformed.map_or_else(
                     || Failure::Cut(cause::broken(&error)),
@@ -396,7 +396,7 @@ impl ProxyHttp for Proxy {
             failed.can_reuse_downstream = true;
             // Pingora would close the connection after most errors; nothing is wrong with it.
             if let (Some(exchange), Some(_)) = (&context.exchange, session.get_keepalive()) {
-                exchange.connection().set_reusable();
+                exchange.in_flight().set_reusable();
             }
         }
         failed

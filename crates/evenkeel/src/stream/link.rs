@@ -17,13 +17,13 @@ use tokio::io::ReadBuf;
 use super::grant::Grant;
 use super::own::Own;
 use super::socket::Socket;
-use crate::exchange::Connection;
+use crate::exchange::{Connection, InFlight};
 
 /// A client's socket with its buffers.
 #[derive(Debug)]
 pub struct Link {
-    /// What is known of the connection, and what it is waited for.
-    pub connection: Arc<Connection>,
+    /// What it is waited for.
+    pub in_flight: Arc<InFlight>,
     state: Own<State>,
 }
 
@@ -82,7 +82,7 @@ const PIPELINE_LIMIT: usize = 16 * 1024;
 
 impl Link {
     /// A link over a socket that was just accepted.
-    pub fn new(socket: Socket, connection: Arc<Connection>) -> Arc<Self> {
+    pub fn new(socket: Socket, in_flight: Arc<InFlight>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
         let state = State {
             socket,
@@ -93,7 +93,12 @@ impl Link {
             insist: Insist::No,
             end: End::Told,
         };
-        Arc::new(Self { connection, state: Own::new(state) })
+        Arc::new(Self { in_flight, state: Own::new(state) })
+    }
+
+    /// The connection that its client has.
+    pub fn connection(&self) -> &Connection {
+        self.in_flight.connection()
     }
 
     /// The file descriptor, as an id among the open connections.
@@ -109,7 +114,7 @@ impl Link {
         if count == 0 {
             return Poll::Ready(Ok(Read::End));
         }
-        self.connection.received(count);
+        self.in_flight.received(count);
         Poll::Ready(Ok(Read::Some))
     }
 
@@ -164,7 +169,7 @@ impl Link {
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut guard = self.state.borrow();
         let state = &mut *guard;
-        if self.connection.is_upgraded() {
+        if self.in_flight.is_upgraded() {
             state.grant = Grant::All;
         }
         if state.grant.is_spent() {
@@ -183,11 +188,11 @@ impl Link {
         let count = most.min(buf.remaining());
         let polled = state.socket.poll_read(cx, buf.initialize_unfilled_to(count));
         if polled.is_pending() {
-            self.connection.awaits_client();
+            self.in_flight.awaits_client();
         }
         let count = ready!(polled)?;
         buf.advance(count);
-        self.connection.received(count);
+        self.in_flight.received(count);
         Poll::Ready(state.keep_back(buf, before))
     }
 
@@ -206,7 +211,7 @@ impl Link {
 
     /// Takes bytes to send. Few are gathered, and leave with [`Link::poll_flush`]; many are sent from where they are.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.connection.has_begun() {
+        if !self.in_flight.has_begun() {
             // No exchange has the request: the data path writes an error of its own. The listener will respond.
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -270,10 +275,10 @@ impl Link {
 
     fn note_write(&self, polled: Poll<io::Result<usize>>, state: &mut State) -> Poll<io::Result<usize>> {
         match &polled {
-            Poll::Pending => self.connection.blocked(),
+            Poll::Pending => self.in_flight.blocked(),
             Poll::Ready(Ok(count)) => {
                 state.insist = Insist::No;
-                self.connection.sent(*count);
+                self.in_flight.sent(*count);
             }
             Poll::Ready(Err(_)) => state.broken = true,
         }
@@ -311,7 +316,7 @@ impl Link {
     pub fn is_misleading(&self) -> bool {
         let state = self.state.borrow();
         // Without a head there was no response, or one of the balancer itself, which is complete.
-        let begun = self.connection.has_head();
+        let begun = self.in_flight.has_head();
         begun && (state.end == End::Open || state.end == End::Whole && !state.output.is_empty())
     }
 
