@@ -1,10 +1,10 @@
 //! The configuration as users hold it: a model, or what was wrong with it.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::include::{self, Gathered};
 use crate::resolve::{self, Context};
 use crate::wire::{File, HINTS};
 use crate::yaml;
@@ -18,6 +18,8 @@ pub struct Config {
     outcome: Result<Arc<Model>, ConfigError>,
     /// Where the file names what is outside of it, by the path of keys.
     places: Arc<HashMap<String, Place>>,
+    /// The files that it was read from.
+    files: Arc<[PathBuf]>,
 }
 
 /// The message for an empty file.
@@ -54,23 +56,7 @@ impl Config {
         source_name: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
-        let file: Arc<str> = source_name.into();
-        let Some((mut tree, duplicates)) = yaml::parse(text, &file)? else {
-            return Err(Diagnostic::new("", SMALLEST).at(Some(Place::new(file, 1, 1))).into());
-        };
-        let mut found = yaml::expand(&mut tree, env);
-        let read = yaml::read::<File>(&mut tree, &HINTS, &mut found);
-        let mut context = Context::of_file(&tree, found);
-        let model = read.and_then(|file| resolve::resolve(&file, &mut context));
-        let mut problems = duplicates;
-        let (found, places) = context.into_parts();
-        problems.extend(found);
-        match model {
-            Some(model) if problems.is_empty() => {
-                Ok(Self { outcome: Ok(Arc::new(model)), places: Arc::new(places) })
-            }
-            _ => Err(in_order(problems)),
-        }
+        Self::from_gathered(include::from_text(text, source_name, env)?, source_name, env)
     }
 
     /// Reads a YAML file.
@@ -82,19 +68,41 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let name = path.display().to_string();
-        let bytes = read(path)
-            .map_err(|error| Diagnostic::new("", format!("{name}: cannot be read: {}", reason(&error))))?;
-        if bytes.len() > yaml::MAX_TEXT {
-            return Err(yaml::too_large(&name).into());
+        Self::from_gathered(include::from_file(path, env)?, &path.display().to_string(), env)
+    }
+
+    /// The files that the configuration was read from: the file itself first, then those that it includes. Empty for a text
+    /// and for the builder.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn from_gathered(
+        gathered: Gathered,
+        name: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let Gathered { tree, mut problems, files } = gathered;
+        let Some(mut tree) = tree else {
+            return Err(Diagnostic::new("", SMALLEST).at(Some(Place::new(name, 1, 1))).into());
+        };
+        let mut found = yaml::expand(&mut tree, env);
+        let read = yaml::read::<File>(&mut tree, &HINTS, &mut found);
+        let mut context = Context::of_file(&tree, found);
+        let model = read.and_then(|file| resolve::resolve(&file, &mut context));
+        let (found, places) = context.into_parts();
+        problems.extend(found);
+        match model {
+            Some(model) if problems.is_empty() => {
+                Ok(Self { outcome: Ok(Arc::new(model)), places: Arc::new(places), files: files.into() })
+            }
+            _ => Err(in_order(problems)),
         }
-        let text = String::from_utf8(bytes).map_err(|error| not_utf8(&name, &error))?;
-        Self::from_yaml(&text, &name, env)
     }
 
     /// A configuration from the builder.
     pub(crate) fn new(outcome: Result<Model, ConfigError>) -> Self {
-        Self { outcome: outcome.map(Arc::new), places: Arc::default() }
+        Self { outcome: outcome.map(Arc::new), places: Arc::default(), files: Arc::default() }
     }
 }
 
@@ -105,7 +113,7 @@ pub fn key_path(keys: &[&str]) -> String {
 
 /// Mistakes in the order of the file, bounded.
 pub(crate) fn in_order(mut problems: Vec<Diagnostic>) -> ConfigError {
-    problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+    problems.sort_by(|one, other| one.place.cmp(&other.place));
     problems.dedup();
     if problems.len() > yaml::MOST {
         let more = problems.len() - yaml::MOST;
@@ -114,35 +122,4 @@ pub(crate) fn in_order(mut problems: Vec<Diagnostic>) -> ConfigError {
             .push(Diagnostic::new("", format!("{more} more mistakes; these are the first {}", yaml::MOST)));
     }
     ConfigError::new(problems)
-}
-
-/// What a file says, up to a little more than the most that it may: a device has no end.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(yaml::MAX_TEXT as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
-    let (before, rest) =
-        error.as_bytes().split_at_checked(error.utf8_error().valid_up_to()).unwrap_or_default();
-    let line = before.rsplit(|byte| *byte == b'\n').next().map(String::from_utf8_lossy).unwrap_or_default();
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let row = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let place = Place::new(name, number(row), number(line.chars().count() + 1));
-    let byte = rest.first().copied().unwrap_or_default();
-    let message = format!(
-        "has the byte 0x{byte:02X}, which is not UTF-8: save the file as UTF-8, not as Latin-1 or UTF-16"
-    );
-    Diagnostic::new("", message).at(Some(place))
-}
-
-fn reason(error: &std::io::Error) -> String {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::NotFound => "there is no such file".to_owned(),
-        ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        _ => error.to_string(),
-    }
 }

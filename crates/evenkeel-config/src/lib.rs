@@ -21,6 +21,7 @@ mod changes;
 mod config;
 mod error;
 mod foreign;
+mod include;
 pub mod model;
 mod params;
 mod resolve;

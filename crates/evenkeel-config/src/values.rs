@@ -209,7 +209,7 @@ impl FromStr for SizeLimit {
 
     fn from_str(text: &str) -> Result<Self, Refused> {
         match text {
-            "off" => Ok(Self(None)),
+            "off" | "false" => Ok(Self(None)),
             text => match text.parse::<Size>() {
                 Ok(size) => Ok(Self(Some(size.0))),
                 Err(mut refused) => {
@@ -358,9 +358,10 @@ impl JsonSchema for SizeLimit {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "A number of bytes, or off for no limit.",
-            "type": ["integer", "string"],
+            "type": ["integer", "string", "boolean"],
             "minimum": 0,
             "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?\s*$|^off$|\$\{",
+            "not": { "const": true },
             "examples": ["256MiB", "off"],
         })
     }

@@ -102,9 +102,15 @@ impl<'a> Context<'a> {
         self.tree.and_then(|tree| tree.find(path))
     }
 
-    /// The line of the file where something stands, as an aside in a message: ` (line 12)`.
+    /// The line of the file where something stands, as an aside in a message: ` (line 12)`, with the name of a file that is
+    /// included.
     pub(crate) fn line(&self, path: &Path) -> String {
-        self.place(path).map(|place| format!(" (line {})", place.line)).unwrap_or_default()
+        let Some(place) = self.place(path) else { return String::new() };
+        match self.tree.and_then(|tree| tree.place.as_ref()) {
+            Some(first) if first.file == place.file => format!(" (line {})", place.line),
+            // Several files make this configuration.
+            _ => format!(" ({}, line {})", place.file, place.line),
+        }
     }
 
     fn place(&self, path: &Path) -> Option<Place> {

@@ -221,7 +221,7 @@ fn the_reference_has_every_section() {
         "| `max_ejected` | [percentage](#percentage) | `50%` |",
         "| `after` | [hedge_after](#hedge_after) | `p95` |",
         "| `algorithm` | [algorithm](#algorithm) or `round_robin`, ",
-        "| `outlier_detection` | [outlier_detection](#outlier_detection) or `off` | see there |",
+        "| `outlier_detection` | [outlier_detection](#outlier_detection) or `off`, `false` | see there |",
         "`round_robin`, `random`",
     ] {
         assert!(text.contains(expected), "no {expected:?} in\n{text}");

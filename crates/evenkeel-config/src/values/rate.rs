@@ -18,7 +18,7 @@ impl FromStr for ByteRate {
     type Err = Refused;
 
     fn from_str(text: &str) -> Result<Self, Refused> {
-        if text == "off" {
+        if matches!(text, "off" | "false") {
             return Ok(Self(None));
         }
         let size = text.strip_suffix("/s").map(|size| size.trim_end().parse::<Size>());
@@ -56,7 +56,8 @@ impl JsonSchema for ByteRate {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "A number of bytes in a second, or off for none.",
-            "type": "string",
+            "type": ["string", "boolean"],
+            "not": { "const": true },
             "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?\s*/s\s*$|^off$|\$\{",
             "examples": ["1KiB/s", "off"],
         })

@@ -302,7 +302,7 @@ impl Short for OutlierDetection {
     }
 
     fn text_schema() -> Schema {
-        json_schema!({ "const": "off" })
+        json_schema!({ "enum": ["off", false] })
     }
 }
 

@@ -16,7 +16,6 @@ pub(crate) const HINTS: Hints = Hints {
         "rate_limits",
         "http2",
         "http3",
-        "include",
         "compress",
         "compression",
         "cors",

@@ -33,11 +33,12 @@ use crate::suggest::closest;
 use crate::values::{Duration, Secret};
 
 /// The whole file. Every value can contain environment variables: `${NAME}`, or `${NAME:-default}`. Write `$${` for a
-/// literal `${`. Unknown keys and duplicate keys are rejected. Variables of other products (`$host`, `%[src]`) are
+/// literal `${`. Unknown keys and duplicate keys are rejected. Top-level keys that begin with `x-` are not read: use them for
+/// YAML anchors. Variables of other products (`$host`, `%[src]`) are
 /// rejected in values that are sent or logged. Write `$$host` for the text `$host`. Every other `$` is literal.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
-#[schemars(rename = "file")]
+#[schemars(rename = "file", extend("patternProperties" = { "^x-": {} }))]
 pub(crate) struct File {
     /// Where connections are accepted; at least one listener. Each address can be used once, except for port 0.
     pub(crate) listeners: Vec<Listener>,
@@ -73,6 +74,11 @@ pub(crate) struct File {
     /// The zone of this balancer. Backends with the same `zone` are preferred, because they are nearer and often
     /// cheaper. Other backends receive requests when those are unusable. Default: no zone.
     pub(crate) zone: Option<String>,
+    /// Other files of this configuration: names or patterns such as `conf.d/*.yaml`, relative to the folder of this file. A
+    /// pattern can match no file. Matching files are read in the order of their names; a file can include others. Lists
+    /// (`listeners`, `routes`) are joined: the routes of this file come first. `upstreams` can be spread over files. Every
+    /// other key can be given in one file only. Default: none.
+    pub(crate) include: Vec<String>,
 }
 
 /// What evenkeel sends to backends about the client. The spelling of field names can change on the way; they are
@@ -179,19 +185,15 @@ impl Short for AccessLog {
     }
 
     fn text_schema() -> Schema {
-        json_schema!({ "const": "off" })
+        json_schema!({ "enum": ["off", false] })
     }
 }
 
 /// Reads `off`, where nothing else stands for a map.
 fn off_or_map(text: &str, example: &str) -> Result<(), (String, Option<String>)> {
     match text {
-        "off" => Ok(()),
-        "false" | "no" | "n" => {
-            let message = "is not known here: write off; a tool that writes YAML 1.1 turns off into false, so write \"off\" in \
-                           quotes if the file goes through one";
-            Err((message.to_owned(), None))
-        }
+        // A tool that writes YAML 1.1 turns off into false.
+        "off" | "false" => Ok(()),
         other => {
             let message = match other.contains(['/', '.']) {
                 false => "is not known here: expected a map of keys and values, or off".to_owned(),

@@ -24,6 +24,11 @@ impl Entries {
         self.position(key).and_then(|at| self.list.get(at))
     }
 
+    /// The entries themselves.
+    pub(crate) fn into_list(self) -> Vec<Entry> {
+        self.list
+    }
+
     /// The same, to change its value.
     pub(crate) fn find_mut(&mut self, key: &str) -> Option<&mut Entry> {
         self.position(key).and_then(|at| self.list.get_mut(at))

@@ -42,10 +42,9 @@ impl Hints {
 
     /// What is said of this key, which is none.
     pub(super) fn instead(&self, path: &Path) -> Option<&'static str> {
-        if names(path).last().is_some_and(|name| name.starts_with("x-")) && path.depth() == 1 {
+        if names(path).last().is_some_and(|name| name.starts_with("x-")) && path.depth() > 1 {
             return Some(
-                "unknown key: keys for anchors alone are not supported yet: put the anchor (&name) where its value is used \
-                 first",
+                "unknown key: keys that begin with x- are for anchors, and belong at the top level of the file",
             );
         }
         look_up(self.instead, path)
