@@ -262,7 +262,7 @@ fn upstream(old: &Upstream, new: &Upstream) -> Vec<&'static str> {
 }
 
 fn backend(old: &Backend, new: &Backend) -> Vec<&'static str> {
-    differing!(Backend, old, new, { "weight": weight, "priority": priority, "zone": zone } elsewhere url)
+    differing!(Backend, old, new, { "weight": weight, "priority": priority, "zone": zone, "metadata": metadata } elsewhere url)
 }
 
 /// Where a route sends requests, with names where the model has indices: those differ between two files that mean the same.

@@ -16,6 +16,7 @@
 //! # Ok::<(), evenkeel_config::ConfigError>(())
 //! ```
 
+mod backend_list;
 mod builder;
 mod changes;
 mod config;
@@ -32,6 +33,7 @@ mod values;
 mod wire;
 mod yaml;
 
+pub use backend_list::backend_list;
 pub use builder::{
     BackendBuilder, ConfigBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder, RouteBuilder,
     UpstreamBuilder,
@@ -41,10 +43,11 @@ pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Place};
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
-    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, Forwarding, Health, HealthCheck,
-    HealthCheckKind, Hedge, HedgeAfter, HttpCheck, HttpLimits, Lanes, ListenAddress, Listener, LogFormat,
-    LogTarget, Model, PathForm, Paths, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky,
-    Timeouts, Upstream, UpstreamLimits, UpstreamTls,
+    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, ConsulSource, Discovery, DiscoverySource,
+    DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck,
+    HttpLimits, HttpSource, HttpUrl, Lanes, ListenAddress, Listener, LogFormat, LogTarget, Model, PathForm,
+    Paths, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, Token, Upstream,
+    UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use template::{Part, Template, TemplateError};

@@ -2,6 +2,7 @@
 //!
 //! Only this crate makes these values, so no code needs to check them again.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -13,9 +14,13 @@ use evenkeel_core::route::{HostPattern, RouteMatch};
 
 use crate::{FilterSpec, Template};
 
+mod discovery;
 mod paths;
 mod resilience;
 
+pub use discovery::{
+    ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token,
+};
 pub use paths::{PathForm, Paths};
 pub use resilience::{
     Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
@@ -205,6 +210,8 @@ pub struct Backend {
     pub priority: u8,
     /// Where it is, to prefer those nearby. Default nowhere.
     pub zone: Option<String>,
+    /// What its source says about it besides that, for `/status`. Default nothing.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Where a backend is: `http://host:port`, `https://host:port`, `http+unix:/path`. Without a path, query or user.
@@ -455,7 +462,33 @@ impl Respond {
     pub const STATUS: u16 = 200;
 }
 
+// === impl Backend ===
+
+impl Backend {
+    /// A backend at this URL, with the defaults for everything else.
+    pub fn new(url: BackendUrl) -> Self {
+        Self { url, weight: 1, priority: 0, zone: None, metadata: BTreeMap::new() }
+    }
+}
+
 // === impl BackendUrl ===
+
+impl BackendUrl {
+    /// Reads a URL: `http://host:port`, `https://host:port` or `http+unix:/path`.
+    ///
+    /// # Errors
+    /// What is wrong with it and what was expected, to follow the URL itself.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        crate::resolve::backend_url(text)
+    }
+
+    /// The URL of an address.
+    pub fn of(address: SocketAddr, tls: bool) -> Self {
+        let scheme = if tls { "https" } else { "http" };
+        let host = BackendHost::Ip(address.ip(), address.port());
+        Self { text: format!("{scheme}://{address}"), tls, host }
+    }
+}
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,12 +18,14 @@
 //! # Layout
 //! * [`Server`] runs what a [`Config`](config::Config) says; [`config`] and [`core`] are the floors below.
 //! * [`filter`]: a step on a request's path; yours and ours by the same trait.
+//! * [`discovery`] finds backends: a trait for sources of your own.
 //! * [`probe`] asks backends how they are; [`dial`] connects to them.
 //! * [`exchange`] decides, [`upstream`] picks backends, [`lane`] and [`proxy`] carry, [`listen`] accepts, [`control`] runs, [`admin`] shows, [`observe`] counts.
 
 pub mod admin;
 pub mod control;
 pub mod dial;
+pub mod discovery;
 pub mod exchange;
 pub mod filter;
 mod handle;

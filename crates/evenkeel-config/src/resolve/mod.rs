@@ -10,6 +10,7 @@ mod general;
 mod health;
 mod lean;
 mod limits;
+mod list;
 mod listener;
 mod matching;
 mod retry;
@@ -17,6 +18,7 @@ mod route;
 mod upstream;
 
 pub(crate) use context::Context;
+pub(crate) use list::{backend_url, groups, listed};
 
 use crate::wire::File;
 use crate::yaml::Path;

@@ -98,7 +98,7 @@ fn backends(
         weight(backend.weight, &path, context);
         context.keep_place(&path);
         seen.insert((url.tls, url.host.clone()), path);
-        resolved.push(Backend { url, weight: backend.weight.0, priority, zone });
+        resolved.push(Backend { weight: backend.weight.0, priority, zone, ..Backend::new(url) });
     }
     if backends.is_empty() {
         context

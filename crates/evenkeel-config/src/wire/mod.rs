@@ -7,6 +7,7 @@ mod algorithm;
 mod health;
 mod hints;
 mod limits;
+mod list;
 mod listener;
 mod named;
 mod retry;
@@ -19,6 +20,7 @@ pub(crate) use health::{
 };
 pub(crate) use hints::HINTS;
 pub(crate) use limits::{CircuitBreaker, Queue, Sticky};
+pub(crate) use list::{Group, Item};
 pub(crate) use listener::{Http, Listener};
 pub(crate) use named::{Named, OrText, Short};
 pub(crate) use retry::{After, Condition, Hedge, Retry};
