@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use evenkeel_config::{Changes, Config, ConfigError, Model};
@@ -42,8 +43,15 @@ pub(crate) struct Started {
     pub(crate) running: Running,
     pub(crate) admin: Mutex<Option<Admin>>,
     pub(crate) source: Option<Source>,
-    /// Makes `run` drain the server.
-    pub(crate) drain: Notify,
+    pub(crate) drain: Drain,
+}
+
+/// A drain that a [`Handle`] began.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    begun: AtomicBool,
+    pub(crate) begins: Notify,
+    pub(crate) ends: Notify,
 }
 
 /// Why a reload was rejected. Nothing has changed then.
@@ -137,13 +145,24 @@ impl Handle {
         }
     }
 
-    /// Asks the server to drain and end, as SIGTERM does: new requests are the last of their connections, and
-    /// [`Server::run`](crate::Server::run) returns once the last has ended, at the latest after `drain_timeout`. Does nothing
-    /// if the server has ended.
+    /// Drains the server, as SIGTERM does: `/readyz` fails, new requests are the last of their connections, after `pre_stop` no
+    /// connection is accepted, and [`Server::run`](crate::Server::run) returns once the last request has ended, at the latest
+    /// after `drain_timeout`. A second call, and a call after the end, does nothing.
+    ///
+    /// It returns at once, and the server drains on the runtime that it is called on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn drain(&self) {
-        if let Some(started) = self.0.upgrade() {
-            started.drain.notify_one();
+        let Some(started) = self.0.upgrade() else { return };
+        if started.drain.begun.swap(true, Ordering::AcqRel) {
+            return;
         }
+        started.drain.begins.notify_one();
+        tokio::spawn(async move {
+            started.running.end(false).await;
+            started.drain.ends.notify_one();
+        });
     }
 
     /// What runs: health, counters, metrics. `None` once the server has ended.

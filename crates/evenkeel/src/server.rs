@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, AdminError};
 use crate::control::{Extensions, Order, Running, Signals, StartError, State};
 use crate::filter::Registry;
-use crate::handle::{Handle, Source, Started};
+use crate::handle::{Drain, Handle, Source, Started};
 use crate::probe::Check;
 
 /// A load balancer: configured, then [`run`](Server::run).
@@ -119,8 +119,9 @@ impl Server {
         let Some(started) = self.started.clone() else { return Ok(()) };
         let running = &started.running;
         let quick = tokio::select! {
-            quick = until_ended(&mut signals, &started) => quick,
-            () = started.drain.notified() => false,
+            quick = until_ended(&mut signals, &started) => Some(quick),
+            // It drains already.
+            () = started.drain.begins.notified() => None,
             () = running.broken() => return Err(ServerError::Broken),
         };
         let first = Instant::now();
@@ -131,8 +132,14 @@ impl Server {
                 until_ended(&mut signals, &started).await;
             }
         };
+        let ended = async {
+            match quick {
+                Some(quick) => running.end(quick).await,
+                None => started.drain.ends.notified().await,
+            }
+        };
         tokio::select! {
-            () = running.end(quick) => {}
+            () = ended => {}
             () = second => log::warn!("stopped by a second signal: open requests were cut"),
         }
         drop(started);
@@ -148,12 +155,16 @@ impl Server {
     pub async fn run_until(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         self.start().await?;
         let Some(started) = &self.started else { return Ok(()) };
-        tokio::select! {
-            () = shutdown => {}
-            () = started.drain.notified() => {}
+        let drains = tokio::select! {
+            () = shutdown => false,
+            () = started.drain.begins.notified() => true,
             () = started.running.broken() => return Err(ServerError::Broken),
+        };
+        if drains {
+            started.drain.ends.notified().await;
+        } else {
+            started.running.end(false).await;
         }
-        started.running.end(false).await;
         self.stop();
         Ok(())
     }
@@ -173,8 +184,8 @@ impl Server {
             StartError::Config(error) => ServerError::Config(error),
             error => ServerError::Start(error),
         })?;
-        let (admin, drain) = (parking_lot::Mutex::default(), tokio::sync::Notify::new());
-        let started = Arc::new(Started { running, admin, source: self.source.clone(), drain });
+        let (admin, source) = (parking_lot::Mutex::default(), self.source.clone());
+        let started = Arc::new(Started { running, admin, source, drain: Drain::default() });
         if let Some(admin) = &model.admin {
             let handle = Arc::new(Handle::new(&started));
             *started.admin.lock() = Some(Admin::start(admin, started.running.state().clone(), handle).await?);
