@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// What is wrong beyond the text: with filters, and with the files that it names.
-fn problems(config: &Config, model: &Model) -> Vec<String> {
+pub(super) fn problems(config: &Config, model: &Model) -> Vec<String> {
     let filters = Plan::filters(model, &Registry::builtin()).err();
     let filters = filters.into_iter().map(|error| error.to_string());
     let files = outside::files(config, model).into_iter().map(|problem| problem.to_string());

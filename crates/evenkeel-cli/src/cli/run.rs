@@ -1,6 +1,6 @@
 //! `evenkeel run`: the balancer, from a file or from a few options, until a signal ends it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use evenkeel::Server;
@@ -8,6 +8,7 @@ use evenkeel::config::{Config, ConfigBuilder, ListenAddress};
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::check::problems;
 use super::failure::Failure;
 use super::file::{FileArgument, load};
 use super::logging::{Level, Logging};
@@ -59,7 +60,7 @@ fn raise_file_limit() {
 async fn serve(config: Config, source: &str, again: Option<PathBuf>) -> Result<(), Failure> {
     let mut server = Server::new(config).give_back_memory(evenkeel_allocator::give_back);
     if let Some(path) = again {
-        server = server.reload_from(move || load(&path).map_err(|failure| failure.to_string()));
+        server = server.reload_from(move || read_again(&path).map_err(|failure| failure.to_string()));
     }
     server.start().await?;
     let lines = announcement(&server, source);
@@ -71,6 +72,16 @@ async fn serve(config: Config, source: &str, again: Option<PathBuf>) -> Result<(
         () = async { lines.iter().for_each(|line| tell(line)) } => {}
     }
     Ok(running.await?)
+}
+
+/// Reads the configuration for a reload, with everything that `check` looks at: its messages have the place in the file.
+fn read_again(path: &Path) -> Result<Config, Failure> {
+    let config = load(path)?;
+    let model = config.model().map_err(Clone::clone)?;
+    match problems(&config, model) {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(Failure::Refused(problems.join("\n"))),
+    }
 }
 
 /// What runs, then one line for each address, with its real port. Scripts read these: their form stays.

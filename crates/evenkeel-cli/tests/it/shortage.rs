@@ -118,7 +118,7 @@ async fn a_reload_that_needs_unreadable_root_certificates_changes_nothing() {
     let request = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     let rejected = send(program.admin(), request).await;
     assert_eq!(rejected.status(), 422, "{}", rejected.text());
-    let expected = "upstream web: cannot read the system's root certificates: ";
+    let expected = "error: upstream web: cannot read the system's root certificates: ";
     assert!(rejected.text().starts_with(expected), "{}", rejected.text());
     assert_eq!(get(program.address(), "/").await.text(), "ok");
 }
