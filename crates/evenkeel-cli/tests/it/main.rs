@@ -38,6 +38,7 @@ mod reference;
 mod refusals;
 mod reload;
 mod reload_command;
+mod reload_keys;
 mod reload_mistakes;
 mod retries;
 mod retry_policy;

@@ -116,7 +116,8 @@ pub(crate) struct OutlierDetection {
     /// backends that fail from time to time but never in a row.
     pub(crate) failure_rate: Option<Percent>,
     /// A backend is ejected if its mean latency in an interval is more than this many times the median of the other
-    /// backends; more than 1. Default: off. Use 3 or more, if all backends do the same work.
+    /// backends; more than 1. Default: off. Use 3 or more, if all backends do the same work. It has no effect on upstreams of
+    /// fewer than four backends: with fewer than three others, their median says little.
     pub(crate) latency_factor: Option<f64>,
     /// The fewest responses in an interval for a judgement of rate or latency. Lower it for backends with little
     /// traffic. With too few responses the values are unreliable.

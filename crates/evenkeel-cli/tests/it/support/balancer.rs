@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use evenkeel::config::{Config, ConfigError, ListenAddress};
+use evenkeel::probe::{Check, Target};
 use evenkeel::{Handle, Server, ServerError, filter::Registry};
 use serde_json::Value;
 
@@ -21,6 +23,16 @@ fn configured(yaml: &str, log: &Path) -> Result<Config, ConfigError> {
     Config::from_yaml(&filled_up(yaml, &defaults), "test.yaml", &|_| None)
 }
 
+/// A health check with a fixed result.
+#[derive(Debug)]
+struct Fixed(bool);
+
+impl Check for Fixed {
+    fn check<'a>(&'a self, _: &'a Target) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
+        Box::pin(async { if self.0 { Ok(()) } else { Err("as the test wants".to_owned()) } })
+    }
+}
+
 /// A running balancer. Dropping it ends it with all its connections.
 pub(crate) struct Balancer {
     server: Server,
@@ -33,7 +45,7 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     /// Starts one. What the text does not say is added: a listener on a free port of 127.0.0.1, the admin address, an access
-    /// log as JSON, and the lanes of this run.
+    /// log as JSON, and the lanes of this run. It knows the health checks `passing` and `failing`.
     pub(crate) async fn start(yaml: &str) -> Self {
         Self::with(yaml, Registry::builtin()).await
     }
@@ -53,7 +65,8 @@ impl Balancer {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = folder.path().join("access.log");
         let config = configured(yaml, &log).map_err(ServerError::Config)?;
-        let mut server = Server::new(config).filters(filters);
+        let server = Server::new(config).filters(filters);
+        let mut server = server.health_check("passing", Fixed(true)).health_check("failing", Fixed(false));
         server.start().await?;
         Ok(Self { server, log, _folder: folder })
     }
@@ -154,8 +167,8 @@ impl Balancer {
         drop(self);
     }
 
-    /// The whole lines that are there now.
-    fn records(&self) -> Vec<Value> {
+    /// The records of the access log so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()

@@ -1,0 +1,133 @@
+//! Keys of routes, except for `retry`.
+
+use serde_json::{Value, json};
+
+use super::row::{Row, Seen, row};
+use super::world::{World, received, sent, status};
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = matching();
+    rows.extend(filters());
+    rows.extend(actions());
+    rows
+}
+
+fn matching() -> Vec<Row> {
+    let matches = |key, to: Value| row(key, Value::Null, to, status("/")).shows("200", "404");
+    vec![
+        matches("routes[].match.hosts", json!(["other.test"])),
+        matches("routes[].match.path", json!("/other")),
+        matches("routes[].match.path_prefix", json!("/other")),
+        matches("routes[].match.path_regex", json!("^/other$")),
+        matches("routes[].match.methods", json!(["POST"])),
+        matches("routes[].match.headers", json!({ "x-other": "*" })),
+        matches("routes[].match.query", json!({ "other": "1" })),
+        row("routes[].name", "all", "every", |world| {
+            Box::pin(async move {
+                world.get("/").await;
+                let metrics = world.balancer.metrics().await;
+                let counts = metrics.lines().filter(|line| line.starts_with("evenkeel_requests_total"));
+                let served = counts.filter(|line| line.contains("2xx") && !line.ends_with(" 0"));
+                served.map(|line| line.split('"').nth(1).unwrap_or_default()).collect::<Vec<_>>().join(" ")
+            })
+        })
+        .shows("all", "every"),
+        row("routes[].explain", false, true, |world| {
+            Box::pin(async move { world.record("/").await["explain"].is_string().to_string() })
+        })
+        .shows("false", "true"),
+        row("routes[].timeout", "1h", "100ms", status("/silence")).shows_then("504"),
+    ]
+}
+
+fn filters() -> Vec<Row> {
+    let request = |key, from: Value, to: Value| row(key, from, to, sent("x-sent"));
+    let response = |key, from: Value, to: Value| row(key, from, to, received("/", "x-received"));
+    vec![
+        request("routes[].filters[].request_headers.set", json!({ "x-sent": "a" }), json!({ "x-sent": "b" }))
+            .shows("a", "b"),
+        request("routes[].filters[].request_headers.add", json!({ "x-sent": "a" }), json!({ "x-sent": "b" }))
+            .shows("yes a", "yes b"),
+        request(
+            "routes[].filters[].request_headers.remove",
+            json!(["x-other"]),
+            json!(["x-sent", "x-other"]),
+        )
+        .with("routes[].filters[].request_headers.add", json!({ "x-sent": "a" }))
+        .shows("yes a", "a"),
+        response(
+            "routes[].filters[].response_headers.set",
+            json!({ "x-received": "a" }),
+            json!({ "x-received": "b" }),
+        )
+        .shows("a", "b"),
+        response(
+            "routes[].filters[].response_headers.add",
+            json!({ "x-received": "a" }),
+            json!({ "x-received": "b" }),
+        )
+        .shows("a", "b"),
+        row(
+            "routes[].filters[].response_headers.remove",
+            json!(["x-other"]),
+            json!(["x-name"]),
+            received("/", "x-name"),
+        )
+        .shows("one", "none"),
+        row("routes[].filters[].rewrite_path.from", "^/old", "^/o", target)
+            .with("routes[].filters[].rewrite_path.to", "/new")
+            .shows("/new", "/newld"),
+        row("routes[].filters[].rewrite_path.to", "/new", "/newer", target)
+            .with("routes[].filters[].rewrite_path.from", "^/old")
+            .shows("/new", "/newer"),
+        row("routes[].filters[].strip_prefix", "/other", "/old", target).shows("/old", "/"),
+    ]
+}
+
+fn actions() -> Vec<Row> {
+    let other = || json!({ "backends": ["TWO-URL"] });
+    let instead = |row: Row, key, value: Value| row.with("routes[].upstream", Value::Null).with(key, value);
+    vec![
+        row("routes[].upstream", "web", "other", body).with("upstreams.other", other()).shows("one", "two"),
+        row("routes[].split", json!({ "web": 1, "other": 0 }), json!({ "web": 0, "other": 1 }), body)
+            .with("routes[].upstream", Value::Null)
+            .with("upstreams.other", other())
+            .shows("one", "two"),
+        instead(
+            row("routes[].redirect.to", "/a", "/b", received("/", "location")),
+            "routes[].redirect.status",
+            json!(302),
+        )
+        .shows("/a", "/b"),
+        instead(row("routes[].redirect.status", 302, 308, status("/")), "routes[].redirect.to", json!("/a"))
+            .shows("302", "308"),
+        instead(row("routes[].respond.status", 200, 410, status("/")), "routes[].respond.body", json!("a"))
+            .shows("200", "410"),
+        instead(row("routes[].respond.body", "a", "b", body), "routes[].respond.status", json!(200))
+            .shows("a", "b"),
+        instead(
+            row(
+                "routes[].respond.headers",
+                json!({ "x-received": "a" }),
+                json!({ "x-received": "b" }),
+                received("/", "x-received"),
+            ),
+            "routes[].respond.status",
+            json!(200),
+        )
+        .shows("a", "b"),
+    ]
+}
+
+/// Looks at the body of a response.
+fn body(world: &World) -> Seen<'_> {
+    Box::pin(async move { world.get("/").await.text() })
+}
+
+/// Looks at the path that the backend gets of `/old`.
+fn target(world: &World) -> Seen<'_> {
+    Box::pin(async move {
+        world.get("/old").await;
+        world.seen().target().to_owned()
+    })
+}
