@@ -217,6 +217,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "http.max_header_size": max_header_size,
         "http.max_header_fields": max_header_fields,
         "http.max_body_size": max_body_size,
+        "http.h2c": h2c,
     } elsewhere paths));
     keys.extend(differing!(Paths, &old.http.paths, &new.http.paths, {
         "http.path_matching": matching,

@@ -109,6 +109,8 @@ pub struct HttpLimits {
     pub max_body_size: Option<u64>,
     /// In which form paths are matched and forwarded.
     pub paths: Paths,
+    /// Whether clients can speak HTTP/2 without TLS. Default no.
+    pub h2c: bool,
 }
 
 /// A rule that matches requests and says where they go.
@@ -362,6 +364,7 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
     "host",
     "target",
     "protocol",
+    "stream",
     "status",
     "route",
     "upstream",
@@ -427,6 +430,7 @@ impl Default for HttpLimits {
             max_header_fields: 100,
             max_body_size: Some(256 << 20),
             paths: Paths::default(),
+            h2c: false,
         }
     }
 }

@@ -57,6 +57,7 @@ fn listener() -> ListenerBuilder {
         .min_send_rate(std::num::NonZeroU64::new(1024).unwrap())
         .max_header_size(64 << 10)
         .max_header_fields(200)
+        .h2c(true)
         .max_body_size(1 << 30)
 }
 

@@ -19,6 +19,7 @@ mod filters;
 mod framing;
 mod grpc_health;
 mod health;
+mod http2;
 mod killing;
 mod lanes;
 mod life;

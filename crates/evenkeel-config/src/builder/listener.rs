@@ -101,4 +101,10 @@ impl ListenerBuilder {
         self.wire.http.forward_path = form.into();
         self
     }
+
+    /// Whether clients can speak HTTP/2 without TLS, by beginning with its preface. Default no.
+    pub fn h2c(mut self, allowed: bool) -> Self {
+        self.wire.http.h2c = allowed;
+        self
+    }
 }

@@ -89,6 +89,7 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
         max_header_fields: http.max_header_fields,
         max_body_size: http.max_body_size.0,
         paths,
+        h2c: http.h2c,
     })
 }
 

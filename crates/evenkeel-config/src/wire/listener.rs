@@ -75,6 +75,9 @@ pub(crate) struct Http {
     /// made of the path that it sees. `as_sent`: as the client sent it, which signatures over the URL need. `normal`: as routes see
     /// it, for backends that read a path in another way than this balancer does; needs `path_matching: normal`.
     pub(crate) forward_path: PathForm,
+    /// Whether clients can speak HTTP/2 without TLS, by beginning with its preface ("prior knowledge"). For gRPC clients and
+    /// proxies inside a network; browsers do not use it. HTTP/1 on the same listener is not delayed.
+    pub(crate) h2c: bool,
 }
 
 /// A form of a path.
@@ -125,6 +128,7 @@ impl Default for Http {
             max_body_size: SizeLimit(default.max_body_size),
             path_matching: default.paths.matching.into(),
             forward_path: default.paths.forward.into(),
+            h2c: default.h2c,
         }
     }
 }

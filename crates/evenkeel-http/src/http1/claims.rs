@@ -67,7 +67,7 @@ const GUARDED: [&str; 8] = [
 ];
 
 /// Whether a field says something about who the client is, or how it asked.
-pub(super) fn is_claim(name: &[u8]) -> bool {
+pub(crate) fn is_claim(name: &[u8]) -> bool {
     let is_one_of = |names: &[&str]| names.iter().any(|known| same(name, known.as_bytes()));
     // Most fields begin otherwise.
     match name.first().map(u8::to_ascii_lowercase) {
@@ -84,7 +84,7 @@ pub(super) fn is_guarded(name: &[u8]) -> bool {
 }
 
 /// Whether a server could take this name for that of a field which is not the client's to set.
-pub(super) fn is_spoof(name: &[u8]) -> bool {
+pub(crate) fn is_spoof(name: &[u8]) -> bool {
     has_underscore(name) && (is_claim(name) || is_guarded(name))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn has_underscore(name: &[u8]) -> bool {
 
 /// Whether a name is this one, which is in lower case; an underscore counts as a hyphen.
 #[inline]
-pub(super) fn same(name: &[u8], known: &[u8]) -> bool {
+pub(crate) fn same(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len() && begins(name, known)
 }
 
@@ -107,7 +107,7 @@ fn begins(name: &[u8], prefix: &[u8]) -> bool {
 
 /// Whether a trailer may not pass: what frames, routes or authorises a message, or says who sent it, belongs into its head
 /// (RFC 9110, 6.5.1).
-pub(super) fn is_forbidden_in_trailers(name: &[u8]) -> bool {
+pub fn is_forbidden_in_trailers(name: &[u8]) -> bool {
     const FORBIDDEN: [&str; 11] = [
         "authorization",
         "cache-control",

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use http::HeaderValue;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Buffer;
@@ -14,6 +15,11 @@ thread_local! {
 /// Writes the field (RFC 9110, 6.6.1).
 pub(super) fn write_date(out: &mut Buffer) {
     with_date(|date| write_field(out, b"date", date.as_bytes()));
+}
+
+/// The value of the field, now.
+pub fn date() -> HeaderValue {
+    with_date(|date| HeaderValue::from_str(date).unwrap_or(HeaderValue::from_static("")))
 }
 
 /// Calls `then` with the time as the field has it (RFC 9110, 5.6.7).

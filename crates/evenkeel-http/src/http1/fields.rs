@@ -7,7 +7,7 @@ use super::claims::{is_claim, is_spoof, same};
 use crate::message::HeaderEdit;
 
 /// Hop-by-hop fields (RFC 9110, 7.6.1), and those that frame the message, which are written again.
-pub(super) fn is_for_one_hop(name: &[u8]) -> bool {
+pub(crate) fn is_for_one_hop(name: &[u8]) -> bool {
     match name.len() {
         2 => name.eq_ignore_ascii_case(b"te"),
         7 => name.eq_ignore_ascii_case(b"upgrade"),
@@ -20,7 +20,7 @@ pub(super) fn is_for_one_hop(name: &[u8]) -> bool {
 }
 
 /// Fields of a request that are for the proxy that it is sent to (RFC 9110, 11.7), which is us.
-fn is_for_the_proxy(name: &[u8]) -> bool {
+pub(crate) fn is_for_the_proxy(name: &[u8]) -> bool {
     match name.len() {
         18 => name.eq_ignore_ascii_case(b"proxy-authenticate"),
         19 => name.eq_ignore_ascii_case(b"proxy-authorization"),

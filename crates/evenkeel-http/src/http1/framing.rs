@@ -127,7 +127,7 @@ impl<'a> Framing<'a> {
 }
 
 /// Digits only: no sign, no space, no list, and not more than fits.
-pub(super) fn decimal(value: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(value: &[u8]) -> Option<u64> {
     let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
     let (first, rest) = value.split_first()?;
     rest.iter().try_fold(digit(first)?, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))

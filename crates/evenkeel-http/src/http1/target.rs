@@ -3,7 +3,7 @@
 use super::Buffer;
 use crate::message::{Refusal, host_of, is_authority};
 
-pub(super) const MALFORMED_HOST: Refusal = Refusal::BadRequest("Host is malformed");
+pub(crate) const MALFORMED_HOST: Refusal = Refusal::BadRequest("Host is malformed");
 
 /// The longest target. Pingora's lane can carry no longer one, and a target has one verdict, whichever lane carries it.
 const LONGEST: usize = u16::MAX as usize - 1;
@@ -12,7 +12,7 @@ const LONGEST: usize = u16::MAX as usize - 1;
 ///
 /// # Errors
 /// The refusal, when either is malformed, or the two name different origins.
-pub(super) fn check(target: &str, host: &str, method: &str) -> Result<(), Refusal> {
+pub(crate) fn check(target: &str, host: &str, method: &str) -> Result<(), Refusal> {
     if !is_authority(host) {
         return Err(MALFORMED_HOST);
     }
@@ -57,7 +57,7 @@ fn check_form(target: &str, host: &str) -> Result<(), Refusal> {
 
 /// Whether two authorities name the same host and port, where a port that is left out or empty is the scheme's (RFC 9110,
 /// 4.2.3).
-fn is_same_origin(one: &str, other: &str, default_port: &str) -> bool {
+pub(crate) fn is_same_origin(one: &str, other: &str, default_port: &str) -> bool {
     fn split<'a>(authority: &'a str, default_port: &'a str) -> (&'a str, &'a str) {
         let host = host_of(authority);
         match authority.get(host.len() + 1..) {
@@ -71,7 +71,7 @@ fn is_same_origin(one: &str, other: &str, default_port: &str) -> bool {
 
 /// Writes a target for Pingora's lane, which takes no `"`, `<`, `>` or backtick in one. No URL may hold these (RFC 3986,
 /// appendix A), so they are percent-encoded.
-pub(super) fn write_encoded(text: &[u8], out: &mut Buffer) {
+pub(crate) fn write_encoded(text: &[u8], out: &mut Buffer) {
     for piece in text.split_inclusive(|byte| is_unencoded(*byte)) {
         match piece.split_last() {
             Some((last, before)) if is_unencoded(*last) => {

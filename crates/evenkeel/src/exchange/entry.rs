@@ -40,6 +40,7 @@ impl Entry for Exchange {
             Field::Target => part(text.map(Text::target)),
             Field::UserAgent => part(text.map(Text::user_agent)),
             Field::Referer => part(text.map(Text::referer)),
+            Field::Stream => self.in_flight.stream().map_or(Value::Absent, |id| Value::Number(id.into())),
             Field::Protocol => match text {
                 Some(text) if !text.method().is_empty() => Value::Text(text.version.name()),
                 _ => Value::Absent,

@@ -5,7 +5,7 @@
 //! timeout of a request. HTTP/1 has one request at a time on a connection, and uses one of these for all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use evenkeel_config::{HttpLimits, Timeouts};
@@ -20,6 +20,8 @@ use super::pace::Pace;
 #[derive(Debug)]
 pub struct InFlight {
     connection: Arc<Connection>,
+    /// Its stream, if it came as HTTP/2; else zero.
+    stream: AtomicU32,
     /// Whether an exchange has taken the request that the transport was handed: until then nothing may be written.
     begun: AtomicBool,
     /// Whether the connection can carry another request although the data path gave it up: a refusal was written whole.
@@ -114,6 +116,7 @@ impl InFlight {
         let limits = Limits::new(&connection.limits);
         Self {
             connection,
+            stream: AtomicU32::new(0),
             begun: AtomicBool::new(false),
             reusable: AtomicBool::new(false),
             verdict: AtomicU8::new(0),
@@ -128,6 +131,16 @@ impl InFlight {
         &self.connection
     }
 
+    /// Notes on which stream of an HTTP/2 connection it came.
+    pub fn set_stream(&self, id: u32) {
+        self.stream.store(id, Relaxed);
+    }
+
+    /// The stream of an HTTP/2 connection on which it came.
+    pub fn stream(&self) -> Option<u32> {
+        Some(self.stream.load(Relaxed)).filter(|id| *id > 0)
+    }
+
     fn now(&self) -> u64 {
         self.connection.now()
     }
@@ -140,6 +153,13 @@ impl InFlight {
             return;
         }
         self.timings.since.store(self.now(), Relaxed);
+    }
+
+    /// Enters a phase, unless it is the current one: then its time goes on.
+    pub fn stay_in(&self, phase: Phase) {
+        if self.timings.phase.load(Relaxed) != phase as u8 {
+            self.enter(phase);
+        }
     }
 
     /// Forgets the last request: the next one begins.

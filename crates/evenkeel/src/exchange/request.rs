@@ -14,6 +14,7 @@ use super::client::{ClientAddress, client_address};
 use super::connection::Connection;
 use super::forwarding::{self, Hop};
 use super::in_flight::{Expired, InFlight};
+use super::lane::Lane;
 use super::max_forwards;
 use super::outcome::{is_failure, status_text};
 use super::path::{Respelled, respelled};
@@ -33,18 +34,6 @@ pub struct Environment {
     pub table: Arc<ArcSwap<Table>>,
     /// What is counted for the process.
     pub metrics: Arc<Metrics>,
-}
-
-/// Which data path carries a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lane {
-    /// None: it was refused before one took it.
-    None,
-    /// The lean lane, for plain HTTP/1.1.
-    Lean,
-    /// Pingora's proxy.
-    Pingora,
 }
 
 /// What the listener adds to the facts of a head: its settings for requests, and when this one began.
@@ -80,19 +69,6 @@ pub struct Exchange {
     pub(super) attempts: Option<Attempts>,
     edits: Edits,
     pub(super) record: Record,
-}
-
-// === impl Lane ===
-
-impl Lane {
-    /// What the access log and the metrics call it; nothing if there was none.
-    pub fn name(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Lean => Some("lean"),
-            Self::Pingora => Some("pingora"),
-        }
-    }
 }
 
 // === impl Exchange ===

@@ -38,7 +38,7 @@ pub(super) struct Accepted {
 pub(super) struct Local {
     index: usize,
     shared: Arc<Shared>,
-    service: Service,
+    service: Arc<Service>,
     stage: watch::Receiver<Stage>,
     connections: Mutex<Slab<Open>>,
     empty: Notify,
@@ -78,13 +78,13 @@ impl Local {
         stage: watch::Receiver<Stage>,
         proxy: Arc<HttpProxy<Proxy>>,
     ) -> Arc<Self> {
-        let service = Service {
+        let service = Arc::new(Service {
             lane: Lane::new(environment.clone()),
             shared: shared.clone(),
             proxy,
             environment: environment.clone(),
             never: watch::channel(false).1,
-        };
+        });
         let (connections, empty) = (Mutex::default(), Notify::new());
         Arc::new(Self { index: environment.worker, shared, service, stage, connections, empty })
     }

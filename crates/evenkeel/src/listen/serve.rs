@@ -14,6 +14,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::conn::Conn;
+use super::http2;
 use super::shared::Shared;
 use super::watch::Watch;
 use crate::exchange::{self, Connection, Environment, Exchange, Expired, InFlight, ListenerFacts, Phase};
@@ -33,13 +34,14 @@ pub(super) struct Service {
 
 /// One connection being served.
 struct Serving<'a> {
-    service: &'a Service,
+    service: &'a Arc<Service>,
     link: Arc<Link>,
     watch: Watch,
 }
 
-/// A request on which is decided, and the lane that takes it.
+/// What came on a connection: a request on which is decided and the lane that takes it, or another protocol.
 enum Arrived {
+    Http2,
     Lean(Box<Request>),
     Pingora(Box<Request>),
 }
@@ -59,7 +61,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const NOT_TAKEN: Refusal = Refusal::BadRequest("the request's head is malformed");
 
 /// Serves a connection to its end. The connection's clock is looked at each time its task wakes, and then only.
-pub(super) async fn serve(service: &Service, link: Arc<Link>) {
+pub(super) async fn serve(service: &Arc<Service>, link: Arc<Link>) {
     let connection: Arc<Connection> = link.in_flight.connection().clone();
     let mut served = std::pin::pin!(serve_all(service, link));
     std::future::poll_fn(|cx| {
@@ -69,7 +71,7 @@ pub(super) async fn serve(service: &Service, link: Arc<Link>) {
     .await;
 }
 
-async fn serve_all(service: &Service, link: Arc<Link>) {
+async fn serve_all(service: &Arc<Service>, link: Arc<Link>) {
     let mut serving = Serving { service, link, watch: Watch::new() };
     let mut phase = Phase::Fresh;
     loop {
@@ -78,6 +80,8 @@ async fn serve_all(service: &Service, link: Arc<Link>) {
             Ok(Some(Arrived::Lean(request))) => serving.carry(request).await,
             // The rarer case is in a box: a connection does not always need room for it.
             Ok(Some(Arrived::Pingora(request))) => Box::pin(serving.hand_over(request)).await,
+            // A box for the same reason.
+            Ok(Some(Arrived::Http2)) => return Box::pin(serving.http2()).await,
             Ok(None) => Then::Close,
             Err(refusal) => serving.refuse_head(&refusal),
         };
@@ -117,6 +121,10 @@ impl Serving<'_> {
                 partial.settled = true;
                 return Err(Refusal::HeaderTooLarge);
             }
+            if phase == Phase::Fresh && self.limits().h2c && link.peek(http2::is_preface) {
+                partial.settled = true;
+                return Ok(Some(Arrived::Http2));
+            }
             let arrived = self.look(&mut searched, started);
             partial.settled = !matches!(arrived, Ok(None));
             if let Some(arrived) = arrived? {
@@ -140,6 +148,9 @@ impl Serving<'_> {
         let (link, limits) = (&*self.link, self.limits());
         let most = limits.max_header_size;
         let arrived = link.peek(|bytes| {
+            if self.limits().h2c && http2::is_part_of_preface(bytes) {
+                return Ok(None);
+            }
             let arrived = with_request(bytes, searched, limits.max_header_fields, |request| {
                 if request.head.length > most {
                     Err(Refusal::HeaderTooLarge)
@@ -171,6 +182,14 @@ impl Serving<'_> {
         match self.service.lane.begin(&self.link.in_flight, request, facts, lane) {
             Begun::Lean(request) => Arrived::Lean(request),
             Begun::Other(request) => Arrived::Pingora(request),
+        }
+    }
+
+    /// All of an HTTP/2 connection.
+    async fn http2(&mut self) {
+        http2::serve(self.service, &self.link, &mut self.watch).await;
+        if !self.link.connection().is_cut() {
+            self.linger().await;
         }
     }
 
@@ -332,7 +351,7 @@ mod tests {
     /// Each open connection has one of these, idle or not.
     #[test]
     fn the_task_of_a_connection_is_small() {
-        fn size<'a, F: Future>(_: impl FnOnce(&'a Service, Arc<Link>) -> F) -> usize {
+        fn size<'a, F: Future>(_: impl FnOnce(&'a Arc<Service>, Arc<Link>) -> F) -> usize {
             size_of::<F>()
         }
         assert!(size(serve) <= 400, "{} bytes", size(serve));

@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
-use crate::exchange::Expired;
-use crate::stream::Link;
+use crate::exchange::{Expired, InFlight};
+use crate::stream::{H2Stream, Link};
 
 /// The one timer of a connection. It is armed for the earliest moment at which anything could expire, and looks then
 /// whether anything has: requests that come and go in between never touch it.
@@ -42,7 +43,7 @@ impl Watch {
                 }
                 // An error stays in the link, and the data path finds it at its next write.
                 let _ = link.poll_flush(cx);
-                match self.poll_expired(link, cx) {
+                match self.poll_expired(&link.in_flight, Some(link), cx) {
                     Poll::Pending => return Poll::Pending,
                     // Only a client that takes nothing at all is cut.
                     Poll::Ready(Expired::Send) if link.insist() => {}
@@ -57,13 +58,50 @@ impl Watch {
         .await
     }
 
-    fn poll_expired(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Expired> {
+    /// Waits for a request of an HTTP/2 connection, for its client to give it up, or for its current wait to have lasted too
+    /// long. The connection's task wakes this one if the connection is to end.
+    ///
+    /// # Errors
+    /// The wait that has lasted too long; `None` if the client gave the request up.
+    pub(super) async fn guard_stream<T>(
+        &mut self,
+        stream: &H2Stream,
+        wake: &Notify,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Option<Expired>> {
+        let mut future = std::pin::pin!(future);
+        let mut woken = std::pin::pin!(wake.notified());
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(value) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(value));
+            }
+            while woken.as_mut().poll(cx).is_ready() {
+                woken.set(wake.notified());
+            }
+            if stream.poll_reset(cx).is_ready() {
+                return Poll::Ready(Err(None));
+            }
+            self.poll_expired(&stream.in_flight, None, cx).map(|expired| {
+                // Before the future is dropped: what it holds records why.
+                stream.in_flight.expire(expired);
+                Err(Some(expired))
+            })
+        })
+        .await
+    }
+
+    fn poll_expired(
+        &mut self,
+        in_flight: &InFlight,
+        link: Option<&Link>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Expired> {
         loop {
-            let (at, expired) = link.in_flight.expiry();
-            let now = link.connection().now();
+            let (at, expired) = in_flight.expiry();
+            let now = in_flight.connection().now();
             if self.armed == 0 || at < self.armed {
-                let far = if link.is_watched() { FURTHEST } else { UNWATCHED };
-                self.arm(link, at.min(now + far));
+                let far = if link.is_none_or(Link::is_watched) { FURTHEST } else { UNWATCHED };
+                self.arm(in_flight, at.min(now + far));
             } else if now < self.armed {
                 // It was polled when it was armed, and will wake this task, which is always the same one.
                 return Poll::Pending;
@@ -75,7 +113,7 @@ impl Watch {
             if now >= at {
                 return Poll::Ready(expired);
             }
-            if link.watch() {
+            if link.is_some_and(Link::watch) {
                 // The data path may have waited for the backend alone: now it can wait for both.
                 cx.waker().wake_by_ref();
             }
@@ -83,8 +121,8 @@ impl Watch {
         }
     }
 
-    fn arm(&mut self, link: &Link, at: u64) {
-        let deadline: Instant = link.connection().instant(at);
+    fn arm(&mut self, in_flight: &InFlight, at: u64) {
+        let deadline: Instant = in_flight.connection().instant(at);
         self.timer.as_mut().reset(deadline.into());
         self.armed = at.max(1);
     }

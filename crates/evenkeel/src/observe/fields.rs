@@ -28,8 +28,10 @@ pub enum Field {
     Host,
     /// The request target as sent: path and query.
     Target,
-    /// `HTTP/1.0` or `HTTP/1.1`.
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`.
     Protocol,
+    /// The stream of its connection, of a request that came as HTTP/2.
+    Stream,
     /// The status of the response; 499 if the client disconnected before there was one.
     Status,
     /// The route that took the request.
@@ -87,7 +89,7 @@ pub enum Value<'a> {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -95,6 +97,7 @@ impl Field {
         Self::Host,
         Self::Target,
         Self::Protocol,
+        Self::Stream,
         Self::Status,
         Self::Route,
         Self::Upstream,
@@ -122,6 +125,7 @@ impl Field {
             Self::Host => "host",
             Self::Target => "target",
             Self::Protocol => "protocol",
+            Self::Stream => "stream",
             Self::Status => "status",
             Self::Route => "route",
             Self::Upstream => "upstream",

@@ -8,5 +8,7 @@ mod head;
 mod peer;
 mod phases;
 mod respond;
+mod session;
 
 pub use phases::{Incoming, NO_CERTIFICATES, Proxy, http_proxy};
+pub use session::H2Session;

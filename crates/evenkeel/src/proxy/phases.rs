@@ -29,8 +29,8 @@ pub struct Proxy {
     authorities: Authorities,
 }
 
-/// What the listener hands over with a request: Pingora carries it as the connection's user context. It is taken out as
-/// Pingora takes the request.
+/// What the listener hands over with a request: Pingora carries it as the connection's user context, or, where it has none,
+/// in the extensions of the request's head. It is taken out as Pingora takes the request.
 #[derive(Clone, Debug)]
 pub struct Incoming(Arc<Mutex<Option<Decided>>>);
 
@@ -94,6 +94,14 @@ impl Incoming {
 // === impl Context ===
 
 impl Context {
+    /// Takes the request, if it was not taken yet.
+    fn take(&mut self, incoming: &Incoming) {
+        if let Some((exchange, answer)) = incoming.take() {
+            exchange.taken_over();
+            (self.exchange, self.answer) = (Some(exchange), answer);
+        }
+    }
+
     fn exchange(&mut self) -> Result<&mut Exchange> {
         match &mut self.exchange {
             Some(exchange) => Ok(exchange),
@@ -166,16 +174,19 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         incoming: Box<dyn std::any::Any + Send + Sync>,
     ) {
-        if let Ok(incoming) = incoming.downcast::<Incoming>()
-            && let Some((exchange, answer)) = incoming.take()
-        {
-            exchange.taken_over();
-            (context.exchange, context.answer) = (Some(exchange), answer);
+        if let Ok(incoming) = incoming.downcast::<Incoming>() {
+            context.take(&incoming);
         }
     }
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
-        forget_spelling(session.req_header_mut())?;
+        if context.exchange.is_none()
+            && let Some(incoming) = session.req_header_mut().extensions_mut().remove::<Incoming>()
+        {
+            context.take(&incoming);
+        } else {
+            forget_spelling(session.req_header_mut())?;
+        }
         if let Some(answer) = context.answer.take() {
             self.answer(session, context, answer).await?;
             return Ok(true);

@@ -3,11 +3,13 @@
 //! This room never knows what the bytes mean, except where a request that was handed to a data path ends.
 
 mod grant;
+mod h2_stream;
 mod link;
 mod own;
 mod socket;
 
 pub use grant::Grant;
+pub use h2_stream::H2Stream;
 pub use link::{Link, Read};
 pub use own::Own;
 pub use socket::Socket;

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::row::{Row, row};
 use super::world::{World, status, status_of};
+use crate::support::http2::PREFACE;
 use crate::support::{Client, PATIENCE, in_time};
 
 const PART_OF_A_BODY: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nx";
@@ -55,6 +56,16 @@ fn limits() -> Vec<Row> {
             })
         })
         .shows("/%78", "/x"),
+        row("listeners[].http.h2c", false, true, |world| {
+            Box::pin(async move {
+                let mut client = world.balancer.client().await;
+                client.send(PREFACE).await;
+                let begin = client.bytes(9).await;
+                let version = if begin.starts_with(b"HTTP/1.1") { "HTTP/1.1" } else { "HTTP/2" };
+                version.to_owned()
+            })
+        })
+        .shows("HTTP/1.1", "HTTP/2"),
     ]
 }
 
