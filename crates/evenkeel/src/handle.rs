@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::admin::{Admin, AdminError, Orders};
-use crate::control::{Running, StartError, State};
+use crate::control::{Running, StartError, State, UpstreamHandle};
 
 /// Reads the configuration again: a file, for the command.
 pub(crate) type Source = Arc<dyn Fn() -> Result<Config, Box<dyn Error + Send + Sync>> + Send + Sync>;
@@ -163,6 +163,25 @@ impl Handle {
             started.running.end(false).await;
             started.drain.ends.notify_one();
         });
+    }
+
+    /// Replaces the backends of the upstream of this name, under traffic: for a program that finds its backends itself. `None`
+    /// if no such upstream is configured, or once the server has ended.
+    ///
+    /// ```no_run
+    /// # async fn example(handle: evenkeel::Handle) -> Result<(), Box<dyn std::error::Error>> {
+    /// use evenkeel::config::{Backend, BackendUrl};
+    ///
+    /// let api = handle.upstream("api").await.ok_or("no upstream of this name")?;
+    /// let found = ["http://10.0.0.1:80", "http://10.0.0.2:80"];
+    /// let set = found.into_iter().map(|url| Ok(Backend::new(BackendUrl::parse(url)?)));
+    /// let change = api.replace(set.collect::<Result<_, String>>()?).await?;
+    /// println!("{} backends", change.total);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn upstream(&self, name: &str) -> Option<UpstreamHandle> {
+        self.0.upgrade()?.running.upstream(name).await
     }
 
     /// What runs: health, counters, metrics. `None` once the server has ended.

@@ -44,6 +44,7 @@ mod reload_mistakes;
 mod retries;
 mod retry_policy;
 mod routes;
+mod sets;
 mod shortage;
 mod signals;
 mod simulate;

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 mod counters;
+mod id;
 mod latency;
 mod lease;
 mod reach;
@@ -19,6 +20,7 @@ mod total;
 mod tests;
 
 pub use counters::Counters;
+pub use id::{BackendId, BackendIds, BackendMap};
 pub use latency::{Latency, Smoothing};
 pub use lease::{Lease, Outcome};
 pub use reach::Reach;

@@ -2,24 +2,25 @@
 
 use super::Mode;
 use crate::Moment;
+use crate::backend::BackendId;
 
-/// Something that happened, told once. `index` is a backend's, in the order in which they were given.
+/// Something that happened, reported once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
     /// Probes say that the backend is up; before, they said that it is down, or it waited for its first success.
     Up {
         /// Which backend.
-        index: usize,
+        backend: BackendId,
     },
     /// Probes say that the backend is down. If it was ejected, it is so no longer: probes decide when it returns.
     Down {
         /// Which backend.
-        index: usize,
+        backend: BackendId,
     },
     /// The backend gets no requests for a while because of how it served.
     Ejected {
         /// Which backend.
-        index: usize,
+        backend: BackendId,
         /// What it did.
         reason: Reason,
         /// When it returns.
@@ -28,19 +29,19 @@ pub enum Event {
     /// The backend's ejection is over.
     Returned {
         /// Which backend.
-        index: usize,
+        backend: BackendId,
     },
     /// Probes and traffic disagree about the backend.
     Gray {
         /// Which backend.
-        index: usize,
+        backend: BackendId,
         /// Whether it is probes that say it is up, and traffic that it is not; otherwise the other way round.
         probes_up: bool,
     },
     /// Probes and traffic no longer disagree.
     GrayOver {
         /// Which backend.
-        index: usize,
+        backend: BackendId,
     },
     /// How the upstream chooses has changed. What it begins with is not told.
     ModeChanged {
@@ -60,4 +61,21 @@ pub enum Reason {
     FailureRate(f64),
     /// So many times the median of its peers' mean latencies, in an interval.
     Latency(f64),
+}
+
+// === impl Event ===
+
+impl Event {
+    /// The backend that it is about; `None` if it is about the whole upstream.
+    pub fn backend(&self) -> Option<BackendId> {
+        match *self {
+            Self::Up { backend }
+            | Self::Down { backend }
+            | Self::Ejected { backend, .. }
+            | Self::Returned { backend }
+            | Self::Gray { backend, .. }
+            | Self::GrayOver { backend } => Some(backend),
+            Self::ModeChanged { .. } => None,
+        }
+    }
 }

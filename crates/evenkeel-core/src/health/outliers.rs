@@ -22,6 +22,7 @@
 //! off there. Failures in a row alone are safe nearly everywhere.
 
 use super::{OutlierOptions, Reason, Traffic};
+use crate::backend::BackendId;
 
 /// Fewest others whose median says what is normal.
 const PEERS: usize = 3;
@@ -29,7 +30,7 @@ const PEERS: usize = 3;
 /// What a backend that could be chosen did in an interval.
 #[derive(Debug)]
 pub(super) struct Performance {
-    pub(super) index: usize,
+    pub(super) id: BackendId,
     /// Only backends of the same group are peers.
     pub(super) group: (u8, bool),
     /// Whether its latency says anything: a backend starts slowly because it is slow at first.
@@ -38,33 +39,31 @@ pub(super) struct Performance {
 }
 
 /// Those who are to be ejected, and why, the worst first. One may be named twice.
-pub(super) fn suspects(interval: &[Performance], options: &OutlierOptions) -> Vec<(usize, Reason)> {
+pub(super) fn suspects(interval: &[Performance], options: &OutlierOptions) -> Vec<(BackendId, Reason)> {
     let mut found = failing(interval, options);
     found.extend(slow(interval, options));
     found
 }
 
-fn failing(interval: &[Performance], options: &OutlierOptions) -> Vec<(usize, Reason)> {
+fn failing(interval: &[Performance], options: &OutlierOptions) -> Vec<(BackendId, Reason)> {
     let Some(limit) = options.failure_rate else { return Vec::new() };
     let enough = |p: &&Performance| p.traffic.attempts() >= u64::from(options.min_requests.max(1));
-    let rates = interval.iter().filter(enough).map(|p| (p.index, p.traffic.failure_rate()));
+    let rates = interval.iter().filter(enough).map(|p| (p.id, p.traffic.failure_rate()));
     worst_first(rates.filter(|(_, rate)| *rate > limit).collect(), Reason::FailureRate)
 }
 
-fn slow(interval: &[Performance], options: &OutlierOptions) -> Vec<(usize, Reason)> {
+fn slow(interval: &[Performance], options: &OutlierOptions) -> Vec<(BackendId, Reason)> {
     let Some(limit) = options.latency_factor else { return Vec::new() };
     let enough = |p: &&Performance| p.is_warm && p.traffic.answers >= u64::from(options.min_requests.max(1));
     let mut judged: Vec<_> =
-        interval.iter().filter(enough).map(|p| (p.group, p.traffic.mean_latency(), p.index)).collect();
+        interval.iter().filter(enough).map(|p| (p.group, p.traffic.mean_latency(), p.id)).collect();
     judged.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let mut factors = Vec::new();
     for peers in judged.chunk_by(|a, b| a.0 == b.0) {
         let means: Vec<f64> = peers.iter().map(|peer| peer.1).collect();
-        for (place, (_, mean, index)) in peers.iter().enumerate() {
+        for (place, (_, mean, id)) in peers.iter().enumerate() {
             match median_of_others(&means, place) {
-                Some(median) if median > 0.0 && mean / median > limit => {
-                    factors.push((*index, mean / median))
-                }
+                Some(median) if median > 0.0 && mean / median > limit => factors.push((*id, mean / median)),
                 _ => {}
             }
         }
@@ -72,9 +71,9 @@ fn slow(interval: &[Performance], options: &OutlierOptions) -> Vec<(usize, Reaso
     worst_first(factors, Reason::Latency)
 }
 
-fn worst_first(mut found: Vec<(usize, f64)>, reason: fn(f64) -> Reason) -> Vec<(usize, Reason)> {
+fn worst_first(mut found: Vec<(BackendId, f64)>, reason: fn(f64) -> Reason) -> Vec<(BackendId, Reason)> {
     found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    found.into_iter().map(|(index, value)| (index, reason(value))).collect()
+    found.into_iter().map(|(id, value)| (id, reason(value))).collect()
 }
 
 /// The median of `sorted` without the one at `place`, if there are enough others.

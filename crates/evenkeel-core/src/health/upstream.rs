@@ -10,6 +10,7 @@ use super::record::{Record, Traffic};
 use super::slow_start;
 use super::{Event, OutlierOptions, Policy, Reason};
 use crate::Moment;
+use crate::backend::{BackendId, BackendMap};
 
 /// If no failure rate is configured: the largest share of failures at which requests count as succeeding while probes
 /// fail.
@@ -49,14 +50,18 @@ pub enum State {
 
 /// Which backends of one upstream can be picked: it receives events, and returns the result.
 ///
-/// Backends are identified by their index, in the given order. Events about an index that does not exist are ignored.
+/// Events about a backend that does not exist, or no longer, are ignored.
 /// Times never go back. Not shared: its owner collects the events of every core, and publishes the result.
 ///
 /// Telling costs O(1), or O(n) if it may eject; [`choice`](Self::choice) O(n), [`judge`](Self::judge) O(n log n).
 #[derive(Debug)]
 pub struct Health {
     policy: Policy,
-    backends: Vec<Backend>,
+    backends: BackendMap<Backend>,
+    /// In the order in which they were given.
+    order: Vec<BackendId>,
+    /// How often the backends were replaced.
+    sets: u64,
     /// How the upstream chose when last asked; nothing before.
     mode: Option<Mode>,
     /// When the interval began that is judged next.
@@ -76,6 +81,8 @@ struct Backend {
     /// Whether it joined later than its upstream began, so that it begins slowly.
     joined_later: bool,
     gray: Option<Gray>,
+    /// The last set that it was in, by [`Health::sets`].
+    set: u64,
 }
 
 /// How probes and traffic disagree.
@@ -92,77 +99,97 @@ enum Gray {
 impl Health {
     /// An upstream that begins now. Its backends begin with their full weights: that the balancer starts says nothing about
     /// them.
-    pub fn new(policy: Policy, backends: impl IntoIterator<Item = Description>, now: Moment) -> Self {
-        let backends = backends.into_iter().map(|d| Backend::new(d, &policy, now)).collect();
-        Self { policy, backends, mode: None, interval_began: now, events: Vec::new() }
+    pub fn new(
+        policy: Policy,
+        backends: impl IntoIterator<Item = (BackendId, Description)>,
+        now: Moment,
+    ) -> Self {
+        let mut health = Self {
+            policy,
+            backends: BackendMap::new(),
+            order: Vec::new(),
+            sets: 0,
+            mode: None,
+            interval_began: now,
+            events: Vec::new(),
+        };
+        for (id, description) in backends {
+            health.backends.insert(id, Backend::new(description, &health.policy, now));
+            health.order.push(id);
+        }
+        health
     }
 
-    /// A backend joins an upstream that runs, and begins slowly. Its index.
-    pub fn join(&mut self, description: Description, now: Moment) -> usize {
+    /// The upstream goes on with another policy and other backends, in this order. What is known of those that stay is kept.
+    /// The others join: they begin slowly. Events of removed backends that were not read yet are dropped.
+    pub fn replace(
+        &mut self,
+        policy: Policy,
+        backends: impl IntoIterator<Item = (BackendId, Description)>,
+        now: Moment,
+    ) {
+        let is_new_policy = policy != self.policy;
+        self.policy = policy;
+        self.sets += 1;
+        self.order.clear();
+        for (id, description) in backends {
+            match self.backends.get_mut(id) {
+                Some(backend) if is_new_policy => backend.keep(description, &self.policy, now),
+                Some(backend) => backend.description = description,
+                None => self.join(id, description, now),
+            }
+            if let Some(backend) = self.backends.get_mut(id) {
+                backend.set = self.sets;
+            }
+            self.order.push(id);
+        }
+        if self.backends.len() > self.order.len() {
+            self.backends.retain(|_, backend| backend.set == self.sets);
+            self.events.retain(|event| event.backend().is_none_or(|id| self.backends.contains_key(id)));
+        }
+    }
+
+    fn join(&mut self, id: BackendId, description: Description, now: Moment) {
         let mut backend = Backend::new(description, &self.policy, now);
         backend.joined_later = true;
         if backend.probes.up() {
             backend.start(now);
         }
-        self.backends.push(backend);
-        self.backends.len() - 1
-    }
-
-    /// The upstream goes on with another policy and other backends. Each comes with the index that it has had, if it is one of
-    /// those that stay: what is known of it is kept. The others join. Events that were not told yet are dropped: their
-    /// indices mean nothing any more.
-    pub fn replace(
-        &mut self,
-        policy: Policy,
-        backends: impl IntoIterator<Item = (Description, Option<usize>)>,
-        now: Moment,
-    ) {
-        let mut known: Vec<Option<Backend>> = mem::take(&mut self.backends).into_iter().map(Some).collect();
-        self.policy = policy;
-        self.events.clear();
-        for (description, index) in backends {
-            match index.and_then(|index| known.get_mut(index)?.take()) {
-                Some(backend) => self.backends.push(backend.kept(description, &self.policy, now)),
-                None => {
-                    self.join(description, now);
-                }
-            }
-        }
+        self.backends.insert(id, backend);
     }
 
     /// What a backend had served before this upstream began, if it did: it counts for nothing.
-    pub fn served_before(&mut self, index: usize, traffic: Traffic) {
-        if let Some(backend) = self.backends.get_mut(index) {
+    pub fn served_before(&mut self, id: BackendId, traffic: Traffic) {
+        if let Some(backend) = self.backends.get_mut(id) {
             backend.record.forgive();
             backend.record.told(traffic);
         }
     }
 
     /// A probe ended. Ignored if the policy has no thresholds.
-    pub fn probed(&mut self, index: usize, success: bool, now: Moment) {
-        self.settle(index, now);
-        let (Some(backend), Some(thresholds)) = (self.backends.get_mut(index), &self.policy.thresholds)
-        else {
+    pub fn probed(&mut self, id: BackendId, success: bool, now: Moment) {
+        self.settle(id, now);
+        let (Some(backend), Some(thresholds)) = (self.backends.get_mut(id), &self.policy.thresholds) else {
             return;
         };
         // A first success without a failure before it: the backend was up before the first probe.
         let was_unknown = backend.probes.waits() && !backend.probes.failed() && !backend.joined_later;
         if backend.probes.ended(success, thresholds) {
             if success {
-                self.events.push(Event::Up { index });
+                self.events.push(Event::Up { backend: id });
                 if !was_unknown {
                     backend.start(now);
                 }
             } else {
-                self.events.push(Event::Down { index });
+                self.events.push(Event::Down { backend: id });
                 backend.down_since = now;
                 backend.starting_since = None;
             }
             // Probe results are newer than the cause of its ejection. And it behaves correctly only while it is up.
             backend.ejection.end(now);
-            self.gray_is_over(index, if success { Gray::ProbesDown } else { Gray::ProbesUp });
+            self.gray_is_over(id, if success { Gray::ProbesDown } else { Gray::ProbesUp });
         }
-        self.look_for_gray(index, now);
+        self.look_for_gray(id, now);
     }
 
     /// What a backend's counters are now: totals, of which the differences are taken here. To be told of every backend,
@@ -171,14 +198,14 @@ impl Health {
     ///
     /// Ejects the backend if it failed too often in a row. Failures before its last return do not count, although the
     /// counter still contains them: counting starts with the first record at or after the return.
-    pub fn served(&mut self, index: usize, traffic: Traffic, now: Moment) {
-        self.settle(index, now);
-        let Some(backend) = self.backends.get_mut(index) else { return };
+    pub fn served(&mut self, id: BackendId, traffic: Traffic, now: Moment) {
+        self.settle(id, now);
+        let Some(backend) = self.backends.get_mut(id) else { return };
         backend.record.told(traffic);
         let failures = backend.record.failures_in_a_row();
         let limit = self.policy.outliers.and_then(|options| options.consecutive_failures);
         if limit.is_some_and(|limit| failures >= limit.get()) && self.room(now) > 0 {
-            self.eject(index, Reason::ConsecutiveFailures(failures), now);
+            self.eject(id, Reason::ConsecutiveFailures(failures), now);
         }
     }
 
@@ -186,19 +213,17 @@ impl Health {
     /// detection.
     pub fn judge(&mut self, now: Moment) {
         let Some(options) = self.policy.outliers else { return };
-        for index in 0..self.backends.len() {
-            self.settle(index, now);
-        }
-        let interval: Vec<Performance> = self.usable(now).map(|(index, b)| b.performance(index)).collect();
+        self.settle_all(now);
+        let interval: Vec<Performance> = self.usable(now).map(|(id, b)| b.performance(id)).collect();
         let mut room = self.room(now);
-        for (index, reason) in outliers::suspects(&interval, &options) {
+        for (id, reason) in outliers::suspects(&interval, &options) {
             if room == 0 {
                 break;
             }
-            room -= usize::from(self.eject(index, reason, now));
+            room -= usize::from(self.eject(id, reason, now));
         }
         self.look_for_gray_the_other_way(&options);
-        for backend in &mut self.backends {
+        for backend in self.backends.values_mut() {
             backend.record.next_interval();
         }
         self.interval_began = now;
@@ -206,30 +231,28 @@ impl Health {
 
     /// What may be chosen now. To be asked after whatever was told, and when [`Choice::next`] has come.
     pub fn choice(&mut self, now: Moment) -> Choice {
-        for index in 0..self.backends.len() {
-            self.settle(index, now);
-        }
-        let candidates: Vec<Candidate> = (self.backends.iter().enumerate())
+        self.settle_all(now);
+        let candidates: Vec<Candidate> = (self.in_order())
             .filter(|(_, backend)| backend.description.weight > 0)
-            .map(|(index, backend)| backend.candidate(index, &self.policy, now))
+            .map(|(id, backend)| backend.candidate(id, &self.policy, now))
             .collect();
         let (mode, members) = choice::choose(&candidates, &self.policy);
         if let Some(from) = self.mode.replace(mode).filter(|from| *from != mode) {
             self.events.push(Event::ModeChanged { from, to: mode });
         }
-        let next = self.backends.iter().filter_map(|backend| backend.next(&self.policy, now)).min();
+        let next = self.backends.values().filter_map(|backend| backend.next(&self.policy, now)).min();
         let others = choice::others(&candidates, &members, &self.policy);
         Choice { members, others, mode, next }
     }
 
     /// What a backend counts as at this moment; [`State::Out`] if it does not exist.
-    pub fn state(&self, index: usize, now: Moment) -> State {
-        self.backends.get(index).map_or(State::Out, |backend| backend.state(&self.policy, now))
+    pub fn state(&self, id: BackendId, now: Moment) -> State {
+        self.backends.get(id).map_or(State::Out, |backend| backend.state(&self.policy, now))
     }
 
-    /// 1 if probes and requests disagree about a backend.
-    pub fn gray(&self, index: usize) -> bool {
-        self.backends.get(index).is_some_and(|backend| backend.gray.is_some())
+    /// Whether probes and requests disagree about a backend.
+    pub fn gray(&self, id: BackendId) -> bool {
+        self.backends.get(id).is_some_and(|backend| backend.gray.is_some())
     }
 
     /// Whether something happened that was not told yet. As long as nothing did, and [`Choice::next`] has not come, the choice
@@ -244,34 +267,46 @@ impl Health {
     }
 
     /// Takes note of what ended by itself.
-    fn settle(&mut self, index: usize, now: Moment) {
-        let Some(backend) = self.backends.get_mut(index) else { return };
+    fn settle_all(&mut self, now: Moment) {
+        for at in 0..self.order.len() {
+            if let Some(&id) = self.order.get(at) {
+                self.settle(id, now);
+            }
+        }
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = (BackendId, &Backend)> {
+        self.order.iter().filter_map(|id| Some((*id, self.backends.get(*id)?)))
+    }
+
+    fn settle(&mut self, id: BackendId, now: Moment) {
+        let Some(backend) = self.backends.get_mut(id) else { return };
         if let Some(end) = backend.ejection.until().filter(|until| *until <= now) {
             backend.ejection.end(end);
             backend.start(end);
-            self.events.push(Event::Returned { index });
+            self.events.push(Event::Returned { backend: id });
         }
         let full = |since: &Moment| now.since(*since) < self.policy.slow_start.unwrap_or_default();
         backend.starting_since = backend.starting_since.filter(full);
         let ejection_time = self.policy.outliers.map(|options| options.ejection_time).unwrap_or_default();
         if backend.probes.up() && backend.ejection.forget(ejection_time, now) == 0 {
-            self.gray_is_over(index, Gray::ProbesUp);
+            self.gray_is_over(id, Gray::ProbesUp);
         }
     }
 
     /// Ejects a backend, if it can be chosen now; whether there is [`room`](Self::room) is for the caller to ask. Whether it did.
-    fn eject(&mut self, index: usize, reason: Reason, now: Moment) -> bool {
-        let backend = self.backends.get_mut(index).filter(|backend| backend.is_usable(now));
+    fn eject(&mut self, id: BackendId, reason: Reason, now: Moment) -> bool {
+        let backend = self.backends.get_mut(id).filter(|backend| backend.is_usable(now));
         let (Some(backend), Some(options)) = (backend, &self.policy.outliers) else { return false };
         let until = backend.ejection.begin(options, now);
-        self.events.push(Event::Ejected { index, reason, until });
-        self.look_for_gray(index, now);
+        self.events.push(Event::Ejected { backend: id, reason, until });
+        self.look_for_gray(id, now);
         true
     }
 
     /// How many more may be ejected: only so many at a time, and never the last one that can be chosen.
     fn room(&self, now: Moment) -> usize {
-        let weighed = self.backends.iter().filter(|backend| backend.description.weight > 0);
+        let weighed = self.backends.values().filter(|backend| backend.description.weight > 0);
         let ejected = weighed.clone().filter(|backend| backend.ejection.runs(now)).count();
         let share = self.policy.outliers.map_or(0.0, |options| options.max_ejected);
         // Three tenths of ten are three, also where the product falls a hair short of it.
@@ -279,24 +314,24 @@ impl Health {
         most.saturating_sub(ejected).min(self.usable(now).count().saturating_sub(1))
     }
 
-    fn usable(&self, now: Moment) -> impl Iterator<Item = (usize, &Backend)> {
-        self.backends.iter().enumerate().filter(move |(_, backend)| backend.is_usable(now))
+    fn usable(&self, now: Moment) -> impl Iterator<Item = (BackendId, &Backend)> {
+        self.in_order().filter(move |(_, backend)| backend.is_usable(now))
     }
 
     /// Flags a backend that traffic ejects again while probes call it up.
-    fn look_for_gray(&mut self, index: usize, now: Moment) {
-        let Some(backend) = self.backends.get_mut(index) else { return };
+    fn look_for_gray(&mut self, id: BackendId, now: Moment) {
+        let Some(backend) = self.backends.get_mut(id) else { return };
         let again = backend.ejection.runs(now) && backend.ejection.in_a_row() >= 2;
         if backend.gray.is_none() && again && backend.probes.agree_on_up() {
             backend.gray = Some(Gray::ProbesUp);
-            self.events.push(Event::Gray { index, probes_up: true });
+            self.events.push(Event::Gray { backend: id, probes_up: true });
         }
     }
 
     /// Flags backends whose requests succeeded for a whole interval while their probes failed, and removes the flag
     /// when that ends.
     fn look_for_gray_the_other_way(&mut self, options: &OutlierOptions) {
-        for (index, backend) in self.backends.iter_mut().enumerate() {
+        for (id, backend) in &mut self.backends {
             let traffic = backend.record.interval();
             let was_down = !backend.probes.up() && backend.down_since <= self.interval_began;
             if !was_down || traffic.attempts() < u64::from(options.min_requests.max(1)) {
@@ -305,17 +340,17 @@ impl Health {
             let well = traffic.failure_rate() <= options.failure_rate.unwrap_or(WELL);
             if well && backend.gray.is_none() {
                 backend.gray = Some(Gray::ProbesDown);
-                self.events.push(Event::Gray { index, probes_up: false });
+                self.events.push(Event::Gray { backend: id, probes_up: false });
             } else if !well && backend.gray.take_if(|gray| *gray == Gray::ProbesDown).is_some() {
-                self.events.push(Event::GrayOver { index });
+                self.events.push(Event::GrayOver { backend: id });
             }
         }
     }
 
-    fn gray_is_over(&mut self, index: usize, gray: Gray) {
-        let backend = self.backends.get_mut(index);
+    fn gray_is_over(&mut self, id: BackendId, gray: Gray) {
+        let backend = self.backends.get_mut(id);
         if backend.is_some_and(|backend| backend.gray.take_if(|flag| *flag == gray).is_some()) {
-            self.events.push(Event::GrayOver { index });
+            self.events.push(Event::GrayOver { backend: id });
         }
     }
 }
@@ -333,11 +368,12 @@ impl Backend {
             starting_since: None,
             joined_later: false,
             gray: None,
+            set: 0,
         }
     }
 
-    /// What is known of it, without what the policy no longer asks for.
-    fn kept(mut self, description: Description, policy: &Policy, now: Moment) -> Self {
+    /// It stays. What the policy no longer asks for is forgotten.
+    fn keep(&mut self, description: Description, policy: &Policy, now: Moment) {
         self.description = description;
         if policy.thresholds.is_none() {
             self.probes = Probes::new(None);
@@ -348,7 +384,6 @@ impl Backend {
         if policy.thresholds.is_none() || policy.outliers.is_none() {
             self.gray = None;
         }
-        self
     }
 
     /// It comes back: it starts slowly, and with a clean record.
@@ -380,7 +415,7 @@ impl Backend {
         }
     }
 
-    fn candidate(&self, index: usize, policy: &Policy, now: Moment) -> Candidate {
+    fn candidate(&self, id: BackendId, policy: &Policy, now: Moment) -> Candidate {
         let share = |since| slow_start::share_of_step(since, policy.slow_start.unwrap_or_default(), now);
         let standing = if self.probes.waits() {
             Standing::Waits
@@ -390,13 +425,13 @@ impl Backend {
             Standing::Usable(self.starting_since.map_or(1.0, share))
         };
         let Description { weight, priority, local } = self.description;
-        Candidate { index, weight, priority, local, standing }
+        Candidate { id, weight, priority, local, standing }
     }
 
-    fn performance(&self, index: usize) -> Performance {
+    fn performance(&self, id: BackendId) -> Performance {
         let group = (self.description.priority, self.description.local);
         let is_warm = self.starting_since.is_none();
-        Performance { index, group, is_warm, traffic: self.record.interval() }
+        Performance { id, group, is_warm, traffic: self.record.interval() }
     }
 
     /// When it changes by itself.

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use evenkeel_config::ListenAddress;
 use socket2::Socket;
+use tokio::sync::mpsc;
 
 use super::change::{Change, PreparedListener, PreparedLog, PreparedUpstream};
+use super::handle::UpstreamHandle;
 use super::live::{Live, LiveListener, LiveUpstream};
+use super::loops::OwnAddresses;
 use super::plan::table;
 use super::running::Running;
 use super::state::{ListenerState, Shown};
@@ -26,7 +29,8 @@ impl Running {
     /// Puts a change in force: upstreams, then the table that names them, then the listeners.
     pub(super) async fn apply(&self, live: &mut Live, change: Change) {
         let Change { model, upstreams, routes, listeners, log, .. } = change;
-        let mut next = Live { model: Some(model.clone()), ..Live::default() };
+        let own = std::mem::take(&mut live.own);
+        let mut next = Live { model: Some(model.clone()), own, ..Live::default() };
         let (mut running, mut boards) =
             (Vec::with_capacity(upstreams.len()), Vec::with_capacity(upstreams.len()));
         for prepared in upstreams {
@@ -49,6 +53,8 @@ impl Running {
         next.routes = names.zip(routes.iter().cloned()).collect();
         let table = Arc::new(table(&model, routes, running, next.log.clone()));
         let (opening, closing) = self.sort_listeners(live, &mut next, listeners);
+        let addresses = next.listeners.iter().map(|listener| listener.address.clone());
+        next.own.store(Arc::new(OwnAddresses::new(addresses)));
         self.publish(&next, table, boards);
         self.workers.set_lanes(model.lanes);
         for (listener, sockets) in opening {
@@ -61,6 +67,9 @@ impl Running {
             tokio::spawn(retire_log(log));
         }
         // What is left of the old are upstreams that are no longer configured. Their keepers end here.
+        for gone in live.upstreams.values() {
+            gone.upstream.close_connections();
+        }
         *live = next;
     }
 
@@ -114,16 +123,20 @@ async fn begin(
         PreparedUpstream::Kept(name) => return before.remove(&name),
         PreparedUpstream::New(prepared) => prepared,
     };
-    let settings = prepared.settings.clone();
-    let keeper = match before.remove(&settings.model.name) {
-        None => prepared.begin(),
-        Some(LiveUpstream { settings: old, keeping, .. }) => match keeping.stop().await {
-            Some(keeper) => prepared.go_on(keeper, &old.model),
-            None => prepared.begin(),
-        },
+    let settings = prepared.settings().clone();
+    let (running, handle) = match before.remove(&settings.model.name) {
+        None => (None, None),
+        Some(LiveUpstream { keeping, handle, .. }) => (keeping.stop().await, Some(handle)),
+    };
+    let (keeper, handle) = match (running, handle) {
+        (Some(keeper), Some(handle)) => (prepared.go_on(keeper), handle),
+        _ => {
+            let (sender, updates) = mpsc::channel(1);
+            (prepared.begin(updates), UpstreamHandle::new(&settings.model.name, sender))
+        }
     };
     let (upstream, board) = (keeper.upstream.clone(), keeper.board.clone());
-    Some(LiveUpstream { settings, upstream, board, keeping: keeper.start() })
+    Some(LiveUpstream { settings, upstream, board, keeping: keeper.start(), handle })
 }
 
 /// Ends a listener that is no longer configured: no new connections, and those that are open end with their request, or are

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use evenkeel_core::backend::{BackendId, BackendMap};
 use evenkeel_core::health::{Description, Event, Mode, Reason, State};
 use parking_lot::Mutex;
 
 use crate::observe::{HealthView, UpstreamHealth};
 use crate::probe;
+use crate::upstream::Roster;
 
 /// What is known of an upstream's backends.
 #[derive(Debug)]
@@ -16,7 +18,7 @@ pub struct Board(Mutex<Content>);
 pub(super) struct Content {
     pub(super) mode: Mode,
     mode_changes: u64,
-    pub(super) backends: Vec<BackendStatus>,
+    backends: BackendMap<BackendStatus>,
 }
 
 /// What is known of one backend.
@@ -43,38 +45,27 @@ pub(super) struct LastProbe {
 // === impl Board ===
 
 impl Board {
-    /// With nothing known yet of so many backends.
-    pub(super) fn new(backends: impl Iterator<Item = (State, Description)>, mode: Mode) -> Self {
-        let status = |(state, description)| BackendStatus {
-            state,
-            description,
-            gray: false,
-            probe: None,
-            counts: HealthView::default(),
-        };
-        let backends = backends.map(status);
-        Self(Mutex::new(Content { mode, mode_changes: 0, backends: backends.collect() }))
+    /// Without backends.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Content { mode: Mode::Normal, mode_changes: 0, backends: BackendMap::new() }))
     }
 
-    /// For other backends, of which some were here before: what is known of those stays.
-    pub(super) fn replaced(
+    /// Takes over which backends there are. What is known of those that stay is kept.
+    pub(super) fn replace(
         &self,
-        backends: impl Iterator<Item = (State, Description, Option<usize>)>,
-        mode: Mode,
-    ) -> Self {
-        let content = self.0.lock();
-        let status = |(state, description, before): (State, Description, Option<usize>)| {
-            let known = before.and_then(|index| content.backends.get(index));
-            BackendStatus {
-                state,
-                description,
-                gray: known.is_some_and(|status| status.gray),
-                probe: known.and_then(|status| status.probe.clone()),
-                counts: known.map(|status| status.counts.clone()).unwrap_or_default(),
+        backends: impl Iterator<Item = (BackendId, Description)>,
+        left: &[BackendId],
+    ) {
+        let mut content = self.0.lock();
+        for id in left {
+            content.backends.remove(*id);
+        }
+        for (id, description) in backends {
+            match content.backends.get_mut(id) {
+                Some(status) => status.description = description,
+                None => drop(content.backends.insert(id, BackendStatus::new(description))),
             }
-        };
-        let backends = backends.map(status).collect();
-        Self(Mutex::new(Content { mode, mode_changes: content.mode_changes, backends }))
+        }
     }
 
     /// Shows what is known to `look`.
@@ -82,21 +73,22 @@ impl Board {
         look(&self.0.lock())
     }
 
-    /// What is counted of the upstream, and of each backend.
-    pub(super) fn counts(&self) -> (UpstreamHealth, Vec<HealthView>) {
+    /// What is counted of the upstream, and of each of these backends.
+    pub(super) fn counts(&self, roster: &Roster) -> (UpstreamHealth, Vec<HealthView>) {
         let content = self.0.lock();
         let upstream = UpstreamHealth { mode: mode_name(content.mode), mode_changes: content.mode_changes };
-        let status = |status: &BackendStatus| HealthView {
+        let view = |status: &BackendStatus| HealthView {
             up: matches!(status.state, State::Up | State::Starting { .. }),
             gray: status.gray,
             ..status.counts.clone()
         };
-        (upstream, content.backends.iter().map(status).collect())
+        let views = roster.iter().map(|endpoint| content.status(endpoint.id).map(view).unwrap_or_default());
+        (upstream, views.collect())
     }
 
-    pub(super) fn probed(&self, index: usize, outcome: &probe::Outcome) {
+    pub(super) fn probed(&self, id: BackendId, outcome: &probe::Outcome) {
         let mut content = self.0.lock();
-        let Some(status) = content.backends.get_mut(index) else { return };
+        let Some(status) = content.backends.get_mut(id) else { return };
         let failed = outcome.result.as_ref().err().map(ToString::to_string);
         match failed {
             None => status.counts.probes_passed += 1,
@@ -109,8 +101,8 @@ impl Board {
     pub(super) fn happened(&self, event: &Event) {
         let mut content = self.0.lock();
         match event {
-            Event::Ejected { index, reason, .. } => {
-                if let Some(status) = content.backends.get_mut(*index) {
+            Event::Ejected { backend, reason, .. } => {
+                if let Some(status) = content.backends.get_mut(*backend) {
                     status.counts.ejected(reason_name(reason));
                 }
             }
@@ -119,12 +111,31 @@ impl Board {
         }
     }
 
-    pub(super) fn stands(&self, mode: Mode, states: impl Iterator<Item = (State, bool)>) {
+    pub(super) fn stands(&self, mode: Mode, states: impl Iterator<Item = (BackendId, State, bool)>) {
         let mut content = self.0.lock();
         content.mode = mode;
-        for (status, (state, gray)) in content.backends.iter_mut().zip(states) {
-            (status.state, status.gray) = (state, gray);
+        for (id, state, gray) in states {
+            if let Some(status) = content.backends.get_mut(id) {
+                (status.state, status.gray) = (state, gray);
+            }
         }
+    }
+}
+
+// === impl Content ===
+
+impl Content {
+    /// What is known of a backend; nothing if it has just left.
+    pub(super) fn status(&self, id: BackendId) -> Option<&BackendStatus> {
+        self.backends.get(id)
+    }
+}
+
+// === impl BackendStatus ===
+
+impl BackendStatus {
+    fn new(description: Description) -> Self {
+        Self { state: State::Down, description, gray: false, probe: None, counts: HealthView::default() }
     }
 }
 

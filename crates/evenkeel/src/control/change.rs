@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use evenkeel_config::{Changes, ConfigError, Listener, Model};
 
+use super::backends::BackendFactory;
 use super::live::{Live, LiveRoute, UpstreamSettings};
 use super::loops::loops;
 use super::plan::{Extensions, PlanError};
@@ -78,7 +79,9 @@ impl Change {
         }
         let mut upstreams = Vec::with_capacity(model.upstreams.len());
         for upstream in &model.upstreams {
-            let prepared = prepare_upstream(live, upstream, model, extensions, workers).await;
+            let settings = UpstreamSettings::new(upstream, model).map_err(StartError::from_plan)?;
+            let factory = BackendFactory::new(&settings, extensions, &live.own, workers);
+            let prepared = prepare_upstream(live, factory, workers).await;
             upstreams.push(prepared.map_err(StartError::from_plan)?);
         }
         let log = prepare_log(live, model, metrics)?;
@@ -117,18 +120,15 @@ fn routes(
 
 async fn prepare_upstream(
     live: &Live,
-    upstream: &evenkeel_config::Upstream,
-    model: &Model,
-    extensions: &Extensions,
+    factory: BackendFactory,
     workers: usize,
 ) -> Result<PreparedUpstream, PlanError> {
-    let settings = UpstreamSettings::new(upstream, model)?;
-    let before = live.upstreams.get(&upstream.name);
-    if before.is_some_and(|before| before.settings == settings) {
-        return Ok(PreparedUpstream::Kept(upstream.name.clone()));
+    let name = &factory.settings.model.name;
+    let before = live.upstreams.get(name);
+    if before.is_some_and(|before| before.settings == factory.settings) {
+        return Ok(PreparedUpstream::Kept(name.clone()));
     }
-    let before = before.map(|before| &*before.upstream);
-    let prepared = Prepared::new(&settings, extensions, workers, before).await?;
+    let prepared = Prepared::new(factory, workers, before).await?;
     Ok(PreparedUpstream::New(Box::new(prepared)))
 }
 

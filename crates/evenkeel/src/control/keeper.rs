@@ -1,64 +1,61 @@
-//! Keeps an upstream's backends: hears how probes and traffic went, and publishes who may be chosen.
+//! Keeps an upstream's backends: receives how probes and requests went and which backends there are, and publishes which of them
+//! can be picked.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_core::Moment;
-use evenkeel_core::backend::{Member, Snapshot, Weight};
+use evenkeel_core::backend::{BackendId, Member, Snapshot, Weight};
 use evenkeel_core::balance::Balancer;
 use evenkeel_core::health::{Choice, Event, Health, State, Traffic};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::board::Board;
-use super::loops::OwnAddresses;
-use super::pace::Pace;
-use super::prober::Prober;
+use super::checks::Checks;
+use super::handle::{SetChange, SetUpdate};
+use super::prober::{LoadProbes, Prober};
 use super::resolve::until_found;
+use super::set::{BackendSet, Replaced};
 use super::telling::{Scene, Teller};
-use crate::probe::{self, Probe};
-use crate::upstream::{Endpoint, Members, Upstream, moment_of};
+use super::upstream::policy;
+use crate::probe;
+use crate::upstream::{Endpoint, Members, Roster, Upstream, moment_of};
 
 /// What one upstream's keeper needs.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) upstream: Arc<Upstream>,
+    pub(super) set: BackendSet,
     pub(super) health: Health,
     pub(super) board: Arc<Board>,
     /// Notified by the data path when a backend fails too often in a row.
     pub(super) alert: Arc<Notify>,
-    /// Where no name of a backend may lead.
-    pub(super) own: OwnAddresses,
+    /// Sets that replace this one.
+    pub(super) updates: mpsc::Receiver<SetUpdate>,
     /// How often traffic is judged, if it is.
     pub(super) judges: Option<Duration>,
-    pub(super) watch: Option<Watch>,
-    /// What probes take, if there are any.
-    pub(super) pace: Option<Pace>,
-    /// Who asks for backends' load, if the algorithm wants to know.
-    pub(super) prober: Option<Prober>,
+    /// Probes, if they are configured.
+    pub(super) checks: Option<Checks>,
+    /// Probes for load, if the algorithm wants to know it.
+    pub(super) load_probes: Option<LoadProbes>,
     /// What was published last.
     pub(super) choice: Choice,
     /// Who writes the error log.
     pub(super) teller: Teller,
+    /// States that were replaced. Requests that began with one still hold it, and none of them should be the one to free
+    /// thousands of backends.
+    pub(super) retired: Vec<Arc<Members>>,
 }
-
-/// How backends are probed: one probe for each, in their order.
-#[derive(Debug)]
-pub(super) struct Watch {
-    pub(super) probes: Vec<Probe>,
-    pub(super) interval: Duration,
-    /// How long a probe takes at most.
-    pub(super) timeout: Duration,
-}
-
-/// A probe's end.
-type Report = (usize, probe::Outcome);
 
 /// How often a measure is taken of how slow is slow.
 const MEASURE: Duration = Duration::from_secs(1);
 
 /// The least time between two looks at traffic for failures in a row: where all backends fail, alerts do not stop.
 const REST: Duration = Duration::from_millis(10);
+
+/// How often to look whether a replaced state is still in use.
+const RETIRE: Duration = Duration::from_millis(50);
 
 /// A keeper at work. Dropping it ends it.
 #[derive(Debug)]
@@ -95,29 +92,22 @@ impl Keeper {
 
     /// Runs until `stop`, and then returns what it knows. Probes end with this future.
     async fn run(mut self, stop: Arc<Notify>) -> Self {
-        let (tell, mut reports) = mpsc::channel::<Report>(64);
-        let mut probes = JoinSet::new();
-        let mut silence = self.watch.take().map(|watch| {
-            let silence = Silence::new(&watch);
-            watch.spawn(&tell, &mut probes);
-            silence
-        });
-        if let Some(prober) = self.prober.take() {
-            probes.spawn(prober.run());
-        }
-        self.look_up_names(&mut probes);
+        let mut tasks = self.begin();
         let mut judging = self.judges.map(ticks);
         let mut measuring = self.upstream.hedging.is_some().then(|| ticks(MEASURE));
         let mut rest = Instant::now();
         loop {
             let next = self.choice.next.map(instant_of);
+            let retire = (!self.retired.is_empty()).then(|| Instant::now() + RETIRE);
+            let look = self.checks.as_ref().map(Checks::due);
             tokio::select! {
                 () = stop.notified() => return self,
-                Some((index, outcome)) = reports.recv() => {
-                    if let Some(silence) = &mut silence {
-                        silence.heard(index);
-                    }
-                    if !self.probed(index, &outcome) {
+                Some(update) = self.updates.recv() => {
+                    self.replace(update, &mut tasks);
+                    continue;
+                }
+                (id, outcome) = next_report(&mut self.checks) => {
+                    if !self.probed(id, &outcome) {
                         continue;
                     }
                 }
@@ -140,10 +130,14 @@ impl Keeper {
                     self.teller.flush();
                     continue;
                 }
-                () = until(silence.as_ref().map(Silence::due)) => {
-                    if let Some(silence) = &mut silence {
-                        silence.complain(&self.upstream);
+                () = until(look) => {
+                    if let Some(checks) = &mut self.checks {
+                        checks.look(&self.upstream.name, &self.set);
                     }
+                    continue;
+                }
+                () = until(retire) => {
+                    self.free_retired();
                     continue;
                 }
             }
@@ -151,34 +145,111 @@ impl Keeper {
         }
     }
 
+    /// Starts probes and the lookup of names. Gives the tasks that end with the keeper.
+    fn begin(&mut self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        if let Some(checks) = &mut self.checks {
+            checks.start();
+        }
+        if let Some(probes) = self.load_probes.clone() {
+            tasks.spawn(Prober { upstream: self.upstream.clone(), probes }.run());
+        }
+        let all: Vec<_> = self.set.iter().cloned().collect();
+        self.look_up_names(&all, false, &mut tasks);
+        tasks
+    }
+
     /// Looks up the names that have no address yet.
-    fn look_up_names(&self, tasks: &mut JoinSet<()>) {
-        for endpoint in self.upstream.all.iter().filter(|endpoint| endpoint.dialer.first().is_none()) {
-            let (name, own) = (self.upstream.name.clone(), self.own.clone());
-            tasks.spawn(until_found(name, endpoint.clone(), own));
+    fn look_up_names(&self, endpoints: &[Arc<Endpoint>], at_once: bool, tasks: &mut JoinSet<()>) {
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.dialer.first().is_none()) {
+            let (name, own) = (self.upstream.name.clone(), self.set.factory.settings.own.clone());
+            tasks.spawn(until_found(name, endpoint.clone(), own, at_once));
         }
     }
 
-    /// Whether that changed anything.
-    fn probed(&mut self, index: usize, outcome: &probe::Outcome) -> bool {
-        let now = moment_of(Instant::now());
-        self.board.probed(index, outcome);
-        self.health.probed(index, outcome.result.is_ok(), now);
-        if let Some(endpoint) = self.upstream.all.get(index) {
-            if let Some(pace) = &mut self.pace {
-                pace.probed(index, outcome, endpoint, now);
+    /// Replaces the set of backends, and publishes it.
+    fn replace(&mut self, update: SetUpdate, tasks: &mut JoinSet<()>) {
+        let replaced = self.set.replace(update.set);
+        let nothing = replaced.is_nothing();
+        let change = SetChange {
+            added: replaced.joined.len(),
+            removed: replaced.left.len(),
+            changed: replaced.changed,
+            total: self.set.iter().count(),
+            rejected: replaced.rejected.iter().map(ToString::to_string).collect(),
+        };
+        if !nothing {
+            while tasks.try_join_next().is_some() {}
+            let joined = replaced.joined.iter().filter_map(|joined| self.set.get(joined.id).cloned());
+            self.look_up_names(&joined.collect::<Vec<_>>(), true, tasks);
+            let now = moment_of(Instant::now());
+            self.health.replace(policy(&self.set.factory.settings.model), self.set.descriptions(), now);
+            self.board.replace(self.set.descriptions(), &replaced.left);
+            self.probe_others(replaced);
+            self.publish_set();
+        }
+        if !nothing || !change.rejected.is_empty() {
+            self.teller.tell_set(&change);
+        }
+        // The source may have gone meanwhile.
+        let _ = update.done.send(change);
+    }
+
+    /// Starts the probes of backends that joined, and stops those of backends that left.
+    fn probe_others(&mut self, replaced: Replaced) {
+        for id in &replaced.left {
+            if let Some(checks) = &mut self.checks {
+                checks.remove(*id);
             }
-            if let Err(failed) = &outcome.result {
-                let name = endpoint.backend.name();
-                log::debug!("upstream {}: probe of {name}: {failed}", self.upstream.name);
+            if let Some(probes) = &self.load_probes {
+                probes.remove(*id);
             }
+        }
+        self.add_probes(replaced);
+        if let Some(checks) = &mut self.checks {
+            checks.start();
+        }
+    }
+
+    /// Takes over what probes the backends that joined.
+    pub(super) fn add_probes(&mut self, replaced: Replaced) {
+        for joined in replaced.joined {
+            if let (Some(checks), Some(probe)) = (&mut self.checks, joined.probe) {
+                checks.add(joined.id, probe);
+            }
+            if let (Some(probes), Some(probe)) = (&self.load_probes, joined.load_probe) {
+                probes.add(joined.id, probe);
+            }
+        }
+    }
+
+    /// Takes note of a result, and of those that are there already. Whether that changed anything.
+    fn probed(&mut self, id: BackendId, outcome: &probe::Outcome) -> bool {
+        self.note_probe(id, outcome);
+        while let Some((id, outcome)) = self.checks.as_mut().and_then(Checks::try_next) {
+            self.note_probe(id, &outcome);
         }
         self.health.has_events()
     }
 
+    fn note_probe(&mut self, id: BackendId, outcome: &probe::Outcome) {
+        // It has just left.
+        let Some(endpoint) = self.set.get(id) else { return };
+        let now = moment_of(Instant::now());
+        self.board.probed(id, outcome);
+        self.health.probed(id, outcome.result.is_ok(), now);
+        if let Some(checks) = &mut self.checks {
+            checks.heard(id, outcome, endpoint, now);
+        }
+        if let Err(failed) = &outcome.result {
+            let name = endpoint.backend.name();
+            log::debug!("upstream {}: probe of {name}: {failed}", self.upstream.name);
+        }
+    }
+
     fn hear_traffic(&mut self) {
         let now = moment_of(Instant::now());
-        for (index, endpoint) in self.upstream.all.iter().enumerate() {
+        for endpoint in self.set.iter() {
             let counters = endpoint.backend.counters();
             let (answers, latency_sum) = endpoint.metrics.answers();
             let traffic = Traffic {
@@ -187,129 +258,101 @@ impl Keeper {
                 latency_sum,
                 failures_in_a_row: counters.failures_in_a_row(),
             };
-            self.health.served(index, traffic, now);
+            self.health.served(endpoint.id, traffic, now);
         }
     }
 
-    /// Publishes who may be chosen now, if that has changed, and tells what happened.
+    /// Publishes which backends can be picked now, if that has changed, and reports what happened.
     fn publish(&mut self) {
         let now = moment_of(Instant::now());
         let choice = self.health.choice(now);
         if (&choice.members, &choice.others) != (&self.choice.members, &self.choice.others) {
-            let current = self.upstream.members.load();
-            let members = members(&self.upstream.all, &choice, current.balancer.clone());
-            self.upstream.members.store(Arc::new(members));
+            let roster = self.upstream.members.load().roster.clone();
+            self.store(roster, &choice);
         }
         self.choice = choice;
-        let states = (0..self.upstream.all.len())
-            .map(|index| (self.health.state(index, now), self.health.gray(index)));
+        self.report(now);
+    }
+
+    /// Publishes a set of backends.
+    fn publish_set(&mut self) {
+        let now = moment_of(Instant::now());
+        let choice = self.health.choice(now);
+        self.store(Arc::new(self.set.roster()), &choice);
+        self.choice = choice;
+        self.report(now);
+    }
+
+    fn store(&mut self, roster: Arc<Roster>, choice: &Choice) {
+        let balancer = self.upstream.members.load().balancer.clone();
+        let before = self.upstream.publish(members(&self.set, roster, choice, balancer));
+        self.free_retired();
+        self.retired.push(before);
+    }
+
+    /// Frees replaced states that no request holds any more.
+    fn free_retired(&mut self) {
+        self.retired.retain(|members| Arc::strong_count(members) > 1);
+    }
+
+    fn report(&mut self, now: Moment) {
+        let states = self.set.iter().map(|endpoint| {
+            let id = endpoint.id;
+            (id, self.health.state(id, now), self.health.gray(id))
+        });
         self.board.stands(self.choice.mode, states);
-        for event in self.health.drain_events() {
+        let events = self.health.drain_events();
+        if events.is_empty() {
+            return;
+        }
+        let states = self.set.iter().map(|endpoint| self.health.state(endpoint.id, now));
+        let (mut healthy, mut all) = (0, 0);
+        for state in states.filter(|state| *state != State::Out) {
+            all += 1;
+            healthy += usize::from(matches!(state, State::Up | State::Starting { .. }));
+        }
+        for event in events {
             self.board.happened(&event);
-            self.tell(&event, now);
+            self.tell(&event, (healthy, all), now);
         }
     }
 
-    fn tell(&mut self, event: &Event, now: Moment) {
-        let index = index_of(event);
-        let probe = self.board.read(|content| {
-            let status = content.backends.get(index?)?;
-            status.probe.as_ref()?.failed.clone()
-        });
-        let upstream = self.upstream.clone();
-        let backend = index.and_then(|index| upstream.all.get(index));
-        let states = (0..upstream.all.len()).map(|index| self.health.state(index, now));
-        let states = states.filter(|state| *state != State::Out);
-        let healthy = states.clone().filter(|state| matches!(state, State::Up | State::Starting { .. }));
-        let healthy = (healthy.count(), states.count());
-        let backend = backend.map_or("", |endpoint| endpoint.backend.name());
+    fn tell(&mut self, event: &Event, healthy: (usize, usize), now: Moment) {
+        let id = event.backend();
+        let probe = self.board.read(|content| content.status(id?)?.probe.as_ref()?.failed.clone());
+        let endpoint = id.and_then(|id| self.set.get(id));
+        let backend = endpoint.map_or("", |endpoint| endpoint.backend.name());
         self.teller.tell(event, &Scene { backend, probe, healthy, now });
     }
 }
 
-/// The backend that an event is about.
-fn index_of(event: &Event) -> Option<usize> {
-    match event {
-        Event::Up { index }
-        | Event::Down { index }
-        | Event::Ejected { index, .. }
-        | Event::Returned { index }
-        | Event::Gray { index, .. }
-        | Event::GrayOver { index } => Some(*index),
-        Event::ModeChanged { .. } => None,
-    }
-}
-
-/// The set that this choice stands for.
-pub(super) fn members(all: &[Arc<Endpoint>], choice: &Choice, balancer: Arc<dyn Balancer>) -> Members {
-    let chosen = choice.members.iter().filter_map(|&(index, weight)| {
-        let endpoint = all.get(index)?;
-        Some((Member::new(endpoint.backend.clone(), Weight::new(weight)?), endpoint.clone()))
+/// The state that this choice stands for.
+pub(super) fn members(
+    set: &BackendSet,
+    roster: Arc<Roster>,
+    choice: &Choice,
+    balancer: Arc<dyn Balancer>,
+) -> Members {
+    let chosen = choice.members.iter().filter_map(|&(id, weight)| {
+        let endpoint = set.get(id)?;
+        Some((Member::new(endpoint.backend.clone(), Weight::new(weight)?), endpoint))
     });
     let (members, endpoints): (Vec<_>, Vec<_>) = chosen.unzip();
     let snapshot = Snapshot::new(members);
     let balancer = balancer.rebuild(&snapshot).unwrap_or(balancer);
-    let others = choice.others.iter().filter_map(|index| all.get(*index).cloned()).collect();
-    Members { snapshot, endpoints, others, balancer }
+    let others = choice.others.iter().filter_map(|id| set.get(*id).cloned()).collect();
+    // Usually all of them can be picked: both are in the same order.
+    let endpoints = match endpoints.len() == roster.len() {
+        true => roster.endpoints().clone(),
+        false => endpoints.into_iter().cloned().collect(),
+    };
+    Members { roster, snapshot, endpoints, others, balancer }
 }
 
-// === impl Watch ===
-
-impl Watch {
-    /// How long after a probe's end the next one must have ended.
-    pub(super) fn patience(&self) -> Duration {
-        self.interval * 2 + self.timeout
-    }
-
-    fn spawn(self, tell: &mpsc::Sender<Report>, probes: &mut JoinSet<()>) {
-        for (index, probe) in self.probes.into_iter().enumerate() {
-            let tell = tell.clone();
-            // Each on its own: one that hangs holds up no other.
-            probes.spawn(probe::watch(probe, self.interval, move |outcome| {
-                // A keeper that cannot keep up misses results, and hears the next.
-                let _ = tell.try_send((index, outcome));
-            }));
-        }
-    }
-}
-
-/// Notices probes that do not happen: a check that never runs is a fault, and not to be kept silent.
-#[derive(Debug)]
-struct Silence {
-    patience: Duration,
-    heard: Vec<Instant>,
-    complained: Vec<bool>,
-}
-
-impl Silence {
-    fn new(watch: &Watch) -> Self {
-        let backends = watch.probes.len();
-        let patience = watch.patience() + Duration::from_secs(1);
-        Self { patience, heard: vec![Instant::now(); backends], complained: vec![false; backends] }
-    }
-
-    fn heard(&mut self, index: usize) {
-        if let (Some(heard), Some(complained)) = (self.heard.get_mut(index), self.complained.get_mut(index)) {
-            (*heard, *complained) = (Instant::now(), false);
-        }
-    }
-
-    /// When the backend that was heard of the longest ago will have been silent for too long.
-    fn due(&self) -> Instant {
-        let waiting = self.heard.iter().zip(&self.complained).filter(|(_, complained)| !**complained);
-        let oldest = waiting.map(|(heard, _)| *heard).min();
-        oldest.unwrap_or_else(Instant::now) + self.patience
-    }
-
-    fn complain(&mut self, upstream: &Upstream) {
-        let late = self.heard.iter().map(|heard| heard.elapsed() >= self.patience);
-        for ((late, complained), endpoint) in late.zip(&mut self.complained).zip(upstream.all.iter()) {
-            if late && !*complained {
-                *complained = true;
-                let name = endpoint.backend.name();
-                log::error!("upstream {}: {name} was not probed for {:?}", upstream.name, self.patience);
-            }
-        }
+async fn next_report(checks: &mut Option<Checks>) -> super::checks::Report {
+    match checks {
+        Some(checks) => checks.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use evenkeel_config::{BackendHost, FilterSpec, ListenAddress, Model};
 
 use super::board::Board;
+use super::handle::UpstreamHandle;
 use super::keeper::Keeping;
 use super::loops::OwnAddresses;
 use super::plan::PlanError;
@@ -28,6 +30,8 @@ pub(super) struct Live {
     /// In the configured order.
     pub(super) listeners: Vec<LiveListener>,
     pub(super) log: Option<Arc<AccessLog>>,
+    /// The addresses of the listeners: no backend may have one of them.
+    pub(super) own: Arc<ArcSwap<OwnAddresses>>,
 }
 
 /// An upstream that runs.
@@ -37,6 +41,8 @@ pub(super) struct LiveUpstream {
     pub(super) upstream: Arc<Upstream>,
     pub(super) board: Arc<Board>,
     pub(super) keeping: Keeping,
+    /// Replaces its backends.
+    pub(super) handle: UpstreamHandle,
 }
 
 /// Everything that an upstream depends on. While this is the same, the upstream goes on untouched.
@@ -67,6 +73,17 @@ pub(super) struct LiveListener {
     /// Its address with the real port.
     pub(super) address: ListenAddress,
     pub(super) shared: Arc<ListenerShared>,
+}
+
+// === impl LiveUpstream ===
+
+impl LiveUpstream {
+    /// Whether its backends are not the configured ones: a set has replaced them.
+    pub(super) fn is_replaced(&self) -> bool {
+        let members = self.upstream.members.load();
+        let configured = self.settings.model.backends.iter();
+        !members.roster.iter().map(|endpoint| &endpoint.spec).eq(configured)
+    }
 }
 
 // === impl UpstreamSettings ===

@@ -20,16 +20,7 @@ pub(super) fn loops(model: &Model) -> Vec<PlanError> {
         backends.map(move |(index, backend)| (&upstream.name, index, &backend.url))
     });
     let looping = backends.filter_map(|(upstream, index, url)| {
-        let listener = match &url.host {
-            BackendHost::Ip(ip, port) => own.find((*ip, *port).into()),
-            BackendHost::Unix(path) => {
-                own.0.iter().find(|listener| matches!(listener, ListenAddress::Unix(own) if own == path))
-            }
-            BackendHost::Name(name, port) if is_localhost(name) => {
-                own.find((Ipv4Addr::LOCALHOST, *port).into())
-            }
-            _ => None,
-        };
+        let listener = own.listener_of(&url.host);
         let (upstream, backend) = (upstream.clone(), url.text.clone());
         listener.map(|listener| PlanError::Loop { upstream, index, backend, listener: listener.to_string() })
     });
@@ -39,8 +30,28 @@ pub(super) fn loops(model: &Model) -> Vec<PlanError> {
 // === impl OwnAddresses ===
 
 impl OwnAddresses {
+    /// The addresses of a model's listeners: a port 0 is not known yet.
     pub(super) fn of(model: &Model) -> Self {
-        Self(model.listeners.iter().map(|listener| listener.address.clone()).collect())
+        Self::new(model.listeners.iter().map(|listener| listener.address.clone()))
+    }
+
+    /// These addresses.
+    pub(super) fn new(addresses: impl Iterator<Item = ListenAddress>) -> Self {
+        Self(addresses.collect())
+    }
+
+    /// The listener that a connection to this backend would reach. Of names, only that of this machine is known here.
+    pub(super) fn listener_of(&self, host: &BackendHost) -> Option<&ListenAddress> {
+        match host {
+            BackendHost::Ip(ip, port) => self.find((*ip, *port).into()),
+            BackendHost::Unix(path) => {
+                self.0.iter().find(|listener| matches!(listener, ListenAddress::Unix(own) if own == path))
+            }
+            BackendHost::Name(name, port) if is_localhost(name) => {
+                self.find((Ipv4Addr::LOCALHOST, *port).into())
+            }
+            _ => None,
+        }
     }
 
     /// The listener that a connection to this address would reach.

@@ -3,18 +3,21 @@
 //! This room never prints.
 
 mod apply;
+mod backends;
 mod board;
 mod change;
+mod checks;
 mod explain;
 mod files;
+mod handle;
 mod keeper;
 mod live;
 mod loops;
-mod pace;
 mod plan;
 mod prober;
 mod resolve;
 mod running;
+mod set;
 mod signals;
 mod state;
 mod status;
@@ -28,6 +31,7 @@ pub use explain::{
     DescribedError, Explanation, FilterExplanation, HashExplanation, Outcome, PassedOver, Refused,
     UpstreamExplanation, VerdictKind, explain,
 };
+pub use handle::{SetChange, UpstreamGone, UpstreamHandle};
 pub use plan::{Extensions, Plan, PlanError};
 pub use running::{Running, StartError};
 pub use signals::{Order, Signals};

@@ -7,7 +7,9 @@ use evenkeel_config::{Action, ConfigError, Model, Respond};
 use evenkeel_core::route::RouteTable;
 use evenkeel_http::message::Answer;
 use http::{HeaderName, HeaderValue};
+use tokio::sync::mpsc;
 
+use super::backends::BackendFactory;
 use super::keeper::Keeper;
 use super::live::{LiveRoute, UpstreamSettings};
 use super::loops::loops;
@@ -121,7 +123,10 @@ impl Plan {
         let mut keepers = Vec::with_capacity(model.upstreams.len());
         for upstream in &model.upstreams {
             let settings = UpstreamSettings::new(upstream, model)?;
-            keepers.push(Prepared::new(&settings, extensions, workers, None).await?.begin());
+            let factory = BackendFactory::new(&settings, extensions, &Arc::default(), workers);
+            // It never runs: no other set will come.
+            let (_, updates) = mpsc::channel(1);
+            keepers.push(Prepared::new(factory, workers, None).await?.begin(updates));
         }
         let routes = model.routes.iter().zip(filters).map(|(route, filters)| LiveRoute {
             filters: route.filters.iter().cloned().zip(filters).collect(),

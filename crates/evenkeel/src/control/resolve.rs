@@ -19,12 +19,20 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Where a backend is. A name is resolved when the balancer starts; one that has no address then is looked up until it has one.
 pub(super) async fn resolve(host: &BackendHost, own: &OwnAddresses) -> (Address, Option<Arc<Names>>) {
+    let (address, names) = unresolved(host);
+    if let (Address::Name(name, port), Some(names)) = (&address, &names) {
+        names.resolved(lookup(name, *port, own).await.unwrap_or_default());
+    }
+    (address, names)
+}
+
+/// The same without waiting: a name has no address yet.
+pub(super) fn unresolved(host: &BackendHost) -> (Address, Option<Arc<Names>>) {
     match host {
         BackendHost::Ip(ip, port) => (Address::Tcp((*ip, *port).into()), None),
         BackendHost::Unix(path) => (Address::Unix(path.clone()), None),
         BackendHost::Name(name, port) => {
-            let found = lookup(name, *port, own).await.unwrap_or_default();
-            let names = Arc::new(Names::new(name.as_str(), found));
+            let names = Arc::new(Names::new(name.as_str(), Vec::new()));
             (Address::Name(name.as_str().into(), *port), Some(names))
         }
         // The configuration has no other kind.
@@ -32,19 +40,29 @@ pub(super) async fn resolve(host: &BackendHost, own: &OwnAddresses) -> (Address,
     }
 }
 
-/// Looks up the name of a backend that has no address, until it has one.
-pub(super) async fn until_found(upstream: Arc<str>, endpoint: Arc<Endpoint>, own: OwnAddresses) {
+/// Looks up the name of a backend that has no address, until it has one or the backend is removed. `at_once` unless that has just
+/// failed.
+pub(super) async fn until_found(
+    upstream: Arc<str>,
+    endpoint: Arc<Endpoint>,
+    own: OwnAddresses,
+    at_once: bool,
+) {
     let Address::Name(name, port) = endpoint.backend.address() else { return };
     let Some(names) = endpoint.dialer.names() else { return };
-    log::warn!("upstream {upstream}: cannot resolve {name}: trying again every {EVERY:?}");
-    loop {
-        tokio::time::sleep(EVERY).await;
-        if let Ok(found) = lookup(name, *port, &own).await {
+    let mut found = if at_once { lookup(name, *port, &own).await.ok() } else { None };
+    if found.is_none() {
+        log::warn!("upstream {upstream}: cannot resolve {name}: trying again every {EVERY:?}");
+    }
+    while !endpoint.connections.is_closed() {
+        if let Some(found) = found {
             log::info!("upstream {upstream}: {name} has an address: {}", listed(&found));
             names.resolved(found);
             endpoint.backend.counters().reach().succeeded();
             return;
         }
+        tokio::time::sleep(EVERY).await;
+        found = lookup(name, *port, &own).await.ok();
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use super::change::Change;
 use super::files::warn_if_few;
+use super::handle::UpstreamHandle;
 use super::live::Live;
 use super::plan::{Extensions, PlanError};
 use super::state::{Reloads, Shown, State};
@@ -79,7 +80,8 @@ impl Running {
         let workers = model.workers.or_else(|| std::thread::available_parallelism().ok());
         let workers = workers.map_or(1, std::num::NonZeroUsize::get);
         let metrics = Arc::new(Metrics::new(workers));
-        let change = Change::prepare(&Live::default(), model, extensions, &metrics).await?;
+        let live = Live::default();
+        let change = Change::prepare(&live, model, extensions, &metrics).await?;
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
         let environments = (0..workers)
             .map(|worker| Arc::new(Environment { worker, table: table.clone(), metrics: metrics.clone() }));
@@ -92,7 +94,7 @@ impl Running {
             started: Instant::now(),
             reloads: Reloads::default(),
         });
-        let running = Self { state, workers, extensions: extensions.clone(), live: Mutex::default() };
+        let running = Self { state, workers, extensions: extensions.clone(), live: Mutex::new(live) };
         running.apply(&mut *running.live.lock().await, change).await;
         running.state.ready.store(true, Ordering::Release);
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
@@ -125,6 +127,11 @@ impl Running {
         self.apply(&mut live, change).await;
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
         Ok(changes)
+    }
+
+    /// Replaces the backends of the upstream of this name; `None` if there is none.
+    pub async fn upstream(&self, name: &str) -> Option<UpstreamHandle> {
+        self.live.lock().await.upstreams.get(name).map(|upstream| upstream.handle.clone())
     }
 
     /// Tells the log which limits of the system are too low for the model.

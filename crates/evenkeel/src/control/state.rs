@@ -97,13 +97,14 @@ impl State {
     pub fn metrics_page(&self) -> String {
         let shown = self.shown.load();
         let table = &shown.table;
-        let counts = table.upstreams.iter().zip(shown.boards.iter().map(|board| board.counts()));
+        let members: Vec<_> = table.upstreams.iter().map(|upstream| upstream.members.load_full()).collect();
         let reloads = self.reloads.0.lock().clone();
         let (mut upstreams, mut backends) = (Vec::new(), Vec::new());
-        for (upstream, (health, statuses)) in counts {
+        for ((upstream, members), board) in table.upstreams.iter().zip(&members).zip(&shown.boards) {
+            let (health, views) = board.counts(&members.roster);
             let (name, pending) = (&*upstream.name, upstream.gate.pending());
             upstreams.push(UpstreamView { name, health, pending });
-            backends.extend(upstream.all.iter().zip(statuses).map(|(endpoint, health)| BackendView {
+            backends.extend(members.roster.iter().zip(views).map(|(endpoint, health)| BackendView {
                 upstream: &upstream.name,
                 name: endpoint.backend.name(),
                 in_flight: endpoint.backend.counters().in_flight(),

@@ -1,5 +1,7 @@
 //! What `/status` says of an upstream.
 
+use std::sync::Arc;
+
 use evenkeel_core::health::State;
 use serde_json::{Map, Value, json};
 
@@ -8,10 +10,11 @@ use crate::upstream::{Endpoint, Upstream, moment_of};
 
 /// An upstream with its backends.
 pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
+    let members = upstream.members.load_full();
     board.read(|content| {
-        let backends = upstream.all.iter().zip(&content.backends);
-        let backends = backends.map(|(endpoint, status)| {
-            let mut shown = backend(endpoint);
+        let known = |endpoint: &Arc<Endpoint>| Some((endpoint.clone(), content.status(endpoint.id)?));
+        let backends = members.roster.iter().filter_map(known).map(|(endpoint, status)| {
+            let mut shown = backend(&endpoint);
             shown.insert("state".to_owned(), state_name(status.state).into());
             shown.insert("gray".to_owned(), status.gray.into());
             if endpoint.backend.counters().reach().is_in_doubt() {
@@ -46,7 +49,7 @@ fn backend(endpoint: &Endpoint) -> Map<String, Value> {
     let shown = json!({
         "name": endpoint.backend.name(),
         "address": endpoint.dialer.first().as_ref().unwrap_or(endpoint.backend.address()).to_string(),
-        "weight": endpoint.weight,
+        "weight": endpoint.spec.weight,
         "in_flight": counters.in_flight(),
         "attempts": counters.attempts(),
         "failures": counters.failures(),

@@ -8,6 +8,8 @@ use evenkeel_core::Moment;
 use evenkeel_core::health::{Event, Mode, Reason};
 use log::Level;
 
+use super::handle::SetChange;
+
 /// Writes the lines of one upstream.
 #[derive(Debug)]
 pub(super) struct Teller {
@@ -40,7 +42,8 @@ struct Window {
 /// How many events have a line of their own in a window.
 const LINES: usize = 20;
 const WINDOW: Duration = Duration::from_secs(10);
-const KINDS: [&str; 5] = ["came up", "went down", "ejections", "returns", "disagreements"];
+const KINDS: [&str; 6] =
+    ["came up", "went down", "ejections", "returns", "disagreements", "changes of the set of backends"];
 
 // === impl Teller ===
 
@@ -64,6 +67,17 @@ impl Teller {
         if self.admits(kind) {
             let (level, text) = line(event, scene);
             log::log!(level, "upstream {}: {text}", self.upstream);
+        }
+    }
+
+    /// Logs that the set of backends was replaced, or counts it if there has been too much to log.
+    pub(super) fn tell_set(&mut self, change: &SetChange) {
+        if self.admits(5) {
+            let SetChange { added, removed, total, .. } = change;
+            log::info!("upstream {}: {added} backends added, {removed} removed: {total} now", self.upstream);
+            for reason in change.rejected.iter().take(LINES) {
+                log::warn!("backend left out: {reason}");
+            }
         }
     }
 

@@ -21,8 +21,7 @@ pub(super) fn authorities(upstream: &Upstream) -> Result<Option<Arc<[Vec<u8>]>>,
         if !verifies || !upstream.backends.iter().any(|backend| backend.url.tls) {
             return Ok(None);
         }
-        let explain = |reason| PlanError::Roots { upstream: upstream.name.clone(), reason };
-        return system().map(Some).map_err(explain);
+        return system_authorities(upstream).map(Some);
     };
     let explain = |reason| PlanError::Authorities {
         upstream: upstream.name.clone(),
@@ -30,6 +29,11 @@ pub(super) fn authorities(upstream: &Upstream) -> Result<Option<Arc<[Vec<u8>]>>,
         reason,
     };
     read_authorities(path).map(Some).map_err(explain)
+}
+
+/// The system's authorities, for an upstream that verifies its backends and names none of its own.
+pub(super) fn system_authorities(upstream: &Upstream) -> Result<Arc<[Vec<u8>]>, PlanError> {
+    system().map_err(|reason| PlanError::Roots { upstream: upstream.name.clone(), reason })
 }
 
 /// How the backend behind this URL is recognised; `None` without TLS.

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use evenkeel_config::{PathForm, Paths};
 use evenkeel_core::backend::Outcome;
 use evenkeel_http::message::{
-    Answer, Edits, HeadFacts, HeaderEdit, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
+    Answer, Edits, HeadFacts, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
 };
 use http::header;
 
@@ -23,7 +23,7 @@ use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table};
 use crate::filter::{Request, Response, Verdict};
 use crate::observe::{Metrics, RouteMetrics};
-use crate::upstream::{AttemptOptions, Attempts, Failure, Upstream};
+use crate::upstream::{AttemptOptions, Attempts, Failure};
 
 /// What every request of one worker shares.
 #[derive(Debug)]
@@ -251,18 +251,6 @@ impl Exchange {
         edits
     }
 
-    /// Names the backend to the client, where clients stay with theirs, unless it has named it itself.
-    fn keep_client(&self, edits: &mut Edits) {
-        let Some(attempts) = &self.attempts else { return };
-        let Some(current) = attempts.current() else { return };
-        if !attempts.is_sticky()
-            && let Some(cookie) =
-                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection().tls)
-        {
-            edits.danger_push(HeaderEdit::Add(header::SET_COOKIE, cookie));
-        }
-    }
-
     /// So many more bytes of the request's body have come. Gives how many there were in all.
     pub fn count_received(&mut self, bytes: u64) -> u64 {
         self.record.received += bytes;
@@ -339,11 +327,6 @@ impl Exchange {
         self.in_flight.connection()
     }
 
-    /// The upstream that it goes to.
-    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
-        self.attempts.as_ref().map(Attempts::upstream)
-    }
-
     fn refuse(&mut self, refusal: &Refusal) -> Decision {
         Decision::Answer(self.refusal_answer(refusal))
     }
@@ -389,10 +372,6 @@ impl Exchange {
 
     pub(super) fn rule(&self) -> Option<&Rule> {
         self.route.and_then(|index| self.table.rules.get(index))
-    }
-
-    pub(super) fn last_backend(&self) -> Option<&str> {
-        Some(self.attempts.as_ref()?.last()?.backend.name())
     }
 
     /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.

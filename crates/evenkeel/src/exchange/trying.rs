@@ -1,13 +1,14 @@
 //! A request's attempts, for the transport that carries it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_http::message::Refusal;
-use http::{HeaderName, HeaderValue};
+use evenkeel_http::message::{Edits, HeaderEdit, Refusal};
+use http::{HeaderName, HeaderValue, header};
 
 use super::outcome::{refusal, reported, status_text};
 use super::request::Exchange;
-use crate::upstream::{At, Attempt, Attempts, Failure, NextAttempt, RequestCopy, UpstreamError};
+use crate::upstream::{At, Attempt, Attempts, Failure, NextAttempt, RequestCopy, Upstream, UpstreamError};
 
 /// Of the route's time that is left, an attempt to connect takes at least one part in this many.
 const MOST_SHARES: usize = 4;
@@ -198,6 +199,32 @@ impl Exchange {
         self.record.error = Some(cause);
         if let Some(failed) = reported(refusal) {
             attempts.upstream().request_failed(failed, cause);
+        }
+    }
+
+    /// Whether it goes to an upstream of which no backend speaks TLS.
+    pub fn is_plain(&self) -> bool {
+        self.attempts.as_ref().is_some_and(Attempts::is_plain)
+    }
+
+    /// The upstream that it goes to.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        self.attempts.as_ref().map(Attempts::upstream)
+    }
+
+    pub(super) fn last_backend(&self) -> Option<&str> {
+        Some(self.attempts.as_ref()?.last()?.backend.name())
+    }
+
+    /// Names the backend to the client, where clients stay with theirs, unless it has named it itself.
+    pub(super) fn keep_client(&self, edits: &mut Edits) {
+        let Some(attempts) = &self.attempts else { return };
+        let Some(current) = attempts.current() else { return };
+        if !attempts.is_sticky()
+            && let Some(cookie) =
+                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection().tls)
+        {
+            edits.danger_push(HeaderEdit::Add(header::SET_COOKIE, cookie));
         }
     }
 }

@@ -15,15 +15,14 @@ mod request;
 mod tunnel;
 mod upload;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use request::{Begun, Request};
 
 use self::pool::Pool;
-use crate::exchange::{Environment, Table};
-use crate::stream::{Link, Own};
+use crate::exchange::Environment;
+use crate::stream::Link;
 use evenkeel_http::http1::give_back_spares;
 
 /// The lean lane of one worker.
@@ -31,16 +30,6 @@ use evenkeel_http::http1::give_back_spares;
 pub struct Lane {
     environment: Arc<Environment>,
     pool: Pool,
-    /// Which groups of connections there may be, by the last table that was looked at.
-    groups: Own<Groups>,
-}
-
-/// The groups of connections that a table has endpoints for.
-#[derive(Debug, Default)]
-struct Groups {
-    /// Kept, so that no other table can lie at its address.
-    table: Arc<Table>,
-    live: HashSet<u64>,
 }
 
 /// What is done with a client's connection after a request.
@@ -71,30 +60,13 @@ impl Then {
 impl Lane {
     /// A lane with no connections to backends yet.
     pub fn new(environment: Arc<Environment>) -> Self {
-        Self { environment, pool: Pool::default(), groups: Own::default() }
+        Self { environment, pool: Pool::default() }
     }
 
-    /// Keeps house, on the lane's thread: closes connections that have been idle for too long, or whose backend is no longer
-    /// configured, and gives memory back that is not needed. To be called about once a second.
+    /// Keeps house, on the lane's thread: closes connections that have been idle for too long, or whose backend was removed,
+    /// and gives memory back that is not needed. To be called about once a second.
     pub fn keep_house(&self) {
         self.pool.sweep(Instant::now());
-        let mut groups = self.groups.borrow();
-        groups.follow(&self.environment.table.load_full());
-        self.pool.retain(&groups.live);
         give_back_spares();
-    }
-}
-
-// === impl Groups ===
-
-impl Groups {
-    /// Takes note of a table, if it is another one than before.
-    fn follow(&mut self, table: &Arc<Table>) {
-        if Arc::ptr_eq(&self.table, table) {
-            return;
-        }
-        let endpoints = table.upstreams.iter().flat_map(|upstream| upstream.all.iter());
-        self.live = endpoints.map(|endpoint| endpoint.group).collect();
-        self.table = table.clone();
     }
 }

@@ -150,7 +150,7 @@ impl Pump<'_> {
         if !attempt.reuse {
             return None;
         }
-        self.lane.pool.take(attempt.endpoint.group).map(Backend::kept)
+        self.lane.pool.take(&attempt.endpoint.connections).map(Backend::kept)
     }
 
     /// What it means for the attempt that passing on came to a stop.
@@ -237,7 +237,7 @@ impl Pump<'_> {
         {
             let connection = self.exchange.connection();
             let until = connection.instant(connection.now()) + upstream.pool.idle_timeout;
-            self.lane.pool.put(attempt.endpoint.group, backend.socket, until, upstream.pool.max_idle);
+            self.lane.pool.put(&attempt.endpoint.connections, backend.socket, until, upstream.pool.max_idle);
         } else {
             drop(backend);
         }

@@ -45,8 +45,7 @@ impl Lane {
             Decision::Answer(answer) => Some(answer),
             Decision::Proxy => None,
         };
-        let lean = lane == exchange::Lane::Lean
-            && (answer.is_some() || exchange.upstream().is_some_and(|upstream| upstream.plain));
+        let lean = lane == exchange::Lane::Lean && (answer.is_some() || exchange.is_plain());
         let mut text = Buffer::default();
         match (lean, &answer) {
             (true, Some(_)) => {}

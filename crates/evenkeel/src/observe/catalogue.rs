@@ -206,12 +206,6 @@ impl BackendMetrics {
         self.shards.of(worker).copies.increment();
     }
 
-    /// Attempts that no request would have missed: an earlier one had failed or was slow, or they were copies.
-    pub fn repeated(&self) -> u64 {
-        let beside = self.shards.sum(|shard| &shard.hedges) + self.shards.sum(|shard| &shard.copies);
-        self.shards.sum(|shard| &shard.retries) + beside
-    }
-
     /// Responses so far, without those which mean that the backend cannot serve requests, and the sum of their response
     /// times.
     pub fn answers(&self) -> (u64, std::time::Duration) {

@@ -35,7 +35,7 @@ pub(super) fn peer(
 ) -> Result<Box<HttpPeer>> {
     let mut peer = bare(&attempt.endpoint)?;
     // The key of a kept connection covers neither the authorities nor the upstream: the group does.
-    peer.group_key = if attempt.reuse { attempt.endpoint.group } else { u64::MAX };
+    peer.group_key = if attempt.reuse { attempt.endpoint.connections.id() } else { u64::MAX };
     let options = &mut peer.options;
     options.custom_l4 = Some(Arc::new(Connect { dialer: attempt.endpoint.dialer.clone(), limit: connect }));
     options.total_connection_timeout = Some(connect + GRACE);

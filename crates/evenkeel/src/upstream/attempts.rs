@@ -89,6 +89,8 @@ pub(super) struct History {
     stale: bool,
     /// How long to wait before the next attempt.
     pause: Option<Duration>,
+    /// Whether there was none, and it waits for a backend.
+    waits: bool,
 }
 
 /// What runs in parallel with the current attempt.
@@ -206,6 +208,11 @@ impl Attempts {
         self.current.as_ref()
     }
 
+    /// Whether no backend speaks TLS.
+    pub fn is_plain(&self) -> bool {
+        self.members.as_ref().is_some_and(|members| members.roster.is_plain())
+    }
+
     /// Whether to send the request twice does no more than to send it once.
     pub fn is_idempotent(&self) -> bool {
         self.options.idempotent
@@ -237,19 +244,26 @@ impl Attempts {
     /// # Errors
     /// When there is none.
     pub fn next(&mut self, at: At) -> Result<NextAttempt, UpstreamError> {
+        self.refresh();
         // After a failure that may be the request's own, backends that cannot be picked are left alone.
         let others = self.history.failure.is_none_or(Failure::is_of_reach);
         match self.pick(at, others) {
             Picked::One(current) => {
                 if self.count > 0 {
                     current.endpoint.metrics.retried(at.worker);
+                } else {
+                    self.upstream.requests.of(at.worker).increment();
                 }
                 self.count += 1;
+                self.history.waits = false;
                 let endpoint = current.endpoint.clone();
                 self.current = Some(current);
                 Ok(NextAttempt::Start(Attempt { endpoint, reuse: !self.history.stale }))
             }
-            Picked::Full => Ok(NextAttempt::Wait),
+            Picked::Full => {
+                self.history.waits = self.count == 0;
+                Ok(NextAttempt::Wait)
+            }
             Picked::Nothing => {
                 if self.count == 0
                     && let (Some(explained), Some(members)) = (&mut self.explained, &self.members)
@@ -263,6 +277,23 @@ impl Attempts {
                 })
             }
         }
+    }
+
+    /// Looks at the backends that there are now, as long as none was tried: a request that waits must not wait for backends that
+    /// are gone.
+    fn refresh(&mut self) {
+        if !self.history.waits {
+            return;
+        }
+        let Some(before) = &self.members else { return };
+        let now = self.upstream.members.load_full();
+        // The lane was picked by what the backends speak.
+        if Arc::ptr_eq(&now, before) || before.roster.is_plain() && !now.roster.is_plain() {
+            return;
+        }
+        let sticky = self.sticky.and_then(|place| before.endpoints.get(place));
+        self.sticky = sticky.and_then(|sticky| now.endpoints.iter().position(|one| one.id == sticky.id));
+        self.members = Some(now);
     }
 
     /// Ends the current attempt. `Ok` when another one may follow; `replayable` is whether the whole request can be sent again.

@@ -1,8 +1,9 @@
 //! How to reach one backend, and what it counts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use evenkeel_core::backend::Backend;
+use evenkeel_core::backend::{Backend, BackendId};
 
 use super::failure_log::FailureLog;
 use crate::dial::Dialer;
@@ -11,22 +12,31 @@ use crate::observe::BackendMetrics;
 /// How to reach one backend, and what it counts.
 #[derive(Debug)]
 pub struct Endpoint {
+    /// What identifies it within its upstream, for as long as it belongs to it.
+    pub id: BackendId,
+    /// What the configuration, or the set that replaced it, says of it.
+    pub spec: evenkeel_config::Backend,
     /// The backend.
     pub backend: Arc<Backend>,
     /// How to connect to it.
     pub dialer: Dialer,
     /// TLS, if it is spoken.
     pub tls: Option<EndpointTls>,
-    /// Tells apart the connections of endpoints that share an address but not their settings.
-    pub group: u64,
-    /// The weight it was given; zero is out.
-    pub weight: u32,
+    /// Its idle connections.
+    pub connections: Arc<ConnectionGroup>,
     /// What a sticky cookie calls it, if there is one.
     pub cookie: Option<Box<str>>,
     /// What it counts.
     pub metrics: Arc<BackendMetrics>,
     /// Its failures that have a line in the error log.
     pub failures: FailureLog,
+}
+
+/// Idle connections that can be used for each other: to one backend of one upstream, with the same TLS. Each worker has its own.
+#[derive(Debug)]
+pub struct ConnectionGroup {
+    id: u64,
+    closed: AtomicBool,
 }
 
 /// How TLS is spoken to a backend.
@@ -43,8 +53,47 @@ pub struct EndpointTls {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Requests that came to it so far: its attempts, without those that repeated another.
-    pub fn requests(&self) -> u64 {
-        self.backend.counters().attempts().saturating_sub(self.metrics.repeated())
+    /// The same backend with another weight, priority or zone.
+    #[must_use]
+    pub fn with_spec(&self, spec: evenkeel_config::Backend) -> Self {
+        Self {
+            id: self.id,
+            spec,
+            backend: self.backend.clone(),
+            dialer: self.dialer.clone(),
+            tls: self.tls.clone(),
+            connections: self.connections.clone(),
+            cookie: self.cookie.clone(),
+            metrics: self.metrics.clone(),
+            failures: FailureLog::default(),
+        }
+    }
+}
+
+// === impl ConnectionGroup ===
+
+impl ConnectionGroup {
+    /// A group without connections.
+    #[expect(clippy::new_without_default, reason = "each has an id of its own")]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self { id: NEXT.fetch_add(1, Relaxed), closed: AtomicBool::new(false) }
+    }
+
+    /// What tells it apart from every other group of this process; never `u64::MAX`.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The backend was removed: its idle connections are closed within a second or two, and none becomes idle any more.
+    pub fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+
+    /// Whether the backend was removed.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
     }
 }

@@ -50,9 +50,10 @@ impl Explained {
     /// Takes note of a choice, in place of the one before.
     pub(super) fn note(&mut self, upstream: &Upstream, members: &Members, details: PickDetails) {
         let PickDetails { score, sticky, tried, skipped } = details;
-        let (out, text) = (left_out(upstream, members), &mut self.text);
+        let (out, text) = (left_out(members), &mut self.text);
         text.clear();
-        let _ = write!(text, "{}: {} of {}", upstream.algorithm, members.endpoints.len(), upstream.all.len());
+        let _ =
+            write!(text, "{}: {} of {}", upstream.algorithm, members.endpoints.len(), members.roster.len());
         if sticky {
             text.push_str(", by cookie");
         }
@@ -79,11 +80,10 @@ impl Explained {
 }
 
 /// The backends that cannot be picked. Members are in the same order as all backends.
-fn left_out<'a>(upstream: &'a Upstream, members: &Members) -> Vec<&'a Endpoint> {
-    let mut members = members.endpoints.iter().peekable();
-    let is_out =
-        |endpoint: &&Arc<Endpoint>| members.next_if(|member| Arc::ptr_eq(member, endpoint)).is_none();
-    upstream.all.iter().filter(is_out).map(Arc::as_ref).collect()
+fn left_out(members: &Members) -> Vec<&Endpoint> {
+    let mut picked = members.endpoints.iter().peekable();
+    let is_out = |endpoint: &&Arc<Endpoint>| picked.next_if(|member| Arc::ptr_eq(member, endpoint)).is_none();
+    members.roster.iter().filter(is_out).map(Arc::as_ref).collect()
 }
 
 /// Which backend a request with this key and this named backend would be sent to first, now. Takes no lease and counts no

@@ -154,7 +154,7 @@ impl Upstream {
         }
         log::log!(level, "upstream {}: {what}{cause}", self.name);
         let upstream = self.clone();
-        let answers_at_start = upstream.answers();
+        let requests_before = upstream.requests();
         each_window(move || match upstream.reports.requests.turn(cause) {
             Turned::Again(count) => {
                 log::log!(level, "upstream {}: {what}{cause}{}", upstream.name, and_more(count));
@@ -162,7 +162,7 @@ impl Upstream {
             }
             Turned::Over(lasted) => {
                 if let Some(lasted) = lasted
-                    && upstream.answers() > answers_at_start
+                    && upstream.requests() > requests_before
                 {
                     let seconds = lasted.saturating_sub(WINDOW).as_secs();
                     let name = &upstream.name;
@@ -171,10 +171,6 @@ impl Upstream {
                 false
             }
         });
-    }
-
-    fn answers(&self) -> u64 {
-        self.all.iter().map(|endpoint| endpoint.metrics.answers().0).sum()
     }
 }
 

@@ -67,6 +67,13 @@ impl Gate {
         }
     }
 
+    /// Other backends can be picked than before.
+    pub(super) fn changed(&self) {
+        if self.limits.max_connections.is_some() {
+            self.queue.room.notify_waiters();
+        }
+    }
+
     /// Waits until `choose` finds something, trying again each time a request leaves; first come, first served.
     ///
     /// # Errors

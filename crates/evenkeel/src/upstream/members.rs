@@ -1,4 +1,4 @@
-//! The backends of an upstream: those that may be chosen now, and all of them.
+//! The backends of an upstream: all of them, and those that can be picked now.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,40 +8,60 @@ use evenkeel_core::balance::Balancer;
 
 use super::endpoint::Endpoint;
 
-/// The backends of an upstream that may be chosen now, and what chooses among them.
+/// One state of an upstream's backends, published as a whole: all of them, those that can be picked now, and what picks one.
 #[derive(Debug)]
 pub struct Members {
+    /// Every backend, including those of weight zero.
+    pub roster: Arc<Roster>,
     /// What the algorithm sees.
     pub snapshot: Snapshot,
-    /// What is connected to: same order, same length.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    /// What is connected to: same order, same length as the snapshot. Shared with the roster where all can be picked.
+    pub endpoints: Arc<[Arc<Endpoint>]>,
     /// What is tried once none of these could be reached, in this order.
     pub others: Vec<Arc<Endpoint>>,
-    /// What chooses.
+    /// What picks one.
     pub balancer: Arc<dyn Balancer>,
 }
 
-/// Every backend that an upstream has, in the configured order.
-#[derive(Debug, Default)]
+/// Every backend of an upstream, in the order of the configuration or of the set that replaced it.
+#[derive(Debug)]
 pub struct Roster {
-    /// The backends.
-    pub endpoints: Vec<Arc<Endpoint>>,
-    /// Requests that came to backends which it no longer has: what counts requests must not see fewer than before.
-    pub requests_of_removed: u64,
+    endpoints: Arc<[Arc<Endpoint>]>,
+    plain: bool,
 }
 
 // === impl Members ===
 
 impl Members {
-    /// The backend at this place: the others come after those that may be chosen.
+    /// The backend at this place: the others come after those that can be picked.
     #[inline]
     pub fn endpoint(&self, place: usize) -> Option<&Arc<Endpoint>> {
-        let chosen = self.endpoints.len();
-        self.endpoints.get(place).or_else(|| self.others.get(place.checked_sub(chosen)?))
+        let picked = self.endpoints.len();
+        self.endpoints.get(place).or_else(|| self.others.get(place.checked_sub(picked)?))
     }
 }
 
 // === impl Roster ===
+
+impl Roster {
+    /// A set of backends.
+    pub fn new(endpoints: impl Into<Arc<[Arc<Endpoint>]>>) -> Self {
+        let endpoints = endpoints.into();
+        let plain = endpoints.iter().all(|endpoint| endpoint.tls.is_none());
+        Self { endpoints, plain }
+    }
+
+    /// The backends, to be shared.
+    pub fn endpoints(&self) -> &Arc<[Arc<Endpoint>]> {
+        &self.endpoints
+    }
+
+    /// Whether no backend speaks TLS, so that the lean lane can carry the requests.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+}
 
 impl Deref for Roster {
     type Target = [Arc<Endpoint>];

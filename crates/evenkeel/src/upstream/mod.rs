@@ -25,11 +25,13 @@ use evenkeel_config::{Pool, Retry, Timeouts};
 use evenkeel_core::backend::{Lease, Outcome};
 use tokio::sync::Notify;
 
+use crate::observe::{Counter, Sharded};
+
 pub use affinity::{Affinity, cookie_value, hash, hash_of_client};
 pub use attempts::{ActiveAttempt, At, Attempt, AttemptOptions, Attempts, NextAttempt};
 pub use clock::moment_of;
 pub use copy::RequestCopy;
-pub use endpoint::{Endpoint, EndpointTls};
+pub use endpoint::{ConnectionGroup, Endpoint, EndpointTls};
 pub use error::UpstreamError;
 pub use explain::{WouldChoose, would_choose};
 pub use failure::{Break, ConnectError, Failure, TlsError};
@@ -46,7 +48,7 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// What the configuration calls the algorithm.
     pub algorithm: &'static str,
-    /// The backends that may be chosen now, and what chooses; swapped whole.
+    /// Its backends: one pointer, replaced as a whole, at any time.
     pub members: ArcSwap<Members>,
     /// How long things may take.
     pub timeouts: Timeouts,
@@ -62,10 +64,8 @@ pub struct Upstream {
     pub gate: Arc<Gate>,
     /// Where failures are reported.
     pub reports: FailureReports,
-    /// Whether every backend speaks plain HTTP, so that the lean lane can carry its requests.
-    pub plain: bool,
-    /// Every configured backend, including those of weight zero.
-    pub all: Roster,
+    /// Requests that a backend was picked for, without those that repeated another. They outlive backends and settings.
+    pub requests: Arc<Sharded<Counter>>,
 }
 
 /// Notifies the keeper of an upstream at once when a backend fails too often in a row.
@@ -80,9 +80,21 @@ pub struct FailureAlert {
 // === impl Upstream ===
 
 impl Upstream {
-    /// Requests that came to a backend of this upstream so far: its attempts, without those that repeated another.
+    /// Requests that a backend was picked for so far, without those that repeated another.
     pub fn requests(&self) -> u64 {
-        self.all.requests_of_removed + self.all.iter().map(|endpoint| endpoint.requests()).sum::<u64>()
+        self.requests.sum(|counter| counter)
+    }
+
+    /// Publishes another state of its backends. Requests that wait for a backend look at it at once. Returns the state before.
+    pub fn publish(&self, members: Members) -> Arc<Members> {
+        let before = self.members.swap(Arc::new(members));
+        self.gate.changed();
+        before
+    }
+
+    /// Closes the idle connections to its backends: it is no longer configured.
+    pub fn close_connections(&self) {
+        self.members.load().roster.iter().for_each(|endpoint| endpoint.connections.close());
     }
 
     /// A lease of a backend, if that has room.

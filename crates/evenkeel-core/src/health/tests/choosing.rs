@@ -30,9 +30,9 @@ fn up_and_down_are_told_once() {
     let policy = Policy { thresholds: Some(thresholds(2, 2, Start::Up)), ..Policy::default() };
     let mut world = World::equal(policy, 2);
     assert_eq!(world.probe(0, "++++").events(), []);
-    assert_eq!(world.probe(0, "-----").events(), [Event::Down { index: 0 }]);
-    assert_eq!(world.probe(0, "-++++").events(), [Event::Up { index: 0 }]);
-    assert_eq!(world.probe(2, "--").probe(usize::MAX, "--").events(), [], "there are no such backends");
+    assert_eq!(world.probe(0, "-----").events(), [Event::Down { backend: id(0) }]);
+    assert_eq!(world.probe(0, "-++++").events(), [Event::Up { backend: id(0) }]);
+    assert_eq!(world.probe(2, "--").probe(77, "--").events(), [], "there are no such backends");
 }
 
 #[test]
@@ -110,12 +110,12 @@ fn when_all_are_down_it_is_as_configured() {
         assert_eq!(world.health.choice(world.now).mode, Mode::Normal);
         world.probe(0, "-").probe(1, "-").probe(2, "-").events();
         let choice = world.health.choice(world.now);
-        assert_eq!((choice.mode, choice.members), (mode, members));
+        assert_eq!((choice.mode, by_index(&choice.members)), (mode, members));
         assert_eq!(world.chosen(), world.chosen());
         assert_eq!(world.events(), [Event::ModeChanged { from: Mode::Normal, to: mode }], "told once");
         world.probe(1, "+").chosen();
         let told = world.events();
-        assert_eq!(told, [Event::Up { index: 1 }, Event::ModeChanged { from: mode, to: Mode::Normal }]);
+        assert_eq!(told, [Event::Up { backend: id(1) }, Event::ModeChanged { from: mode, to: Mode::Normal }]);
     }
 }
 
@@ -137,7 +137,7 @@ fn below_the_panic_threshold_all_of_the_level_in_use_are_chosen_among() {
         let mut world = World::new(policy, &backends);
         world.probe_down(&down);
         let choice = world.health.choice(world.now);
-        let indices: Vec<_> = choice.members.iter().map(|m| m.0).collect();
+        let indices: Vec<_> = choice.members.iter().map(|m| index(m.0)).collect();
         assert_eq!((choice.mode, indices), (mode, chosen), "below {threshold} without {down:?}");
     }
 }

@@ -12,14 +12,18 @@ fn failures_in_a_row_eject_at_once() {
     let until = world.now.after(seconds(30));
     let reason = Reason::ConsecutiveFailures(6);
     assert_eq!(world.state(1), State::Ejected { until });
-    assert_eq!(world.fails(1, 1).told(1).events(), [Event::Ejected { index: 1, reason, until }], "once");
+    assert_eq!(
+        world.fails(1, 1).told(1).events(),
+        [Event::Ejected { backend: id(1), reason, until }],
+        "once"
+    );
     let choice = world.health.choice(world.now);
-    assert_eq!((choice.members, choice.next), (vec![(0, 1), (2, 1)], Some(until)));
+    assert_eq!((by_index(&choice.members), choice.next), (vec![(0, 1), (2, 1)], Some(until)));
     world.pass(millis(29_999));
     assert_eq!(world.chosen(), [0, 2]);
     world.pass(millis(1));
     assert_eq!(world.state(1), State::Up, "also before it was recorded");
-    assert_eq!((world.chosen(), world.events()), (vec![0, 1, 2], vec![Event::Returned { index: 1 }]));
+    assert_eq!((world.chosen(), world.events()), (vec![0, 1, 2], vec![Event::Returned { backend: id(1) }]));
 }
 
 #[test]
@@ -77,11 +81,11 @@ fn an_answer_that_shows_before_its_row_is_gone_does_not_eject() {
     let mut world = World::equal(judged(), 3);
     world.fails(0, 9).told(0).pass(seconds(30)).told(0);
     let torn = Traffic { answers: world.traffic[0].answers + 1, ..world.traffic[0] };
-    world.health.served(0, torn, world.now);
+    world.health.served(id(0), torn, world.now);
     assert_eq!(world.state(0), State::Up);
     // And the other way round: a row that is shorter is another one, whatever else shows.
     let torn = Traffic { failures_in_a_row: 5, ..world.traffic[0] };
-    world.health.served(0, torn, world.now);
+    world.health.served(id(0), torn, world.now);
     assert!(world.is_ejected(0));
 }
 
@@ -89,7 +93,7 @@ fn an_answer_that_shows_before_its_row_is_gone_does_not_eject() {
 fn what_was_served_before_the_beginning_does_not_count() {
     let mut world = World::equal(judged(), 3);
     world.fails(0, 7);
-    world.health.served_before(0, world.traffic[0]);
+    world.health.served_before(id(0), world.traffic[0]);
     assert_eq!(world.told(0).fails(0, 4).told(0).state(0), State::Up);
     assert!(world.fails(0, 1).told(0).is_ejected(0));
 }
@@ -202,8 +206,10 @@ fn the_worst_go_first() {
         world.fails(index, failures).answers(index, 100 - failures, millis(1));
     }
     assert_eq!(world.judge().chosen(), [0, 1, 4]);
-    let reasons: Vec<_> = world.events().into_iter().map(|e| format!("{e:?}")).collect();
-    assert!(reasons[0].contains("index: 3, reason: FailureRate(0.9)"), "{reasons:?}");
+    let events = world.events();
+    assert_eq!(events[0].backend(), Some(id(3)));
+    let reasons: Vec<_> = events.into_iter().map(|e| format!("{e:?}")).collect();
+    assert!(reasons[0].contains("reason: FailureRate(0.9)"), "{reasons:?}");
 }
 
 #[test]
@@ -269,7 +275,7 @@ fn probes_up_while_traffic_ejects_again_is_gray() {
     let eject = |world: &mut World, times: u64| {
         world.told(0).answers(0, 1, millis(1)).told(0).fails(0, 5).told(0);
         assert!(world.is_ejected(0));
-        let gray = world.health.gray(0);
+        let gray = world.health.gray(id(0));
         world.probe(0, "+").pass(seconds(30 * times)).told(0).chosen();
         gray
     };
@@ -280,17 +286,17 @@ fn probes_up_while_traffic_ejects_again_is_gray() {
         let gray = |e: &Event| matches!(e, Event::Gray { .. } | Event::GrayOver { .. });
         world.events().into_iter().filter(gray).collect::<Vec<_>>()
     };
-    assert_eq!(told(&mut world), [Event::Gray { index: 0, probes_up: true }], "once");
+    assert_eq!(told(&mut world), [Event::Gray { backend: id(0), probes_up: true }], "once");
     world.pass(seconds(89)).judge();
-    assert!(world.health.gray(0));
+    assert!(world.health.gray(id(0)));
     world.pass(seconds(1)).judge();
-    assert_eq!(told(&mut world), [Event::GrayOver { index: 0 }], "its three ejections are forgotten");
-    assert!(!world.health.gray(0));
+    assert_eq!(told(&mut world), [Event::GrayOver { backend: id(0) }], "its three ejections are forgotten");
+    assert!(!world.health.gray(id(0)));
 
     eject(&mut world, 1);
     assert!(eject(&mut world, 2));
     world.probe(0, "---");
-    assert_eq!(told(&mut world).last(), Some(&Event::GrayOver { index: 0 }), "probes agree");
+    assert_eq!(told(&mut world).last(), Some(&Event::GrayOver { backend: id(0) }), "probes agree");
 }
 
 #[test]
@@ -300,12 +306,12 @@ fn without_a_probe_that_says_up_nothing_is_gray() {
         for n in 1..4 {
             world.told(0).fails(0, 5).told(0).pass(seconds(30 * n));
         }
-        assert!(!world.health.gray(0));
+        assert!(!world.health.gray(id(0)));
         // One that has just failed is no word for it either.
         world.probe(0, "+-").told(0).fails(0, 5).told(0);
-        assert!(!world.health.gray(0));
+        assert!(!world.health.gray(id(0)));
         world.probe(0, "+");
-        assert_eq!(world.health.gray(0), thresholds.is_some());
+        assert_eq!(world.health.gray(id(0)), thresholds.is_some());
     }
 }
 
@@ -315,14 +321,18 @@ fn answering_well_while_probes_say_down_is_gray() {
     let mut world = World::equal(policy, 2);
     world.judge().pass(seconds(1)).answers(0, 1000, millis(1)).probe(0, "-").probe(1, "-");
     world.pass(seconds(4)).judge().events();
-    assert!(!world.health.gray(0), "it responded before it was down");
+    assert!(!world.health.gray(id(0)), "it responded before it was down");
     world.pass(seconds(5)).answers(0, 95, millis(1)).fails(0, 4).answers(1, 49, millis(1)).judge();
-    assert_eq!(world.events(), [Event::Gray { index: 0, probes_up: false }], "fail open gives it requests");
+    assert_eq!(
+        world.events(),
+        [Event::Gray { backend: id(0), probes_up: false }],
+        "fail open gives it requests"
+    );
     world.pass(seconds(5)).answers(0, 100, millis(1)).judge();
-    assert_eq!((world.events(), world.health.gray(0), world.health.gray(1)), (vec![], true, false));
+    assert_eq!((world.events(), world.health.gray(id(0)), world.health.gray(id(1))), (vec![], true, false));
     world.pass(seconds(5)).fails(0, 50).judge();
-    assert_eq!((world.events(), world.health.gray(0)), (vec![Event::GrayOver { index: 0 }], false));
+    assert_eq!((world.events(), world.health.gray(id(0))), (vec![Event::GrayOver { backend: id(0) }], false));
     world.pass(seconds(5)).answers(0, 100, millis(1)).judge().events();
     world.probe(0, "+");
-    assert_eq!(world.events(), [Event::Up { index: 0 }, Event::GrayOver { index: 0 }]);
+    assert_eq!(world.events(), [Event::Up { backend: id(0) }, Event::GrayOver { backend: id(0) }]);
 }

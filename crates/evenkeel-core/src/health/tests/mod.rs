@@ -3,8 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use slotmap::{Key, KeyData};
+
 use super::{Description, Event, Health, OutlierOptions, Policy, Start, State, Thresholds, Traffic};
 use crate::Moment;
+use crate::backend::BackendId;
 
 mod choosing;
 mod ejecting;
@@ -15,6 +18,8 @@ mod starting;
 /// An upstream, its clock, and its backends' counters.
 struct World {
     health: Health,
+    policy: Policy,
+    descriptions: Vec<Description>,
     now: Moment,
     traffic: Vec<Traffic>,
 }
@@ -22,8 +27,9 @@ struct World {
 impl World {
     fn new(policy: Policy, backends: &[Description]) -> Self {
         let now = Moment::from_micros(7_000_000);
-        let health = Health::new(policy, backends.iter().copied(), now);
-        Self { health, now, traffic: vec![Traffic::default(); backends.len()] }
+        let health = Health::new(policy.clone(), (0..).map(id).zip(backends.iter().copied()), now);
+        let descriptions = backends.to_vec();
+        Self { health, policy, descriptions, now, traffic: vec![Traffic::default(); backends.len()] }
     }
 
     fn equal(policy: Policy, n: usize) -> Self {
@@ -37,7 +43,7 @@ impl World {
 
     fn probe(&mut self, index: usize, results: &str) -> &mut Self {
         for result in results.chars() {
-            self.health.probed(index, result == '+', self.now);
+            self.health.probed(id(index), result == '+', self.now);
         }
         self
     }
@@ -65,7 +71,7 @@ impl World {
     }
 
     fn told(&mut self, index: usize) -> &mut Self {
-        self.health.served(index, self.traffic[index], self.now);
+        self.health.served(id(index), self.traffic[index], self.now);
         self
     }
 
@@ -78,15 +84,25 @@ impl World {
     }
 
     fn members(&mut self) -> Vec<(usize, u32)> {
-        self.health.choice(self.now).members
+        by_index(&self.health.choice(self.now).members)
     }
 
     fn chosen(&mut self) -> Vec<usize> {
         self.members().into_iter().map(|(index, _)| index).collect()
     }
 
+    /// Another backend joins those that there are. Its index.
+    fn join(&mut self, description: Description) -> usize {
+        let joining = self.descriptions.len();
+        self.descriptions.push(description);
+        self.traffic.push(Traffic::default());
+        let all = (0..).map(id).zip(self.descriptions.iter().copied());
+        self.health.replace(self.policy.clone(), all, self.now);
+        joining
+    }
+
     fn state(&self, index: usize) -> State {
-        self.health.state(index, self.now)
+        self.health.state(id(index), self.now)
     }
 
     fn is_ejected(&self, index: usize) -> bool {
@@ -96,6 +112,19 @@ impl World {
     fn events(&mut self) -> Vec<Event> {
         self.health.drain_events()
     }
+}
+
+/// The ids that a fresh map of backends gives: 0, 1, 2, …
+fn id(index: usize) -> BackendId {
+    KeyData::from_ffi(1 << 32 | (index as u64 + 1)).into()
+}
+
+fn by_index(members: &[(BackendId, u32)]) -> Vec<(usize, u32)> {
+    members.iter().map(|&(id, weight)| (index(id), weight)).collect()
+}
+
+fn index(id: BackendId) -> usize {
+    (id.data().as_ffi() & 0xffff_ffff) as usize - 1
 }
 
 fn backend(weight: u32) -> Description {

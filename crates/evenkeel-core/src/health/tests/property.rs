@@ -89,22 +89,23 @@ impl Day {
     fn check_events(&mut self) {
         let (seed, now) = (self.seed, self.world.now);
         for event in self.world.events() {
+            let index = event.backend().map(index).unwrap_or_default();
             match event {
-                Event::Up { index } => assert!(!std::mem::replace(&mut self.told[index].up, true), "{seed}"),
-                Event::Down { index } => {
+                Event::Up { .. } => assert!(!std::mem::replace(&mut self.told[index].up, true), "{seed}"),
+                Event::Down { .. } => {
                     let told = &mut self.told[index];
                     assert!(std::mem::replace(&mut told.up, false), "{seed}");
                     (told.ejected, told.last) = (None, None);
                 }
-                Event::Ejected { index, until, .. } => self.check_ejection(index, until),
-                Event::Returned { index } => {
+                Event::Ejected { until, .. } => self.check_ejection(index, until),
+                Event::Returned { .. } => {
                     let end = self.told[index].ejected.take().expect("it was ejected");
                     assert!(end <= now, "seed {seed}");
                 }
-                Event::Gray { index, .. } => {
+                Event::Gray { .. } => {
                     assert!(!std::mem::replace(&mut self.told[index].gray, true), "{seed}")
                 }
-                Event::GrayOver { index } => {
+                Event::GrayOver { .. } => {
                     assert!(std::mem::replace(&mut self.told[index].gray, false), "{seed}")
                 }
                 Event::ModeChanged { from, to } => {
@@ -115,7 +116,7 @@ impl Day {
             }
         }
         for (index, told) in self.told.iter().enumerate() {
-            assert_eq!(told.gray, self.world.health.gray(index), "seed {seed}");
+            assert_eq!(told.gray, self.world.health.gray(id(index)), "seed {seed}");
         }
     }
 
@@ -157,7 +158,7 @@ impl Day {
 
     fn check_members(&self, choice: &Choice, states: &[State], weighed: &[usize]) {
         let seed = self.seed;
-        let members: Vec<usize> = choice.members.iter().map(|&(index, _)| index).collect();
+        let members: Vec<usize> = choice.members.iter().map(|&(id, _)| index(id)).collect();
         assert!(members.is_sorted_by(|a, b| a < b), "seed {seed}: each once");
         assert!(members.iter().all(|i| weighed.contains(i)), "seed {seed}");
         assert!(choice.members.iter().all(|&(_, weight)| weight > 0), "seed {seed}");
@@ -182,10 +183,11 @@ impl Day {
         }
         let starting = members.iter().any(|&i| matches!(states[i], State::Starting { .. }));
         if choice.mode != Mode::Normal || !starting {
-            let configured = choice.members.iter().all(|&(i, weight)| weight == self.backends[i].weight);
+            let configured =
+                by_index(&choice.members).iter().all(|&(i, weight)| weight == self.backends[i].weight);
             assert!(configured, "seed {seed}: {choice:?}");
         }
-        for &(i, weight) in &choice.members {
+        for (i, weight) in by_index(&choice.members) {
             let State::Starting { share } = states[i] else { continue };
             // In the last step it may have its full weight already, and then no weight is scaled.
             let is_whole = share >= 0.9 && weight == self.backends[i].weight;

@@ -54,13 +54,13 @@ fn who_came_back_starts_slowly() {
 #[test]
 fn who_joins_later_starts_slowly() {
     let mut world = World::equal(slowly(Start::Up), 1);
-    assert_eq!(world.health.join(backend(1), world.now), 1);
+    assert_eq!(world.join(backend(1)), 1);
     assert_eq!(world.state(1), State::Starting { share: 0.0 });
     assert_eq!(world.pass(RAMP).members(), [(0, 1), (1, 1)]);
 
     let mut world = World::equal(slowly(Start::Down), 1);
     world.probe(0, "+");
-    let index = world.health.join(backend(1), world.now);
+    let index = world.join(backend(1));
     assert_eq!(world.pass(seconds(3)).members(), [(0, 1)]);
     world.probe(index, "+");
     assert_eq!(world.state(index), State::Starting { share: 0.0 }, "from its first success on");

@@ -1,7 +1,6 @@
 //! What is said of backends, and of requests that no backend gets.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_config::{Config, Model};
@@ -71,11 +70,15 @@ async fn what_probes_and_traffic_found_is_told() {
     let (upstream, board) = (&plan.table.upstreams[0], &plan.keepers[0].board);
     let until = moment_of(Instant::now()).after(Duration::from_millis(9_950));
     let states = [State::Down, State::Ejected { until }, State::Starting { share: 0.25 }, State::Out];
+    let set = &plan.keepers[0].set;
+    let ids: Vec<_> = set.iter().map(|endpoint| endpoint.id).collect();
     let publish = |chosen: &[(usize, u32)], mode| {
-        let choice = Choice { members: chosen.to_vec(), others: Vec::new(), mode, next: None };
+        let chosen = chosen.iter().map(|&(index, weight)| (ids[index], weight)).collect();
+        let choice = Choice { members: chosen, others: Vec::new(), mode, next: None };
         let current = upstream.members.load();
-        upstream.members.store(Arc::new(members(&upstream.all, &choice, current.balancer.clone())));
-        board.stands(mode, states.into_iter().zip([false, true, false, false]));
+        upstream.publish(members(set, current.roster.clone(), &choice, current.balancer.clone()));
+        let grays = [false, true, false, false];
+        board.stands(mode, (0..4).map(|index| (ids[index], states[index], grays[index])));
     };
     publish(&[(2, 250)], Mode::Normal);
     let said = plan.explain(&get("http://a.test/"));
@@ -87,7 +90,7 @@ async fn what_probes_and_traffic_found_is_told() {
     assert_eq!(chosen(&said), "3");
 
     let failed = Err(Failed::Status(500));
-    board.probed(0, &probe::Outcome { at: Instant::now(), took: Duration::ZERO, result: failed });
+    board.probed(ids[0], &probe::Outcome { at: Instant::now(), took: Duration::ZERO, result: failed });
     publish(&[], Mode::Refuse);
     let said = plan.explain(&get("http://a.test/"));
     assert_eq!(left_out(&said)[0], "down: status 500");
@@ -106,7 +109,8 @@ async fn a_full_backend_is_passed_over_and_all_of_them_make_wait() {
     model.upstreams[0].limits.max_connections = NonZeroU32::new(1);
     model.upstreams[0].limits.queue.max_pending = 1;
     let plan = plan(&model).await;
-    let all = &plan.table.upstreams[0].all;
+    let members = plan.table.upstreams[0].members.load_full();
+    let all = &members.roster;
     let mut leases = vec![Lease::new(all[0].backend.clone()), Lease::new(all[1].backend.clone())];
     let said = plan.explain(&get("http://a.test/"));
     let full = "full: 1 of 1 in flight";
@@ -123,8 +127,13 @@ async fn a_full_backend_is_passed_over_and_all_of_them_make_wait() {
     assert_eq!(said.refusal(), None);
     model.upstreams[0].limits.queue.max_pending = 0;
     let plan = self::plan(&model).await;
-    let _leases: Vec<_> =
-        plan.table.upstreams[0].all.iter().map(|one| Lease::new(one.backend.clone())).collect();
+    let _leases: Vec<_> = plan.table.upstreams[0]
+        .members
+        .load()
+        .roster
+        .iter()
+        .map(|one| Lease::new(one.backend.clone()))
+        .collect();
     let said = plan.explain(&get("http://a.test/"));
     assert_eq!((chosen(&said), said.refusal().unwrap().status), ("overloaded", 503));
 }

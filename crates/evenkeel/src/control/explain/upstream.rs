@@ -110,10 +110,9 @@ impl Look<'_> {
         let pick = Pick::new(self.key, &tried, &mut rng).at(moment_of(Instant::now()));
         // Members are in the same order as all backends.
         let mut members = self.members.endpoints.iter().enumerate().peekable();
-        let statuses = self.upstream.all.iter().zip(&content.backends);
-        let places = statuses.map(|(endpoint, status)| {
+        let places = self.members.roster.iter().filter_map(|endpoint| {
             let place = members.next_if(|(_, member)| Arc::ptr_eq(member, endpoint)).map(|(at, _)| at);
-            (endpoint, status, place)
+            Some((endpoint, content.status(endpoint.id)?, place))
         });
         let places: Vec<_> = places.collect();
         let level = places
@@ -127,7 +126,7 @@ impl Look<'_> {
             BackendExplanation {
                 name: endpoint.backend.name().to_owned(),
                 state: state_name(status.state).to_owned(),
-                weight: endpoint.weight,
+                weight: endpoint.spec.weight,
                 starting_share: match status.state {
                     State::Starting { share } => Some(rounded(share)),
                     _ => None,
