@@ -22,6 +22,9 @@ mod request;
 mod table;
 mod trying;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{ClientAddress, client_address};
 pub use connection::Connection;
 pub use in_flight::{Expired, InFlight, Phase};

@@ -18,6 +18,11 @@ mod parallel;
 mod pick;
 mod retry;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
