@@ -1,6 +1,7 @@
 //! A filter of one's own: the API key that a route asks for, named in the configuration like any other filter.
 
 use evenkeel::prelude::*;
+use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -26,11 +27,8 @@ impl Filter for ApiKey {
         if request.head.header(&self.header) == Some(self.key.as_bytes()) {
             return Verdict::Continue;
         }
-        Verdict::Refuse(Refusal::Filter {
-            status: 401,
-            message: "an API key is needed".into(),
-            retry_after: None,
-        })
+        let challenge = HeaderValue::from_static("ApiKey");
+        Verdict::Refuse(Rejection::unauthorized(challenge, "an API key is needed").into())
     }
 }
 
@@ -40,7 +38,7 @@ impl FilterKind for ApiKey {
     const DOC: &'static str = "Lets a request through that carries the right key.";
     type Params = ApiKeyParams;
 
-    fn new(params: ApiKeyParams) -> Result<Self, FilterError> {
+    fn new(params: ApiKeyParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         if params.key.len() < 8 {
             return Err(FilterError::new("key", "a key of at least 8 characters"));
         }

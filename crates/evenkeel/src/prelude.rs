@@ -1,7 +1,8 @@
 //! What a program of a few lines needs: `use evenkeel::prelude::*;`.
 
 pub use crate::filter::{
-    Answer, Filter, FilterError, FilterKind, Refusal, Registry, Request, Response, Verdict,
+    Answer, BuildContext, Filter, FilterError, FilterKind, Refusal, Registry, Rejection, Request, Response,
+    Verdict,
 };
 pub use crate::probe::{Check, Target};
 pub use crate::server::{Server, ServerError};

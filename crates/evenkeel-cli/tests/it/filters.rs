@@ -5,7 +5,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use evenkeel::filter::{Answer, Filter, FilterError, FilterKind, Registry, Request, Response, Verdict};
+use evenkeel::filter::{
+    Answer, BuildContext, Filter, FilterError, FilterKind, Registry, Request, Response, Verdict,
+};
 
 use crate::support::{Backend, Balancer, Message};
 
@@ -186,7 +188,7 @@ impl FilterKind for Tally {
     const DOC: &'static str = "Counts requests.";
     type Params = String;
 
-    fn new(label: String) -> Result<Self, FilterError> {
+    fn new(label: String, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         match label.as_str() {
             "" => Err(FilterError::new("", "a label")),
             _ => Ok(Self { label, count: AtomicUsize::new(0) }),

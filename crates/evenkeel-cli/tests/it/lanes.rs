@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use evenkeel::filter::{Filter, FilterError, FilterKind, Registry, Request, Response, Verdict};
+use evenkeel::filter::{BuildContext, Filter, FilterError, FilterKind, Registry, Request, Response, Verdict};
 
 use super::support::samples::Samples;
 use super::support::{Backend, Balancer, Client, Message, Reply, Secure, Seen, get};
@@ -103,7 +103,7 @@ impl FilterKind for Count {
     const DOC: &'static str = "Counts requests.";
     type Params = String;
 
-    fn new(_: String) -> Result<Self, FilterError> {
+    fn new(_: String, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         Ok(Self(AtomicUsize::new(0)))
     }
 }

@@ -15,6 +15,7 @@ mod dialing;
 mod docs;
 mod explain;
 mod faults;
+mod filter_contract;
 mod filters;
 mod framing;
 mod grpc_health;

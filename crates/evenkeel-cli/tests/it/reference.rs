@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use evenkeel::filter::{Overload, Refusal, Waited};
+use evenkeel::filter::{Overload, Refusal, Rejection, RejectionCause, Waited};
 use evenkeel::observe::{Field, Metrics};
 
 use crate::architecture::source::root;
@@ -73,7 +73,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BackendTimeout(Waited::FirstByte),
         Refusal::Timeout,
         Refusal::ShuttingDown,
-        Refusal::Filter { status: 403, message: "".into(), retry_after: None },
+        Rejection::new(RejectionCause::Unauthorized, "").into(),
+        Rejection::new(RejectionCause::Forbidden, "").into(),
+        Rejection::new(RejectionCause::RateLimited, "").into(),
+        Rejection::status(403, "").into(),
         Refusal::Internal,
     ]
 }
@@ -142,8 +145,12 @@ fn statuses() -> String {
             reasons.push(refusal.reason());
         }
         let (status, error, message) = match &refusal {
-            Refusal::Filter { .. } => {
-                ("400 to 599".to_owned(), "the text of the filter", "the text of the filter")
+            Refusal::Filter(rejection) => {
+                let status = match rejection.cause {
+                    RejectionCause::Status(_) => "400 to 599".to_owned(),
+                    _ => refusal.status().to_string(),
+                };
+                (status, "the text of the filter", "the text of the filter")
             }
             other => (other.status().to_string(), other.cause(), other.message()),
         };

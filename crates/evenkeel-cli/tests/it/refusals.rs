@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
-use evenkeel::filter::{Filter, FilterError, FilterKind, Refusal, Registry, Request, Verdict};
+use evenkeel::filter::{
+    BuildContext, Filter, FilterError, FilterKind, Refusal, Registry, Rejection, Request, Verdict,
+};
+
+use hyper::header::HeaderValue;
 
 use crate::support::{Backend, Balancer, ClosedPort, Message, Reply};
 
@@ -17,11 +21,9 @@ impl Filter for Refuse {
     fn on_request(&self, _: &mut Request<'_>) -> Verdict {
         Verdict::Refuse(match self.0 {
             503 => Refusal::NoBackend,
-            status => Refusal::Filter {
-                status,
-                message: "not <you>".into(),
-                retry_after: Some(Duration::from_millis(1500)),
-            },
+            429 => Rejection::rate_limited(Duration::from_millis(1500), "not <you>").into(),
+            401 => Rejection::unauthorized(HeaderValue::from_static("Basic"), "not <you>").into(),
+            status => Rejection::status(status, "not <you>").retry_after(Duration::from_millis(1500)).into(),
         })
     }
 }
@@ -32,7 +34,7 @@ impl FilterKind for Refuse {
     const DOC: &'static str = "Refuses everything.";
     type Params = u16;
 
-    fn new(status: u16) -> Result<Self, FilterError> {
+    fn new(status: u16, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         Ok(Self(status))
     }
 }
@@ -46,7 +48,9 @@ const REFUSED: &[(&str, u16, &str)] = &[
     ("/none", 503, "no_backend"),
     ("/slow", 504, "backend_timeout"),
     ("/late", 504, "timeout"),
-    ("/limited", 429, "filter"),
+    ("/limited", 429, "rate_limited"),
+    ("/unknown-client", 401, "unauthorized"),
+    ("/teapot", 418, "filter"),
 ];
 
 struct World {
@@ -74,6 +78,8 @@ routes:
   - {{ name: unreachable, match: {{ path: /unreachable }}, upstream: gone }}
   - {{ name: none, match: {{ path: /none }}, upstream: web, filters: [{{ refuse: 503 }}] }}
   - {{ name: limited, match: {{ path: /limited }}, upstream: web, filters: [{{ refuse: 429 }}] }}
+  - {{ name: unknown, match: {{ path: /unknown-client }}, upstream: web, filters: [{{ refuse: 401 }}] }}
+  - {{ name: teapot, match: {{ path: /teapot }}, upstream: web, filters: [{{ refuse: 418 }}] }}
 upstreams:
   web: {{ backends: [\"{}\"], timeouts: {{ first_byte: 80ms }} }}
   gone: {{ backends: [\"{}\"] }}",
@@ -218,6 +224,7 @@ async fn a_refusal_says_when_to_come_back() {
     let world = World::new().await;
     assert_eq!(world.balancer.get("/none").await.header("retry-after"), Some("1"));
     assert_eq!(world.balancer.get("/limited").await.header("retry-after"), Some("2"));
+    assert_eq!(world.balancer.get("/unknown-client").await.header("www-authenticate"), Some("Basic"));
     assert_eq!(world.balancer.get("/nowhere").await.header("retry-after"), None);
 }
 

@@ -10,6 +10,7 @@ mod field;
 mod head;
 mod malformed;
 mod refusal;
+mod rejection;
 mod version;
 
 pub use answer::{Answer, AnswerFormat};
@@ -20,4 +21,5 @@ pub use head::{RequestHead, ResponseHead};
 pub(crate) use head::{host_of, is_authority, origin_form, path_of, query_of};
 pub use malformed::Malformed;
 pub use refusal::{Overload, Refusal, Waited};
+pub use rejection::{Rejection, RejectionCause};
 pub use version::Version;

@@ -1,11 +1,11 @@
 //! The only place that maps a cause to a status: every response by which the balancer rejects a request.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use http::{HeaderValue, header};
 
 use super::answer::{Answer, AnswerFormat};
+use super::rejection::{Rejection, RejectionCause};
 
 /// Why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +45,8 @@ pub enum Refusal {
     Timeout,
     /// The balancer is stopping and does not wait longer for requests in progress. 503, with `Retry-After`.
     ShuttingDown,
-    /// A filter rejected the request, with this status and text.
-    Filter {
-        /// The status, 400 to 599.
-        status: u16,
-        /// The text for the client.
-        message: Cow<'static, str>,
-        /// When the client should retry.
-        retry_after: Option<Duration>,
-    },
+    /// A filter rejected the request. 401, 403, 429 or the status of the filter.
+    Filter(Box<Rejection>),
     /// An error inside the balancer. 500.
     Internal,
 }
@@ -97,7 +90,7 @@ impl Refusal {
             Self::NoBackend | Self::Overloaded(_) | Self::OutOfResources | Self::ShuttingDown => 503,
             Self::Unreachable | Self::BadAnswer => 502,
             Self::BackendTimeout(_) | Self::Timeout => 504,
-            Self::Filter { status, .. } => *status,
+            Self::Filter(rejection) => rejection.cause.status(),
             Self::Internal => 500,
         }
     }
@@ -122,7 +115,12 @@ impl Refusal {
             Self::BackendTimeout(_) => "backend_timeout",
             Self::Timeout => "timeout",
             Self::ShuttingDown => "shutting_down",
-            Self::Filter { .. } => "filter",
+            Self::Filter(rejection) => match rejection.cause {
+                RejectionCause::Unauthorized => "unauthorized",
+                RejectionCause::Forbidden => "forbidden",
+                RejectionCause::RateLimited => "rate_limited",
+                RejectionCause::Status(_) => "filter",
+            },
             Self::Internal => "internal",
         }
     }
@@ -149,7 +147,12 @@ impl Refusal {
             Self::BackendTimeout(Waited::FirstByte) => "timeout=first_byte",
             Self::Timeout => "timeout=total",
             Self::ShuttingDown => "refused=shutting_down",
-            Self::Filter { .. } => "refused=filter",
+            Self::Filter(rejection) => match rejection.cause {
+                RejectionCause::Unauthorized => "refused=unauthorized",
+                RejectionCause::Forbidden => "refused=forbidden",
+                RejectionCause::RateLimited => "refused=rate_limited",
+                RejectionCause::Status(_) => "refused=filter",
+            },
             Self::Internal => "refused=internal",
         }
     }
@@ -174,7 +177,7 @@ impl Refusal {
             Self::BackendTimeout(_) => "the backend took too long",
             Self::Timeout => "the request took too long",
             Self::ShuttingDown => "the service is shutting down",
-            Self::Filter { message, .. } => message,
+            Self::Filter(rejection) => &rejection.message,
             Self::Internal => "internal error",
         }
     }
@@ -203,8 +206,10 @@ impl Refusal {
             Self::BackendTimeout(Waited::Tls) => "no TLS session within timeouts.connect",
             Self::BackendTimeout(Waited::FirstByte) => "no response head within timeouts.first_byte",
             Self::Timeout => "no response head within the route's timeout",
-            Self::Filter { message: Cow::Borrowed(message), .. } => message,
-            Self::Filter { .. } => "rejected by a filter",
+            Self::Filter(rejection) => match rejection.message {
+                Cow::Borrowed(message) => message,
+                Cow::Owned(_) => "rejected by a filter",
+            },
             Self::Internal => "internal error",
         }
     }
@@ -221,6 +226,9 @@ impl Refusal {
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             answer = answer.header(header::ALLOW, methods);
         }
+        if let Self::Filter(rejection) = self {
+            answer.headers.extend_from_slice(&rejection.headers);
+        }
         let message = self.message();
         match format {
             AnswerFormat::Text => {
@@ -232,19 +240,42 @@ impl Refusal {
                 answer.content("application/json", format!("{body}\n"))
             }
             AnswerFormat::Html => answer.content("text/html; charset=utf-8", html(status, message)),
-            AnswerFormat::Grpc => grpc(answer, status, message),
+            AnswerFormat::Grpc => grpc(answer, self.grpc_status(), message),
+        }
+    }
+
+    /// The status of gRPC.
+    /// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
+    fn grpc_status(&self) -> u16 {
+        match self.status() {
+            400 | 413 | 431 => 13,
+            401 => 16,
+            403 => 7,
+            404 | 405 | 501 => 12,
+            408 | 504 => 4,
+            // That page says UNAVAILABLE, for clients that only see a 429 and then retry at once. RESOURCE_EXHAUSTED is what it
+            // means (https://grpc.io/docs/guides/status-codes/).
+            429 => 8,
+            502 | 503 => 14,
+            _ => 2,
         }
     }
 
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::NoBackend | Self::Overloaded(_) | Self::OutOfResources | Self::ShuttingDown => Some(1),
-            Self::Filter { retry_after, .. } => {
+            Self::Filter(rejection) => {
                 // Rounded up: a client that retries a moment early is rejected again.
-                retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+                rejection.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
             _ => None,
         }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Filter(Box::new(rejection))
     }
 }
 
@@ -265,17 +296,7 @@ fn html(status: u16, message: &str) -> String {
 }
 
 /// gRPC carries its status in fields of its own, over a 200.
-/// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>
-fn grpc(mut answer: Answer, status: u16, message: &str) -> Answer {
-    let code = match status {
-        400 | 413 | 431 => 13,
-        401 => 16,
-        403 => 7,
-        404 | 405 | 501 => 12,
-        408 | 504 => 4,
-        429 | 502 | 503 => 14,
-        _ => 2,
-    };
+fn grpc(mut answer: Answer, code: u16, message: &str) -> Answer {
     answer.status = 200;
     let message: String =
         message.chars().map(|c| if c == ' ' || c.is_ascii_graphic() && c != '%' { c } else { '_' }).collect();
@@ -288,7 +309,9 @@ fn grpc(mut answer: Answer, status: u16, message: &str) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::{AnswerFormat, Overload, Refusal, Waited};
+    use super::{AnswerFormat, Overload, Refusal, Rejection, Waited};
+    use http::{HeaderName, HeaderValue, header};
+    use std::time::Duration;
 
     fn all() -> Vec<Refusal> {
         vec![
@@ -309,7 +332,10 @@ mod tests {
             Refusal::BackendTimeout(Waited::FirstByte),
             Refusal::Timeout,
             Refusal::ShuttingDown,
-            Refusal::Filter { status: 403, message: "no <b>".into(), retry_after: None },
+            Rejection::unauthorized(HeaderValue::from_static("Basic"), "sign in").into(),
+            Rejection::forbidden("no <b>").into(),
+            Rejection::rate_limited(Duration::from_millis(1500), "too many requests").into(),
+            Rejection::status(451, "no").into(),
             Refusal::Internal,
         ]
     }
@@ -329,6 +355,35 @@ mod tests {
             let grpc = refusal.answer(AnswerFormat::Grpc);
             assert_eq!((grpc.status, grpc.body.len()), (200, 0));
             assert!(grpc.headers.iter().any(|(name, _)| name == "grpc-status"));
+        }
+    }
+
+    #[test]
+    fn a_rejection_has_its_headers_and_its_own_status_in_grpc() {
+        let values = |refusal: &Refusal, format, name: HeaderName| {
+            let answer = refusal.answer(format);
+            let named = answer.headers.iter().filter(|(known, _)| *known == name);
+            let values = named.map(|(_, value)| value.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+            values.join(", ")
+        };
+        let grpc = HeaderName::from_static("grpc-status");
+        let policy = HeaderName::from_static("ratelimit-policy");
+        let limited = Rejection::rate_limited(Duration::from_millis(1500), "slow down")
+            .header(policy.clone(), HeaderValue::from_static("\"a\";q=10"));
+        let challenge = HeaderValue::from_static("Bearer");
+        for (rejection, status, code, name, value) in [
+            (limited.clone(), 429, "8", header::RETRY_AFTER, "2"),
+            (limited, 429, "8", policy, "\"a\";q=10"),
+            (Rejection::unauthorized(challenge, "who?"), 401, "16", header::WWW_AUTHENTICATE, "Bearer"),
+            (Rejection::forbidden("no"), 403, "7", header::RETRY_AFTER, ""),
+            (Rejection::status(200, "no status of a rejection"), 500, "2", header::RETRY_AFTER, ""),
+        ] {
+            let refusal = Refusal::from(rejection);
+            assert_eq!(refusal.status(), status);
+            for format in [AnswerFormat::Text, AnswerFormat::Html, AnswerFormat::Json, AnswerFormat::Grpc] {
+                assert_eq!(values(&refusal, format, name.clone()), value, "{refusal:?} {format:?}");
+            }
+            assert_eq!(values(&refusal, AnswerFormat::Grpc, grpc.clone()), code, "{refusal:?}");
         }
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use evenkeel_config::{Changes, ConfigError, Listener, Model};
 
 use super::backends::BackendFactory;
-use super::live::{Live, LiveRoute, UpstreamSettings};
+use super::live::{FiltersBefore, Live, LiveRoute, UpstreamSettings};
 use super::loops::loops;
 use super::plan::{Extensions, PlanError};
 use super::running::StartError;
 use super::upstream::Prepared;
-use crate::filter::Registry;
+use crate::filter::{BuildContext, Registry};
 use crate::listen::{Bound, bind};
 use crate::observe::{AccessLog, Metrics, RouteMetrics};
 
@@ -73,7 +73,7 @@ impl Change {
             return Err(StartError::NeedsRestart(keys.collect::<Vec<_>>().join(", ")));
         }
         let workers = metrics.workers();
-        let routes = routes(live, model, &extensions.filters, workers)?;
+        let routes = live_routes(live, model, &extensions.filters, workers)?;
         if let Some(looping) = loops(model).into_iter().next() {
             return Err(StartError::Plan(looping));
         }
@@ -90,20 +90,28 @@ impl Change {
     }
 }
 
-fn routes(
+fn live_routes(
     live: &Live,
     model: &Model,
     registry: &Registry,
     workers: usize,
 ) -> Result<Vec<LiveRoute>, ConfigError> {
     let mut problems = Vec::new();
+    let runtime = tokio::runtime::Handle::try_current().ok();
     let routes = model.routes.iter().map(|route| {
         let known = live.routes.get(&route.name);
+        let mut before = FiltersBefore::new(known);
+        // First all that stay: what is left then was replaced.
+        let kept: Vec<_> = route.filters.iter().map(|step| before.take_same(step)).collect();
         let mut filters = Vec::with_capacity(route.filters.len());
-        for step in &route.filters {
-            let built = match known.and_then(|known| known.filter(step)) {
+        for (step, kept) in route.filters.iter().zip(kept) {
+            let built = match kept {
                 Some(filter) => Ok(filter),
-                None => registry.build(step),
+                None => {
+                    let previous = before.take_of_kind(step.kind());
+                    let context = BuildContext::new(&route.name, workers).live(previous, runtime.as_ref());
+                    registry.build(step, &context)
+                }
             };
             match built {
                 Ok(filter) => filters.push((step.clone(), filter)),

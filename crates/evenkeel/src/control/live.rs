@@ -65,6 +65,11 @@ pub(super) struct LiveRoute {
     pub(super) metrics: Arc<RouteMetrics>,
 }
 
+/// The filters of a route that runs, for a new configuration to take over. Each can be taken once: two filters that are
+/// written alike are still two.
+#[derive(Debug)]
+pub(super) struct FiltersBefore<'a>(Vec<&'a (FilterSpec, Arc<dyn Filter>)>);
+
 /// A listener that runs.
 #[derive(Debug)]
 pub(super) struct LiveListener {
@@ -104,12 +109,24 @@ impl UpstreamSettings {
     }
 }
 
-// === impl LiveRoute ===
+// === impl FiltersBefore ===
 
-impl LiveRoute {
-    /// The filter that was made from a step that means the same.
-    pub(super) fn filter(&self, step: &FilterSpec) -> Option<Arc<dyn Filter>> {
-        self.filters.iter().find(|(known, _)| known == step).map(|(_, filter)| filter.clone())
+impl<'a> FiltersBefore<'a> {
+    /// Those of a route that runs; none if it is new.
+    pub(super) fn new(route: Option<&'a LiveRoute>) -> Self {
+        Self(route.map(|route| route.filters.iter().collect()).unwrap_or_default())
+    }
+
+    /// The filter that was made from a step that means the same: it stays.
+    pub(super) fn take_same(&mut self, step: &FilterSpec) -> Option<Arc<dyn Filter>> {
+        let at = self.0.iter().position(|(known, _)| known == step)?;
+        Some(self.0.remove(at).1.clone())
+    }
+
+    /// The next filter of this kind: it is replaced.
+    pub(super) fn take_of_kind(&mut self, kind: &str) -> Option<&'a dyn Filter> {
+        let at = self.0.iter().position(|(known, _)| known.kind() == kind)?;
+        Some(&*self.0.remove(at).1)
     }
 }
 

@@ -16,7 +16,7 @@ use super::loops::loops;
 use super::trust::authorities;
 use super::upstream::Prepared;
 use crate::exchange::{Rule, RuleAction, Table};
-use crate::filter::{Filter, Registry};
+use crate::filter::{BuildContext, Filter, Registry};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
 use crate::upstream::Upstream;
@@ -99,9 +99,12 @@ impl Plan {
     /// Every filter that cannot be made, with its place in the file.
     pub fn filters(model: &Model, registry: &Registry) -> Result<Vec<Vec<Arc<dyn Filter>>>, ConfigError> {
         let mut problems = Vec::new();
-        let mut build = |step| registry.build(step).map_err(|problem| problems.push(problem)).ok();
-        let filters =
-            model.routes.iter().map(|route| route.filters.iter().filter_map(&mut build).collect()).collect();
+        let filters = model.routes.iter().map(|route| {
+            let context = BuildContext::new(&route.name, model.workers.map_or(1, |workers| workers.get()));
+            let build = |step| registry.build(step, &context).map_err(|problem| problems.push(problem)).ok();
+            route.filters.iter().filter_map(build).collect()
+        });
+        let filters = filters.collect();
         if problems.is_empty() { Ok(filters) } else { Err(ConfigError::new(problems)) }
     }
 

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod connection;
 mod entry;
+mod filtering;
 mod forwarding;
 mod in_flight;
 mod interim;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use client::{ClientAddress, client_address};
 pub use connection::Connection;
+pub use filtering::{Panicked, verdict};
 pub use in_flight::{Expired, InFlight, Phase};
 pub use interim::Interim;
 pub use lane::Lane;

@@ -1,18 +1,20 @@
 //! The response of a route that redirects.
 
 use evenkeel_config::{Part, Redirect};
-use evenkeel_http::message::{Answer, Refusal};
+use evenkeel_http::message::{Answer, Refusal, RequestHead};
 use http::{HeaderValue, header};
-
-use crate::filter::Request;
 
 /// Sends the client to another location, made of the request's own parts: of the path that the route's filters made, if they
 /// made one.
 ///
 /// # Errors
 /// The refusal of a request that has not got what the location is made of.
-pub fn redirect(redirect: &Redirect, request: &Request<'_>, tls: bool) -> Result<Answer, Refusal> {
-    let head = request.head;
+pub fn redirect(
+    redirect: &Redirect,
+    head: &dyn RequestHead,
+    path: &str,
+    tls: bool,
+) -> Result<Answer, Refusal> {
     let mut location = String::new();
     for part in redirect.to.parts() {
         match part {
@@ -21,7 +23,7 @@ pub fn redirect(redirect: &Redirect, request: &Request<'_>, tls: bool) -> Result
                 "scheme" => location.push_str(if tls { "https" } else { "http" }),
                 "host" => location.push_str(given(head.host())?),
                 "authority" => location.push_str(given(head.authority())?),
-                "path" => location.push_str(match request.path() {
+                "path" => location.push_str(match path {
                     path if path.starts_with('/') => path,
                     // The target `*` is the whole server.
                     _ => "/",

@@ -21,7 +21,7 @@ use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::redirect;
 use super::table::{Rule, RuleAction, Table};
-use crate::filter::{Request, Response, Verdict};
+use crate::filter::State;
 use crate::observe::{Metrics, RouteMetrics};
 use crate::upstream::{AttemptOptions, Attempts, Failure};
 
@@ -61,13 +61,15 @@ pub enum Decision {
 pub struct Exchange {
     pub(super) environment: Arc<Environment>,
     pub(super) in_flight: Arc<InFlight>,
-    table: Arc<Table>,
+    pub(super) table: Arc<Table>,
     facts: HeadFacts,
     listener: ListenerFacts,
     pub(super) lane: Lane,
-    route: Option<usize>,
+    pub(super) route: Option<usize>,
     pub(super) attempts: Option<Attempts>,
-    edits: Edits,
+    pub(super) edits: Edits,
+    /// What the filters keep of it.
+    pub(super) state: State,
     pub(super) record: Record,
 }
 
@@ -97,6 +99,7 @@ impl Exchange {
             route: None,
             attempts: None,
             edits: Edits::default(),
+            state: State::default(),
             record,
         }
     }
@@ -165,14 +168,10 @@ impl Exchange {
         if self.facts.content_length.zip(self.listener.max_body).is_some_and(|(length, max)| length > max) {
             return self.refuse(&Refusal::BodyTooLarge);
         }
-        for filter in &rule.filters {
-            match filter.on_request(&mut Request::new(head, client.ip, &mut self.edits)) {
-                Verdict::Continue => {}
-                Verdict::Answer(answer) => return Decision::Answer(self.answered(answer)),
-                Verdict::Refuse(refusal) => return self.refuse(&refusal),
-            }
+        match self.run_filters(rule, head) {
+            Some(answer) => Decision::Answer(answer),
+            None => self.act(rule, head, rng),
         }
-        self.act(rule, head, rng)
     }
 
     fn act(&mut self, rule: &Rule, head: &dyn RequestHead, mut rng: fastrand::Rng) -> Decision {
@@ -186,8 +185,8 @@ impl Exchange {
                 }
             }
             RuleAction::Redirect(to) => {
-                let request = Request::new(head, self.record.client, &mut self.edits);
-                return match redirect(to, &request, self.in_flight.connection().tls) {
+                let path = self.edits.path.as_deref().unwrap_or_else(|| head.path());
+                return match redirect(to, head, path, self.in_flight.connection().tls) {
                     Ok(answer) => Decision::Answer(self.answered(answer)),
                     Err(refusal) => self.refuse(&refusal),
                 };
@@ -229,12 +228,14 @@ impl Exchange {
 
     /// The response head has arrived from the backend; `upgraded` if it leaves HTTP. Returns the edits for it before it
     /// goes to the client.
-    pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Edits {
+    ///
+    /// # Errors
+    /// The refusal to give to [`Exchange::refusal_answer`], if a filter panicked.
+    pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Result<Edits, Refusal> {
         let status = head.status();
-        let mut edits = self.response_edits(head);
+        let mut edits = self.response_edits(head)?;
         if status >= 200 || upgraded {
             self.keep_client(&mut edits);
-            // Only now: a filter that panics leaves the client without this response.
             self.record.status = status;
             self.record.error = is_failure(status).then(|| status_text(status));
             self.in_flight.head_received(upgraded);
@@ -248,7 +249,7 @@ impl Exchange {
                 attempts.responded(!failed, waited, at);
             }
         }
-        edits
+        Ok(edits)
     }
 
     /// So many more bytes of the request's body have come. Gives how many there were in all.
@@ -298,7 +299,10 @@ impl Exchange {
     /// Records that the balancer gave up in the middle of a response.
     pub fn note_refusal(&mut self, refusal: &Refusal) {
         self.environment.metrics.refused(self.environment.worker, refusal.reason());
-        self.record.ending = Some(Ending::Refused(refusal.end()));
+        // A panic is what the log is to show, not the refusal that follows from it.
+        if self.record.ending != Some(Ending::Panic) {
+            self.record.ending = Some(Ending::Refused(refusal.end()));
+        }
         self.note_cause(refusal);
     }
 
@@ -336,38 +340,34 @@ impl Exchange {
         self.record.status = refusal.status();
     }
 
-    fn answered(&mut self, answer: Answer) -> Answer {
+    pub(super) fn answered(&mut self, answer: Answer) -> Answer {
         self.record.status = answer.status;
         self.record.ending = Some(Ending::Ok);
         self.edited(answer)
     }
 
-    fn edited(&self, mut answer: Answer) -> Answer {
+    fn edited(&mut self, mut answer: Answer) -> Answer {
         // A filter of a user's own may have set any header.
         let upgrade = answer.status == 426;
         answer
             .headers
             .retain(|(name, _)| !is_of_the_connection(name.as_str()) || upgrade && *name == header::UPGRADE);
-        let edits = self.response_edits(&answer);
+        // Without their edits, if a filter panics: the client then gets what there is.
+        let edits = self.response_edits(&answer).unwrap_or_default();
         for edit in edits.into_headers() {
             edit.apply_to(&mut answer.headers);
         }
         answer
     }
 
-    fn response_edits(&self, head: &dyn ResponseHead) -> Edits {
-        let mut edits = Edits::default();
-        if let Some(rule) = self.rule() {
-            for filter in rule.filters.iter().rev() {
-                filter.on_response(&mut Response::new(head, &mut edits));
-            }
-        }
+    fn response_edits(&mut self, head: &dyn ResponseHead) -> Result<Edits, Refusal> {
+        let mut edits = self.run_response_filters(head)?;
         if let Some(pseudonym) = &self.table.forwarding.via
             && let Some(via) = forwarding::via(head.header("via"), pseudonym)
         {
             edits.danger_set(header::VIA, via);
         }
-        edits
+        Ok(edits)
     }
 
     pub(super) fn rule(&self) -> Option<&Rule> {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::registry::{FilterError, FilterKind};
-use super::{Filter, Request, Response, Verdict};
+use super::{BuildContext, Filter, Request, Response, Verdict};
 
 /// Changes to the fields of a head: first `remove`, then `set`, then `add`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -98,7 +98,7 @@ impl FilterKind for RequestHeaders {
     const DOC: &'static str = "Sets, adds and removes fields of the request before it goes to a backend.";
     type Params = HeaderParams;
 
-    fn new(params: HeaderParams) -> Result<Self, FilterError> {
+    fn new(params: HeaderParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         params.edits().map(Self)
     }
 }
@@ -115,7 +115,7 @@ impl FilterKind for ResponseHeaders {
     const DOC: &'static str = "Sets, adds and removes fields of the response before it goes to the client.";
     type Params = HeaderParams;
 
-    fn new(params: HeaderParams) -> Result<Self, FilterError> {
+    fn new(params: HeaderParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         params.edits().map(Self)
     }
 }

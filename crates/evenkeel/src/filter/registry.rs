@@ -10,7 +10,7 @@ use evenkeel_config::{Diagnostic, FilterSpec, ParamError, Params};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{Filter, RequestHeaders, ResponseHeaders, RewritePath, StripPrefix};
+use super::{BuildContext, Filter, RequestHeaders, ResponseHeaders, RewritePath, StripPrefix};
 
 /// The kinds of filters that a configuration can use.
 ///
@@ -34,11 +34,11 @@ pub trait FilterKind: Filter + Sized {
     /// Its parameters. Their doc comments become the reference.
     type Params: DeserializeOwned + JsonSchema;
 
-    /// Builds a filter from its parameters.
+    /// Builds a filter from its parameters, for a place in the configuration.
     ///
     /// # Errors
     /// If a parameter is invalid; the configuration is rejected with this message.
-    fn new(params: Self::Params) -> Result<Self, FilterError>;
+    fn new(params: Self::Params, context: &BuildContext<'_>) -> Result<Self, FilterError>;
 }
 
 /// Why the parameters of a filter are invalid.
@@ -57,8 +57,11 @@ struct Kind {
     example: &'static str,
     doc: &'static str,
     schema: fn() -> serde_json::Value,
-    build: fn(&Params) -> Result<Arc<dyn Filter>, ParamError>,
+    build: Arc<Build>,
 }
+
+/// Builds a filter from what is written.
+type Build = dyn Fn(&Params, &BuildContext<'_>) -> Result<Arc<dyn Filter>, ParamError> + Send + Sync;
 
 // === impl Registry ===
 
@@ -74,18 +77,55 @@ impl Registry {
 
     /// Adds one kind; it replaces a kind of the same name.
     #[must_use]
-    pub fn with<K: FilterKind>(mut self) -> Self {
-        self.kinds.retain(|kind| kind.name != K::NAME);
-        self.kinds.push(Kind {
-            name: K::NAME,
-            example: K::EXAMPLE,
-            doc: K::DOC,
-            schema: || schemars::schema_for!(K::Params).to_value(),
-            build: |params| {
-                let filter = K::new(params.parse()?).map_err(|e| params.error(&e.path, &e.expected))?;
-                Ok(Arc::new(filter))
-            },
-        });
+    pub fn with<K: FilterKind>(self) -> Self {
+        self.with_factory(K::NAME, K::new).described(K::EXAMPLE, K::DOC)
+    }
+
+    /// Adds one kind by a closure that builds it, which can hold what filters share, such as a pool of connections. It replaces
+    /// a kind of the same name.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use evenkeel::filter::{Filter, Registry};
+    ///
+    /// /// Looks users up.
+    /// #[derive(Debug)]
+    /// struct Users {
+    ///     pool: Arc<str>,
+    ///     table: String,
+    /// }
+    /// impl Filter for Users {}
+    ///
+    /// let pool: Arc<str> = "a pool of connections".into();
+    /// let registry = Registry::builtin()
+    ///     .with_factory("users", move |table: String, _| Ok(Users { pool: pool.clone(), table }));
+    /// assert!(registry.names().any(|name| name == "users"));
+    /// ```
+    #[must_use]
+    pub fn with_factory<P, F>(
+        mut self,
+        name: &'static str,
+        build: impl Fn(P, &BuildContext<'_>) -> Result<F, FilterError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        P: DeserializeOwned + JsonSchema,
+        F: Filter,
+    {
+        let build = move |params: &Params, context: &BuildContext<'_>| {
+            let filter = build(params.parse()?, context).map_err(|e| params.error(&e.path, &e.expected))?;
+            Ok(Arc::new(filter) as Arc<dyn Filter>)
+        };
+        self.kinds.retain(|kind| kind.name != name);
+        let schema = || schemars::schema_for!(P).to_value();
+        self.kinds.push(Kind { name, example: name, doc: "", schema, build: Arc::new(build) });
+        self
+    }
+
+    /// Describes the kind that was added last.
+    fn described(mut self, example: &'static str, doc: &'static str) -> Self {
+        if let Some(kind) = self.kinds.last_mut() {
+            (kind.example, kind.doc) = (example, doc);
+        }
         self
     }
 
@@ -96,7 +136,10 @@ impl Registry {
 
     /// The JSON Schema and the reference text of the kinds.
     pub fn schemas(&self) -> Vec<FilterSchema> {
-        let schema = |kind: &Kind| FilterSchema::new(kind.name, (kind.schema)(), kind.example).doc(kind.doc);
+        let schema = |kind: &Kind| {
+            let schema = FilterSchema::new(kind.name, (kind.schema)(), kind.example);
+            if kind.doc.is_empty() { schema } else { schema.doc(kind.doc) }
+        };
         self.kinds.iter().map(schema).collect()
     }
 
@@ -104,9 +147,13 @@ impl Registry {
     ///
     /// # Errors
     /// If there is no such kind, or its parameters are invalid: with the place in the file.
-    pub fn build(&self, step: &FilterSpec) -> Result<Arc<dyn Filter>, Diagnostic> {
+    pub fn build(
+        &self,
+        step: &FilterSpec,
+        context: &BuildContext<'_>,
+    ) -> Result<Arc<dyn Filter>, Diagnostic> {
         match self.kinds.iter().find(|kind| kind.name == step.kind()) {
-            Some(kind) => (kind.build)(step.params()).map_err(|error| step.error(error)),
+            Some(kind) => (kind.build)(step.params(), context).map_err(|error| step.error(error)),
             None => Err(step.unknown_kind(&self.names().collect::<Vec<_>>())),
         }
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::registry::{FilterError, FilterKind};
-use super::{Filter, Refusal, Request, Verdict};
+use super::{BuildContext, Filter, Refusal, Request, Verdict};
 
 /// What to match in the path, and the replacement.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ impl FilterKind for RewritePath {
         "Replaces the match of a regular expression in the path, before the request goes to a backend.";
     type Params = RewritePathParams;
 
-    fn new(params: RewritePathParams) -> Result<Self, FilterError> {
+    fn new(params: RewritePathParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         let from = regex::RegexBuilder::new(&params.from).size_limit(1 << 20).build();
         let from = from.map_err(|error| {
             let text = error.to_string();
@@ -174,11 +174,12 @@ fn dollars(
 
 #[cfg(test)]
 mod tests {
-    use super::{Piece, RewritePath, RewritePathParams};
+    use super::{BuildContext, Piece, RewritePath, RewritePathParams};
     use crate::filter::registry::{FilterError, FilterKind};
 
     fn made(from: &str, to: &str) -> Result<RewritePath, FilterError> {
-        RewritePath::new(RewritePathParams { from: from.to_owned(), to: to.to_owned() })
+        let params = RewritePathParams { from: from.to_owned(), to: to.to_owned() };
+        RewritePath::new(params, &BuildContext::new("all", 1))
     }
 
     #[test]

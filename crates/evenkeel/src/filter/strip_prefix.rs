@@ -1,7 +1,7 @@
 //! `strip_prefix`: removes a prefix from the path before the request goes to a backend.
 
 use super::registry::{FilterError, FilterKind};
-use super::{Filter, Request, Verdict};
+use super::{BuildContext, Filter, Request, Verdict};
 
 /// Removes a prefix from the path, in whole segments only: `/v1` turns `/v1/users` into `/users` and `/v1` into `/`,
 /// and leaves `/v1beta` unchanged.
@@ -32,7 +32,7 @@ impl FilterKind for StripPrefix {
         "Removes a prefix from the path, in whole segments only, before the request goes to a backend.";
     type Params = String;
 
-    fn new(prefix: String) -> Result<Self, FilterError> {
+    fn new(prefix: String, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         match prefix.trim_end_matches('/') {
             prefix if prefix.starts_with('/') && !prefix.contains(['?', '#', ' ']) => {
                 Ok(Self { prefix: prefix.to_owned() })

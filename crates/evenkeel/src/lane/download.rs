@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use evenkeel_http::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
-use evenkeel_http::message::{Malformed, ResponseHead};
+use evenkeel_http::message::{Malformed, Refusal, ResponseHead};
 
 use super::GATHER_LIMIT;
 use super::backend::Backend;
@@ -104,17 +104,17 @@ impl Download {
             if answer.status() >= 200 && exchange.rejects(answer.status(), circumstances.replayable) {
                 rejected = true;
             } else if answer.status() >= 200 {
-                self.begin(link, exchange, answer, circumstances);
+                self.begin(link, exchange, answer, circumstances)?;
             } else if answer.status() == 101 {
                 if !circumstances.head.facts.upgrade {
                     // The client did not ask for another protocol.
-                    return Err(Malformed::UnexpectedUpgrade);
+                    return Err(Stop::Malformed(Malformed::UnexpectedUpgrade));
                 }
-                self.upgrade(link, exchange, answer);
+                self.upgrade(link, exchange, answer)?;
             } else if let Err(malformed) = interim.admit(answer.length) {
-                return Err(malformed);
+                return Err(Stop::Malformed(malformed));
             } else if circumstances.head.is_http_11 {
-                let edits = exchange.on_head(answer, false);
+                let edits = exchange.on_head(answer, false)?;
                 let style = AnswerStyle { chunked: false, connection: None };
                 link.gather(|out| answer.write(&edits, style, out));
             }
@@ -132,16 +132,23 @@ impl Download {
                 self.searched = searched;
                 Ok(false)
             }
-            Ok(Some(Err(malformed))) | Err(malformed) => Err(Stop::Malformed(malformed)),
+            Ok(Some(Err(stop))) => Err(stop),
+            Err(malformed) => Err(Stop::Malformed(malformed)),
         }
     }
 
     /// The connection leaves HTTP behind: what follows is not looked at.
-    fn upgrade(&mut self, link: &Link, exchange: &mut Exchange, answer: &AnswerHead<'_>) {
-        let edits = exchange.on_head(answer, true);
+    fn upgrade(
+        &mut self,
+        link: &Link,
+        exchange: &mut Exchange,
+        answer: &AnswerHead<'_>,
+    ) -> Result<(), Refusal> {
+        let edits = exchange.on_head(answer, true)?;
         link.gather(|out| answer.write(&edits, AnswerStyle { chunked: false, connection: None }, out));
         self.upgraded = true;
         self.body = Some(Body::NONE);
+        Ok(())
     }
 
     fn begin(
@@ -150,7 +157,8 @@ impl Download {
         exchange: &mut Exchange,
         answer: &AnswerHead<'_>,
         circumstances: Circumstances<'_>,
-    ) {
+    ) -> Result<(), Refusal> {
+        let edits = exchange.on_head(answer, false)?;
         let head = circumstances.head;
         let body = answer.body(head.facts.head_only);
         self.chunked = head.is_http_11 && !matches!(body, Body::Length(_));
@@ -160,11 +168,11 @@ impl Download {
         self.keeps_backend = !answer.last && !matches!(body, Body::UntilClose);
         link.begin_answer(!delimited);
         let connection = head.connection(self.keeps_client);
-        let edits = exchange.on_head(answer, false);
         // The response to a HEAD request has the head that a GET would have.
         let chunked = self.chunked || head.is_http_11 && head.facts.head_only && answer.is_chunked();
         link.gather(|out| answer.write(&edits, AnswerStyle { chunked, connection }, out));
         self.body = Some(body);
+        Ok(())
     }
 }
 

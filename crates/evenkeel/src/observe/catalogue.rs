@@ -276,7 +276,7 @@ impl ListenerMetrics {
 
 impl Metrics {
     /// Why the balancer responds itself, as in the label `reason`.
-    pub const REFUSALS: [&'static str; 19] = [
+    pub const REFUSALS: [&'static str; 22] = [
         "bad_request",
         "header_timeout",
         "body_timeout",
@@ -294,6 +294,9 @@ impl Metrics {
         "backend_timeout",
         "timeout",
         "shutting_down",
+        "unauthorized",
+        "forbidden",
+        "rate_limited",
         "filter",
         "internal",
     ];

@@ -302,7 +302,14 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many 1xx").map_err(Error::into_up);
         }
         let exchange = context.exchange()?;
-        let edits = exchange.on_head(&PingoraResponse(response), upgraded);
+        let edits = match exchange.on_head(&PingoraResponse(response), upgraded) {
+            Ok(edits) => edits,
+            Err(refusal) => {
+                context.refusal = Some(refusal);
+                return Error::e_explain(ErrorType::InternalError, "the response was rejected")
+                    .map_err(Error::into_in);
+            }
+        };
         if exchange.connection().is_draining() {
             session.set_keepalive(None);
         }

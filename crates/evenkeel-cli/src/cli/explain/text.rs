@@ -64,6 +64,7 @@ fn filter(filter: &FilterExplanation) -> Vec<String> {
         _ if does.is_empty() => does.push("no change".to_owned()),
         _ => {}
     }
+    does.extend(filter.notes.iter().cloned());
     vec![filter.kind.clone(), does.join("; ")]
 }
 

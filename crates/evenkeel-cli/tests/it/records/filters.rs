@@ -1,7 +1,7 @@
 //! A user's filter, which responds, rejects and panics as the configuration says.
 
 use evenkeel::prelude::{
-    Answer, Filter, FilterError, FilterKind, Refusal, Registry, Request, Response, Verdict,
+    Answer, BuildContext, Filter, FilterError, FilterKind, Registry, Rejection, Request, Response, Verdict,
 };
 
 /// The filters of the balancer, and `judge`.
@@ -18,7 +18,7 @@ impl FilterKind for Judge {
     const EXAMPLE: &'static str = "judge: refuse";
     type Params = String;
 
-    fn new(verdict: String) -> Result<Self, FilterError> {
+    fn new(verdict: String, _: &BuildContext<'_>) -> Result<Self, FilterError> {
         Ok(Self(verdict))
     }
 }
@@ -26,9 +26,7 @@ impl FilterKind for Judge {
 impl Filter for Judge {
     fn on_request(&self, _: &mut Request<'_>) -> Verdict {
         match self.0.as_str() {
-            "refuse" => {
-                Verdict::Refuse(Refusal::Filter { status: 403, message: "no".into(), retry_after: None })
-            }
+            "refuse" => Verdict::Refuse(Rejection::status(403, "no").into()),
             "respond" => Verdict::Answer(Answer::new(203).body("from the filter")),
             "panic" => panic!("a filter that panics when it sees a request, as a test wants it"),
             _ => Verdict::Continue,

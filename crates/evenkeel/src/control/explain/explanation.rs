@@ -75,6 +75,9 @@ pub struct FilterExplanation {
     /// Names of fields that it takes out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
+    /// What else it says of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// What a filter says of a request.

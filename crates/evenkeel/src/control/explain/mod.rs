@@ -1,7 +1,7 @@
 //! Why a request would go where it would go: its route, its filters, its backend, each with the reason.
 //!
-//! The same code decides as for requests that are sent. Filters are truly run, so one that counts counts this request too;
-//! and an algorithm that gives turns gives one away. Nothing else changes: no attempt is begun and nothing is recorded.
+//! The same code decides as for requests that are sent. Filters run too, and know that the request is only explained. An
+//! algorithm that gives turns gives one away. Nothing else changes: no attempt is begun and nothing is recorded.
 
 mod described;
 mod explanation;
@@ -11,6 +11,7 @@ mod upstream;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use evenkeel_config::PathForm;
 use evenkeel_core::route::RequestParts;
@@ -25,10 +26,10 @@ pub use explanation::{
 use super::board::Board;
 use super::plan::Plan;
 use crate::exchange::{
-    ClientAddress, Respelled, Rule, RuleAction, Table, client_address, redirect, respelled,
+    ClientAddress, Panicked, Respelled, Rule, RuleAction, Table, client_address, redirect, respelled, verdict,
 };
-use crate::filter::{Request, Verdict};
-use crate::upstream::Upstream;
+use crate::filter::{Request, State, Verdict};
+use crate::upstream::{Upstream, moment_of};
 
 impl Plan {
     /// What would become of this request, if the plan ran and nothing else was in flight.
@@ -78,7 +79,7 @@ pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Exp
 
 /// Goes on with a request whose path is in the form that routes and filters see.
 fn route(said: &mut Explanation, scene: Scene<'_>, edits: &mut Edits) {
-    let Scene { table, request, client, .. } = scene;
+    let Scene { table, request, .. } = scene;
     let found = table.routes.find(request).and_then(|index| Some((index, table.rules.get(index)?)));
     said.passed_over = passed_over(table, found.map(|(index, _)| index), request);
     let Some((_, rule)) = found else {
@@ -86,7 +87,7 @@ fn route(said: &mut Explanation, scene: Scene<'_>, edits: &mut Edits) {
         return;
     };
     said.route = Some(rule.name.to_string());
-    let (filters, end) = run_filters(rule, request, client, edits);
+    let (filters, end) = run_filters(scene, rule, edits);
     said.filters = filters;
     if let Some(end) = end {
         said.outcome = end;
@@ -121,26 +122,34 @@ fn passed_over(table: &Table, found: Option<usize>, request: &dyn RequestHead) -
 
 /// Runs the filters as an exchange does. Gives what each said, and the end if one of them made it.
 fn run_filters(
+    scene: Scene<'_>,
     rule: &Rule,
-    request: &dyn RequestHead,
-    client: ClientAddress,
     edits: &mut Edits,
 ) -> (Vec<FilterExplanation>, Option<Outcome>) {
-    let mut said = Vec::with_capacity(rule.filters.len());
-    for (filter, kind) in rule.filters.iter().zip(&rule.kinds) {
+    let (request, mut said) = (scene.request, Vec::with_capacity(rule.filters.len()));
+    let mut state = State::default();
+    for (place, (filter, kind)) in rule.filters.iter().zip(&rule.kinds).enumerate() {
         let (before, path) = (edits.headers().len(), edits.path.clone());
-        let verdict = filter.on_request(&mut Request::new(request, client.ip, edits));
+        let mut notes = Vec::new();
+        let mut asked = Request::new(request, scene.client.ip, edits, &mut state).dry_run(&mut notes);
+        (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, scene.tls);
+        let verdict = verdict(&**filter, place, &mut asked);
         let mut step = FilterExplanation::new(kind, edits.headers().get(before..).unwrap_or_default());
         step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
+        step.notes = notes;
         let end = match verdict {
-            Verdict::Continue => None,
-            Verdict::Answer(answer) => {
+            Ok(Verdict::Continue) => None,
+            Ok(Verdict::Answer(answer)) => {
                 step.verdict = VerdictKind::Answer;
                 Some(Outcome::Answer { status: answer.status, location: location(&answer) })
             }
-            Verdict::Refuse(refusal) => {
+            Ok(Verdict::Refuse(refusal)) => {
                 step.verdict = VerdictKind::Refuse;
                 Some(refused(&refusal))
+            }
+            Err(Panicked) => {
+                step.verdict = VerdictKind::Refuse;
+                Some(refused(&Refusal::Internal))
             }
         };
         said.push(step);
@@ -168,8 +177,8 @@ fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule, edits: &mut Edits)
             }
         }
         RuleAction::Redirect(to) => {
-            let request = Request::new(scene.request, scene.client.ip, edits);
-            said.outcome = match redirect(to, &request, scene.tls) {
+            let path = edits.path.as_deref().unwrap_or_else(|| scene.request.path());
+            said.outcome = match redirect(to, scene.request, path, scene.tls) {
                 Ok(answer) => Outcome::Answer { status: answer.status, location: location(&answer) },
                 Err(refusal) => refused(&refusal),
             };
@@ -212,7 +221,15 @@ impl FilterExplanation {
                 HeaderEdit::Remove(name) => removed.push(name.to_string()),
             }
         }
-        Self { kind: kind.to_owned(), verdict: VerdictKind::Continue, path: None, set, added, removed }
+        Self {
+            kind: kind.to_owned(),
+            verdict: VerdictKind::Continue,
+            path: None,
+            set,
+            added,
+            removed,
+            notes: Vec::new(),
+        }
     }
 }
 

@@ -1,0 +1,68 @@
+//! What a filter is built with, besides its parameters.
+
+use std::any::Any;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::Filter;
+
+/// What a filter is built with, besides its parameters.
+///
+/// A filter can be built without ever being used: for `check`, for the dry run of a reload, for a reload that is then rejected.
+/// So building it must change nothing outside of it, nor what the previous filter does.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct BuildContext<'a> {
+    /// The name of the route.
+    pub route: &'a str,
+    /// How many workers will call the filter. Workers run on different cores: what each request writes is best kept for each
+    /// worker apart.
+    pub workers: usize,
+    previous: Option<&'a dyn Filter>,
+    runtime: Option<&'a Handle>,
+}
+
+/// A task that a filter runs in the background. Dropping it ends the task.
+#[derive(Debug)]
+#[must_use = "dropping it ends the task"]
+pub struct Task(Option<AbortHandle>);
+
+// === impl BuildContext ===
+
+impl<'a> BuildContext<'a> {
+    /// For a filter of this route that nothing runs: as for `check`, or for a test of the filter.
+    pub fn new(route: &'a str, workers: usize) -> Self {
+        Self { route, workers, previous: None, runtime: None }
+    }
+
+    /// The filter that is replaced: of the same type, in the route of the same name. The new one can take over its state, so that
+    /// a reload forgets nothing. `None` at the start, and for a new route.
+    pub fn previous<T: Filter>(&self) -> Option<&'a T> {
+        let previous: &'a dyn Any = self.previous?;
+        previous.downcast_ref()
+    }
+
+    /// Runs a task in the background, such as one that refreshes keys. It runs on the runtime of
+    /// [`Server::run`](crate::Server::run), not on a worker, until the returned value is dropped. So the filter keeps that
+    /// value. Does nothing where the filter is built only to be checked.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        Task(self.runtime.map(|runtime| runtime.spawn(task).abort_handle()))
+    }
+
+    /// For a filter that will run, and perhaps replaces another one.
+    pub(crate) fn live(mut self, previous: Option<&'a dyn Filter>, runtime: Option<&'a Handle>) -> Self {
+        (self.previous, self.runtime) = (previous, runtime);
+        self
+    }
+}
+
+// === impl Task ===
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}

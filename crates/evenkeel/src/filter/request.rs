@@ -1,0 +1,114 @@
+//! A request and a response, as a filter sees them.
+
+use std::net::IpAddr;
+
+use evenkeel_core::Moment;
+use evenkeel_http::message::{Edits, RequestHead, ResponseHead};
+
+use super::State;
+
+/// A request, as a filter sees it.
+///
+/// A test of a filter makes one without a balancer:
+/// ```
+/// use evenkeel::filter::{Edits, Filter, Request, State, StripPrefix, Verdict};
+/// # use evenkeel::filter::{BuildContext, FilterKind, RequestHead};
+/// # fn check(head: &dyn RequestHead) -> Result<(), Box<dyn std::error::Error>> {
+///
+/// let filter = StripPrefix::new("/v1".to_owned(), &BuildContext::new("api", 1))?;
+/// let (mut edits, mut state) = (Edits::default(), State::default());
+/// let verdict = filter.on_request(&mut Request::new(head, None, &mut edits, &mut state));
+/// assert!(matches!(verdict, Verdict::Continue));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Request<'a> {
+    /// The request's head as the client sent it. The edits of earlier filters are not in it; see [`Request::path`].
+    pub head: &'a dyn RequestHead,
+    /// The client's address: the one value that limits, hashing, logs and forwarded headers use. `None` for a client on a
+    /// Unix socket.
+    pub client: Option<IpAddr>,
+    /// What is changed before the request goes to a backend.
+    pub edits: &'a mut Edits,
+    /// What this filter keeps of this request, until it ends.
+    pub state: &'a mut State,
+    /// The time, by the process's clock. Reading it costs nothing.
+    pub now: Moment,
+    /// The worker that carries the request, from 0: see [`BuildContext::workers`](super::BuildContext::workers).
+    pub worker: usize,
+    /// The name of the route.
+    pub route: &'a str,
+    /// Whether the client speaks TLS to the balancer.
+    pub tls: bool,
+    notes: Option<&'a mut Vec<String>>,
+}
+
+/// A response, as a filter sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Response<'a> {
+    /// The response head as received. The edits of earlier filters are not in it.
+    pub head: &'a dyn ResponseHead,
+    /// What is changed before the response goes to the client.
+    pub edits: &'a mut Edits,
+    /// What this filter keeps of this request. Empty if [`Filter::on_request`](super::Filter::on_request) of this filter was
+    /// not called, because an earlier filter ended the request.
+    pub state: &'a mut State,
+    /// The time, by the process's clock. Reading it costs nothing.
+    pub now: Moment,
+    /// The worker that carries the request, from 0.
+    pub worker: usize,
+}
+
+// === impl Request ===
+
+impl<'a> Request<'a> {
+    /// A request for a filter: on worker 0, at the start of the clock, without TLS, of a route without a name.
+    pub fn new(
+        head: &'a dyn RequestHead,
+        client: Option<IpAddr>,
+        edits: &'a mut Edits,
+        state: &'a mut State,
+    ) -> Self {
+        let (now, worker, route, tls, notes) = (Moment::default(), 0, "", false, None);
+        Self { head, client, edits, state, now, worker, route, tls, notes }
+    }
+
+    /// The path that the backend will see so far: the client's path, or the result of an earlier filter. Without the
+    /// query.
+    pub fn path(&self) -> &str {
+        self.edits.path.as_deref().unwrap_or_else(|| self.head.path())
+    }
+
+    /// Whether the request is only explained, by `evenkeel explain` or `/explain`: no client waits for a response, and no
+    /// backend receives it. The filter must give the same verdict as for a real request and change nothing outside of it: no
+    /// limit is consumed, nothing is counted, no other service receives a request.
+    pub fn is_dry_run(&self) -> bool {
+        self.notes.is_some()
+    }
+
+    /// Adds a line to the explanation of the request, if it is only explained. Else `text` is not called.
+    pub fn explain(&mut self, text: impl FnOnce() -> String) {
+        if let Some(notes) = &mut self.notes {
+            notes.push(text());
+        }
+    }
+
+    /// Makes this a request that is only explained: see [`Request::is_dry_run`]. What filters say of it is added to `notes`.
+    #[must_use]
+    pub fn dry_run(mut self, notes: &'a mut Vec<String>) -> Self {
+        self.notes = Some(notes);
+        self
+    }
+}
+
+// === impl Response ===
+
+impl<'a> Response<'a> {
+    /// A response for a filter: on worker 0, at the start of the clock.
+    pub fn new(head: &'a dyn ResponseHead, edits: &'a mut Edits, state: &'a mut State) -> Self {
+        Self { head, edits, state, now: Moment::default(), worker: 0 }
+    }
+}
