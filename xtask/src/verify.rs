@@ -46,6 +46,9 @@ pub fn test(workspace: &Workspace) -> Result<(), Failure> {
         let promtool = optional(steps, "promtool", || tools.promtool());
         let deny = optional(steps, "cargo-deny", || tools.cargo_deny());
         let grpc = optional(steps, "grpcio", || tools.grpc_health());
+        let named = optional(steps, "named", || tools.packaged("named", "bind9"));
+        let nsupdate = optional(steps, "nsupdate", || tools.packaged("nsupdate", "bind9-dnsutils"));
+        let dnsmasq = optional(steps, "dnsmasq", || tools.packaged("dnsmasq", "dnsmasq-base"));
 
         lint(steps, &tools)?;
         steps.run("documentation", || {
@@ -57,7 +60,14 @@ pub fn test(workspace: &Workspace) -> Result<(), Failure> {
                 tools.cargo().args(["deny", "check", "bans", "licenses", "sources"]).run()
             })?;
         }
-        tests(steps, &tools, &[("EVENKEEL_PROMTOOL", promtool), ("EVENKEEL_GRPC_HEALTH", grpc)])
+        let parts = [
+            ("EVENKEEL_PROMTOOL", promtool),
+            ("EVENKEEL_GRPC_HEALTH", grpc),
+            ("EVENKEEL_NAMED", named),
+            ("EVENKEEL_NSUPDATE", nsupdate),
+            ("EVENKEEL_DNSMASQ", dnsmasq),
+        ];
+        tests(steps, &tools, &parts)
     })
 }
 

@@ -245,6 +245,7 @@ fn upstream(old: &Upstream, new: &Upstream) -> Vec<&'static str> {
         "sticky": sticky,
         "pool": pool,
         "tls": tls,
+        "discovery": discovery,
     } elsewhere name, backends, health, limits);
     keys.extend(differing!(Health, &old.health, &new.health, {
         "health_check": check,

@@ -35,8 +35,8 @@ mod yaml;
 
 pub use backend_list::backend_list;
 pub use builder::{
-    BackendBuilder, ConfigBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder, RouteBuilder,
-    UpstreamBuilder,
+    BackendBuilder, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder,
+    RouteBuilder, UpstreamBuilder,
 };
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};

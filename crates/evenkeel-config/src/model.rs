@@ -180,8 +180,10 @@ pub struct Upstream {
     pub name: String,
     /// How a backend is chosen.
     pub algorithm: LoadBalancingAlgorithm,
-    /// The backends; at least one, no URL twice, at least one weight not zero.
+    /// The backends; at least one unless there is `discovery`, no URL twice, at least one weight not zero.
     pub backends: Vec<Backend>,
+    /// Where more backends come from. Default nowhere.
+    pub discovery: Option<Discovery>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// When a request is tried again; a route may say otherwise.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use evenkeel_config::{
-    BackendBuilder, Config, ConfigBuilder, HealthCheckBuilder, HedgeAfter, Lanes, ListenerBuilder, PathForm,
-    RetryBuilder, RouteBuilder, UpstreamBuilder,
+    BackendBuilder, Config, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter, Lanes,
+    ListenerBuilder, PathForm, RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
 use evenkeel_core::balance::{
     ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, PrequalOptions,
@@ -130,6 +130,42 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         .workers(4)
         .lanes(Lanes::Pingora);
     let file = include_str!("golden/ok/full.yaml").replace("${TOKEN}", "0123456789abcdef-secret");
+    assert_eq!(of_builder(builder), of_file(&file));
+}
+
+#[test]
+fn every_source_of_backends_that_a_file_reaches_the_builder_reaches() {
+    let upstream = |name: &str, discovery| UpstreamBuilder::new(name).discovery(discovery);
+    let second = Duration::from_secs(1);
+    let file = DiscoveryBuilder::file("/etc/evenkeel/web.yaml")
+        .allow_empty(true)
+        .debounce(second)
+        .start_timeout(Duration::ZERO);
+    let dns = DiscoveryBuilder::dns("api.internal", 8443)
+        .server("10.0.0.53")
+        .server("[::1]:5353")
+        .tcp(true)
+        .ttl(2 * second, 300 * second)
+        .tls(true);
+    let http = DiscoveryBuilder::http("http://sd.internal:8000/v1/web?dc=eu")
+        .interval(second)
+        .token("0123456789abcdef-secret");
+    let consul = DiscoveryBuilder::consul("web")
+        .tag("v1")
+        .datacenter("eu")
+        .passing_only(false)
+        .token_file("/run/secrets/consul");
+    let names = ["file", "dns", "srv", "http", "consul", "custom"];
+    let builder = ConfigBuilder::new()
+        .listen_address("127.0.0.1:8080")
+        .upstream(upstream("file", file))
+        .upstream(upstream("dns", dns).backend("http://10.0.0.1:80").tls_server_name("api.internal"))
+        .upstream(upstream("srv", DiscoveryBuilder::dns_srv("_http._tcp.api.internal.")))
+        .upstream(upstream("http", http))
+        .upstream(upstream("consul", consul))
+        .upstream(upstream("custom", DiscoveryBuilder::custom("mine")))
+        .route(RouteBuilder::new("all").split(names.map(|name| (name, 1))));
+    let file = include_str!("golden/ok/discovery.yaml").replace("${TOKEN}", "0123456789abcdef-secret");
     assert_eq!(of_builder(builder), of_file(&file));
 }
 

@@ -98,3 +98,42 @@ fn workers_need_a_restart_and_nothing_else_does() {
     assert_eq!(restart, ["workers changed"]);
     assert_eq!(changes.iter().count(), 2);
 }
+
+#[test]
+fn every_key_of_discovery_is_compared() {
+    let with = |discovery: &str| {
+        let upstreams = "{ web: { discovery: DISCOVERY } }".replace("DISCOVERY", discovery);
+        model(&format!("listeners: [{{ address: 127.0.0.1:8080 }}]\nupstreams: {upstreams}"))
+    };
+    for (old, new) in [
+        ("{ file: { path: a } }", "{ file: { path: b } }"),
+        ("{ file: { path: a } }", "{ custom: a }"),
+        ("{ custom: a }", "{ custom: b }"),
+        ("{ custom: a }", "{ custom: a, allow_empty: true }"),
+        ("{ custom: a }", "{ custom: a, debounce: 1s }"),
+        ("{ custom: a }", "{ custom: a, start_timeout: 1s }"),
+        ("{ custom: a }", "{ custom: a, scheme: https }"),
+        ("{ dns: { name: a } }", "{ dns: { name: b } }"),
+        ("{ dns: { name: a } }", "{ dns: { name: a, port: 80 } }"),
+        ("{ dns: { name: a } }", "{ dns: { name: a, servers: [10.0.0.1] } }"),
+        ("{ dns: { name: a } }", "{ dns: { name: a, tcp: true } }"),
+        ("{ dns: { name: a } }", "{ dns: { name: a, timeout: 1s } }"),
+        ("{ dns: { name: a } }", "{ dns: { name: a, min_ttl: 2s } }"),
+        ("{ dns: { name: a } }", "{ dns: { name: a, max_ttl: 2s } }"),
+        ("{ http: { url: 'http://a/' } }", "{ http: { url: 'http://b/' } }"),
+        ("{ http: { url: 'http://a/' } }", "{ http: { url: 'http://a/', interval: 1s } }"),
+        ("{ http: { url: 'http://a/' } }", "{ http: { url: 'http://a/', timeout: 1s } }"),
+        ("{ http: { url: 'http://a/' } }", "{ http: { url: 'http://a/', token: x } }"),
+        ("{ http: { url: 'http://a/', token: x } }", "{ http: { url: 'http://a/', token_file: x } }"),
+        ("{ consul: { service: a } }", "{ consul: { service: b } }"),
+        ("{ consul: { service: a } }", "{ consul: { service: a, url: 'http://b' } }"),
+        ("{ consul: { service: a } }", "{ consul: { service: a, tags: [b] } }"),
+        ("{ consul: { service: a } }", "{ consul: { service: a, datacenter: b } }"),
+        ("{ consul: { service: a } }", "{ consul: { service: a, passing_only: false } }"),
+        ("{ consul: { service: a } }", "{ consul: { service: a, token: b } }"),
+        ("{ consul: { service: a, token: b } }", "{ consul: { service: a, token_file: b } }"),
+    ] {
+        let changes = with(old).changes(&with(new)).to_string();
+        assert_eq!(changes, "upstream web changed: discovery\n", "{old} to {new}");
+    }
+}

@@ -74,6 +74,9 @@ pub enum ReloadError {
     /// The admin address could not be had.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// The server still waits for sources of backends.
+    #[error("the server is starting")]
+    Starting,
     /// The server drains: it will end.
     #[error("the server drains")]
     Draining,
@@ -204,6 +207,7 @@ impl Orders for Handle {
 impl Started {
     async fn reload(&self, config: &Config, handle: &Handle) -> Result<Changes, ReloadError> {
         let result = match config.model() {
+            _ if self.running.state().is_starting() => Err(ReloadError::Starting),
             _ if !self.running.state().is_ready() => Err(ReloadError::Draining),
             Ok(model) => self.put_in_force(model, handle).await,
             Err(error) => Err(ReloadError::Config(error.clone())),

@@ -1,5 +1,6 @@
 //! What a program of a few lines needs: `use evenkeel::prelude::*;`.
 
+pub use crate::discovery::{BackendSet, Discovery, DiscoveryError};
 pub use crate::filter::{
     Answer, BuildContext, Filter, FilterError, FilterKind, Refusal, Registry, Rejection, Request, Response,
     Verdict,
@@ -7,8 +8,8 @@ pub use crate::filter::{
 pub use crate::probe::{Check, Target};
 pub use crate::server::{Server, ServerError};
 pub use evenkeel_config::{
-    BackendBuilder, Config, ConfigBuilder, ConfigError, HealthCheckBuilder, HedgeAfter, Lanes,
-    ListenerBuilder, RetryBuilder, RouteBuilder, UpstreamBuilder,
+    BackendBuilder, Config, ConfigBuilder, ConfigError, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter,
+    Lanes, ListenerBuilder, RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
 pub use evenkeel_core::balance::{
     Balancer, ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, Pick,

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{Admin, AdminError};
 use crate::control::{Extensions, Order, Running, Signals, StartError, State};
+use crate::discovery::Discovery;
 use crate::filter::Registry;
 use crate::handle::{Drain, Handle, Source, Started};
 use crate::probe::Check;
@@ -83,6 +84,18 @@ impl Server {
         self
     }
 
+    /// With a source of backends of your own, for the configuration to name: `discovery: { custom: NAME }`. One is made
+    /// for each upstream that names it.
+    #[must_use]
+    pub fn discovery<D: Discovery>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> D + Send + Sync + 'static,
+    ) -> Self {
+        self.extensions.sources.insert(name.into(), make);
+        self
+    }
+
     /// With what makes the program's allocator give back to the system what was freed, if it does not do so by itself. It is
     /// called on a worker's own thread, at most once a second, after most of its connections have gone.
     #[must_use]
@@ -115,14 +128,21 @@ impl Server {
     /// Why it did not start: see [`ServerError`].
     pub async fn run(&mut self) -> Result<(), ServerError> {
         let mut signals = Signals::new().map_err(ServerError::Signals)?;
-        self.start().await?;
+        let begun = self.started.is_none();
+        self.begin().await?;
         let Some(started) = self.started.clone() else { return Ok(()) };
         let running = &started.running;
+        let serve = async {
+            if begun {
+                started.running.open_listeners().await;
+            }
+            running.broken().await;
+        };
         let quick = tokio::select! {
             quick = until_ended(&mut signals, &started) => Some(quick),
             // It drains already.
             () = started.drain.begins.notified() => None,
-            () = running.broken() => return Err(ServerError::Broken),
+            () = serve => return Err(ServerError::Broken),
         };
         let first = Instant::now();
         let second = async {
@@ -169,13 +189,26 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the balancer and returns: from here on it accepts connections. Does nothing when it is started.
+    /// Starts the balancer and returns: from here on it accepts connections. Does nothing when it is started. If upstreams have
+    /// sources of backends, it waits for their first sets, each for its `start_timeout` at most.
     ///
     /// Dropping a started server ends it with all its connections.
     ///
     /// # Errors
     /// Why it did not start; nothing is left behind then.
     pub async fn start(&mut self) -> Result<(), ServerError> {
+        if self.started.is_some() {
+            return Ok(());
+        }
+        self.begin().await?;
+        if let Some(started) = &self.started {
+            started.running.open_listeners().await;
+        }
+        Ok(())
+    }
+
+    /// Everything of a start that can fail. Nothing is accepted yet.
+    async fn begin(&mut self) -> Result<(), ServerError> {
         if self.started.is_some() {
             return Ok(());
         }

@@ -25,7 +25,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::Refused(problems.join("\n")));
     }
     let names = block_on(async { Ok(outside::names(&config, model).await) })?;
-    let notes = model.without_effect().into_iter().chain(names);
+    let lists = outside::lists(&config, model);
+    let notes = model.without_effect().into_iter().chain(names).chain(lists);
     let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
     print(&format!("{name}: fine: {}\n{notes}", summary(model)))
 }

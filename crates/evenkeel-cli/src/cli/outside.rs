@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel::config::{BackendHost, Config, Diagnostic, LogTarget, Model};
+use evenkeel::config::{
+    BackendHost, Config, Diagnostic, DiscoverySource, LogTarget, Model, Upstream, backend_list,
+};
 use evenkeel::control::{Plan, PlanError};
 use rustix::fs::{Access, access};
 
@@ -40,6 +42,38 @@ pub(super) fn files(config: &Config, model: &Model) -> Vec<Diagnostic> {
         _ => None,
     });
     authorities.chain(log).collect()
+}
+
+/// Lists of backends in files that cannot be used now: no mistake, since a source can be right again later.
+pub(super) fn lists(config: &Config, model: &Model) -> Vec<String> {
+    let noted = sources(model).filter_map(|(upstream, tls, path)| {
+        let shown = path.display().to_string();
+        let reason = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is not there now".to_owned(),
+            Err(error) => format!("cannot be read: {error}"),
+            Ok(text) => {
+                let error = backend_list(&text, &shown, tls).err()?.to_string();
+                let first = error.lines().next().unwrap_or_default();
+                format!("is not a list of backends now: {}", first.trim_start_matches("error: "))
+            }
+        };
+        let message = format!("{reason}: the upstream has no backends from it until that changes");
+        let keys = keys(&["upstreams", &upstream.name, "discovery", "file", "path"]);
+        let note = config.diagnostic(&keys, message).value(shown).to_string();
+        Some(note.strip_prefix("error: ").unwrap_or(&note).to_owned())
+    });
+    noted.collect()
+}
+
+/// The files with lists of backends, and whether backends without a scheme are `https`.
+fn sources(model: &Model) -> impl Iterator<Item = (&Upstream, bool, &Path)> {
+    model.upstreams.iter().filter_map(|upstream| {
+        let discovery = upstream.discovery.as_ref()?;
+        match &discovery.source {
+            DiscoverySource::File(file) => Some((upstream, discovery.tls, file.path.as_path())),
+            _ => None,
+        }
+    })
 }
 
 /// Names of backends that have no address now: no mistake, since they may have one later.

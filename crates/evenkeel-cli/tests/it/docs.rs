@@ -21,9 +21,10 @@ async fn the_generated_files_are_fresh() {
 }
 
 /// Pages whose blocks of YAML are whole files; those of the others are parts.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/balancing.md",
+    "docs/discovery.md",
     "docs/explain.md",
     "docs/health.md",
     "docs/retries.md",

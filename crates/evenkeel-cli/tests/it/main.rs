@@ -12,6 +12,7 @@ mod causes;
 mod cli;
 mod client_address;
 mod dialing;
+mod discovery;
 mod docs;
 mod explain;
 mod faults;

@@ -19,6 +19,11 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// The upstream says this too.
+    async fn with(more: &str) -> Self {
         let backend = Backend::start(|request| match request.target() {
             "/fail" => Reply::status(500, "failed"),
             "/hang-up" => Reply::hang_up(),
@@ -32,7 +37,7 @@ routes:
   - {{ name: fixed, match: {{ path: /fixed }}, respond: {{ body: fixed }} }}
   - {{ name: web, match: {{ path_prefix: /, hosts: [test] }}, upstream: web }}
 upstreams:
-  web: {{ backends: [\"{}\", {{ url: \"{}\", weight: 2 }}, {{ url: \"http://127.0.0.1:1\", weight: 0 }}] }}",
+  web: {{ backends: [\"{}\", {{ url: \"{}\", weight: 2 }}, {{ url: \"http://127.0.0.1:1\", weight: 0 }}]{more} }}",
             backend.url(),
             refusing.url()
         );
@@ -160,7 +165,9 @@ async fn counters_add_up_and_gauges_return() {
 
 #[tokio::test]
 async fn the_page_of_metrics_keeps_its_shape() {
-    let bench = Bench::start().await;
+    let list = tempfile::NamedTempFile::new().expect("a file");
+    let path = list.path().display();
+    let bench = Bench::with(&format!(", discovery: {{ file: {{ path: {path} }}, allow_empty: true }}")).await;
     bench.balancer.get("/").await;
     let answer = get(bench.balancer.admin(), "/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

@@ -7,6 +7,7 @@
 #![cfg(test)]
 
 mod balancing;
+mod discovery;
 mod general;
 mod health;
 mod listeners;
@@ -33,6 +34,7 @@ const AT_ONCE: usize = 12;
 fn all() -> Vec<Row> {
     let parts = [
         balancing::rows(),
+        discovery::rows(),
         general::rows(),
         health::rows(),
         listeners::rows(),
@@ -57,7 +59,7 @@ fn documented() -> BTreeSet<String> {
             rest.is_some_and(|rest| rest.starts_with(['.', '[']))
         })
     };
-    keys.iter().filter(|key| !has_below(key)).cloned().collect()
+    keys.iter().filter(|key| !has_below(key) && !discovery::is_another_source(key)).cloned().collect()
 }
 
 /// Collects the keys below a node of the schema. `within` are the definitions that it is part of.
@@ -146,6 +148,11 @@ async fn keys_of_upstreams() {
 #[tokio::test]
 async fn keys_of_algorithms_and_backends() {
     hold(balancing::rows()).await;
+}
+
+#[tokio::test]
+async fn keys_of_discovery() {
+    hold(discovery::rows()).await;
 }
 
 #[tokio::test]

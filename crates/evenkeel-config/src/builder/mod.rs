@@ -3,6 +3,7 @@
 //! They write the wire types, so every rule and default is the file's. Nothing here checks a value.
 
 mod backend;
+mod discovery;
 mod health;
 mod listener;
 mod retry;
@@ -10,6 +11,7 @@ mod route;
 mod upstream;
 
 pub use backend::BackendBuilder;
+pub use discovery::DiscoveryBuilder;
 pub use health::HealthCheckBuilder;
 pub use listener::ListenerBuilder;
 pub use retry::RetryBuilder;

@@ -6,7 +6,7 @@ use evenkeel_core::balance::LoadBalancingAlgorithm;
 use evenkeel_core::health::{OutlierOptions, WhenAllDown};
 use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions};
 
-use super::{BackendBuilder, HealthCheckBuilder, RetryBuilder};
+use super::{BackendBuilder, DiscoveryBuilder, HealthCheckBuilder, RetryBuilder};
 use crate::HedgeAfter;
 use crate::values::{self, Percent, Secret};
 use crate::wire::{self, OrText, OutlierDetection};
@@ -53,6 +53,12 @@ impl UpstreamBuilder {
     /// Adds backends.
     pub fn backends(self, backends: impl IntoIterator<Item = impl Into<BackendBuilder>>) -> Self {
         backends.into_iter().fold(self, Self::backend)
+    }
+
+    /// Where more backends come from while the balancer runs. Default nowhere.
+    pub fn discovery(mut self, discovery: DiscoveryBuilder) -> Self {
+        self.wire.discovery = Some(discovery.wire);
+        self
     }
 
     /// When a request is tried again; a route may say otherwise. Default three attempts in all, and only after connect

@@ -182,6 +182,9 @@ impl HttpSource {
 // === impl ConsulSource ===
 
 impl ConsulSource {
+    /// The default of `url`.
+    pub(crate) const AGENT: &str = "http://127.0.0.1:8500";
+
     /// A service of the agent at this URL, with the defaults for everything else.
     pub fn new(url: HttpUrl, service: impl Into<String>) -> Self {
         Self {

@@ -15,7 +15,8 @@ pub(super) fn effects(
 ) {
     let root = Path::default();
     let mut backends = upstreams.iter().flat_map(|upstream| &upstream.backends);
-    if has_zone && backends.all(|backend| backend.zone.is_none()) {
+    let discovered = upstreams.iter().any(|upstream| upstream.discovery.is_some());
+    if has_zone && !discovered && backends.all(|backend| backend.zone.is_none()) {
         context.wrong_key(&root.key("zone"), "has no effect: no backend has a zone");
     }
     let targets: Vec<Vec<usize>> = routes.iter().map(targets).collect();
@@ -88,6 +89,7 @@ fn targets(route: &Route) -> Vec<usize> {
 /// Whether requests go there by Pingora's lane.
 fn has_tls(upstream: &Upstream) -> bool {
     upstream.backends.iter().any(|backend| backend.url.tls)
+        || upstream.discovery.as_ref().is_some_and(|discovery| discovery.tls)
 }
 
 /// Notes what that lane does not do.

@@ -5,6 +5,7 @@
 mod address;
 mod algorithm;
 mod context;
+mod discovery;
 mod effects;
 mod general;
 mod health;

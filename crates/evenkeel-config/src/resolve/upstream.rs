@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::general::label;
-use super::{Context, address, algorithm, given, health, limits, listener, retry};
+use super::{Context, address, algorithm, discovery, given, health, limits, listener, retry};
 use crate::values::{self, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
@@ -30,7 +30,10 @@ pub(super) fn all(
 }
 
 fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context<'_>) -> Option<Upstream> {
-    let backends = backends(&upstream.backends, &path.key("backends"), context);
+    let discovery = given(upstream.discovery.as_ref(), |wire| {
+        discovery::discovery(wire, &path.key("discovery"), context)
+    });
+    let backends = backends(upstream, path, context);
     let tls = tls(upstream, &backends, path, context);
     let timeouts = timeouts(&upstream.timeouts, &path.key("timeouts"), context);
     let pool_path = path.key("pool").key("idle_timeout");
@@ -48,6 +51,7 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
         name: name.to_owned(),
         algorithm: algorithm?,
         backends,
+        discovery: discovery?,
         timeouts: timeouts?,
         retry: retry?,
         hedge: hedge?,
@@ -71,11 +75,9 @@ fn shorter_tries(retry: &Retry, timeouts: &Timeouts, path: &Path, context: &mut 
     }
 }
 
-fn backends(
-    backends: &[wire::OrText<wire::Backend>],
-    path: &Path,
-    context: &mut Context<'_>,
-) -> Vec<Backend> {
+fn backends(upstream: &wire::Upstream, path: &Path, context: &mut Context<'_>) -> Vec<Backend> {
+    let discovers = upstream.discovery.is_some() || context.is_damaged(&path.key("discovery"));
+    let (backends, path) = (&upstream.backends, &path.key("backends"));
     let paths = context.entries(path, backends.len());
     let mut seen: HashMap<(bool, BackendHost), Path> = HashMap::new();
     let mut resolved = Vec::new();
@@ -100,11 +102,17 @@ fn backends(
         seen.insert((url.tls, url.host.clone()), path);
         resolved.push(Backend { weight: backend.weight.0, priority, zone, ..Backend::new(url) });
     }
-    if backends.is_empty() {
-        context
-            .absent(path, "has no entries: expected at least one backend, like [\"http://127.0.0.1:8081\"]");
+    if backends.is_empty() && !discovers {
+        let message = match context.node(path) {
+            Some(_) => "has no entries: expected at least one backend, like [\"http://127.0.0.1:8081\"]",
+            None => {
+                "is missing: expected a list of URLs: write backends: [\"http://127.0.0.1:8081\"], or discovery: …"
+            }
+        };
+        context.absent(path, message);
     } else if !resolved.is_empty()
         && resolved.iter().all(|backend| backend.weight == 0)
+        && !discovers
         && !context.is_damaged(path)
     {
         context.wrong_key(path, "all have the weight 0: expected at least one that may be chosen");
@@ -141,6 +149,8 @@ fn tls(
     let Some(tls) = &upstream.tls else { return UpstreamTls::default() };
     let used = upstream.health_check.as_ref().is_some_and(|wire::OrText(check)| check.tls.is_some())
         || backends.iter().any(|backend| backend.url.tls);
+    // What a source reports is not known yet.
+    let used = used || upstream.discovery.is_some();
     let unsure = ["backends", "health_check"].iter().any(|key| context.is_damaged(&path.key(key)));
     let path = path.key("tls");
     if !backends.is_empty() && !used && !unsure {

@@ -34,10 +34,11 @@ fn sample() -> Vec<FilterSchema> {
 }
 
 /// Objects that are absent by default.
-const OPTIONAL: [&str; 15] = [
+const OPTIONAL: [&str; 16] = [
     "admin",
     "circuit_breaker",
     "consistent_hash",
+    "discovery",
     "grpc",
     "hedge",
     "http",

@@ -6,7 +6,6 @@ use crate::yaml::Hints;
 pub(crate) const HINTS: Hints = Hints {
     later: &[
         "acme",
-        "discovery",
         "h2c",
         "protocol",
         "proxy_protocol",
@@ -99,6 +98,10 @@ pub(crate) const HINTS: Hints = Hints {
         ("retry", "{ attempts: VALUE }"),
         ("circuit_breaker", "{ max_in_flight: VALUE }"),
         ("hedge", "{ after: VALUE }"),
+        ("discovery", "{ file: { path: VALUE } }"),
+        ("file", "{ path: VALUE }"),
+        ("dns", "{ name: VALUE }"),
+        ("consul", "{ service: VALUE }"),
         ("match", "{ path_prefix: VALUE }"),
         ("tls", "{ ca: VALUE }"),
         ("split", "{ web: 90, canary: 10 }"),

@@ -4,6 +4,7 @@
 //! This room never knows what a value implies elsewhere: names are resolved and rules are checked in `resolve`.
 
 mod algorithm;
+mod discovery;
 mod health;
 mod hints;
 mod limits;
@@ -15,6 +16,7 @@ mod route;
 mod upstream;
 
 pub(crate) use algorithm::{Algorithm, Key, PeakEwma};
+pub(crate) use discovery::{ConsulSource, Discovery, DnsSource, FileSource, HttpSource, Scheme};
 pub(crate) use health::{
     GrpcCheck, HealthCheck, HttpCheck, Nothing, OutlierDetection, Statuses, WhenAllDown,
 };

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, CircuitBreaker, HealthCheck, Hedge, OrText, OutlierDetection, Queue, Retry, Short, Sticky,
-    WhenAllDown,
+    Algorithm, CircuitBreaker, Discovery, HealthCheck, Hedge, OrText, OutlierDetection, Queue, Retry, Short,
+    Sticky, WhenAllDown,
 };
 use crate::model;
 use crate::values::{Duration, Percent, Weight};
@@ -23,8 +23,11 @@ pub(crate) struct Upstream {
     /// address go to one backend. The other algorithms are described with their parameters.
     #[serde(default = "default_algorithm")]
     pub(crate) algorithm: OrText<Algorithm>,
-    /// The backends: at least one, no duplicates, at least one weight above 0.
+    /// The backends: at least one, no duplicates, at least one weight above 0. With `discovery` there can be none.
+    #[serde(default)]
     pub(crate) backends: Vec<OrText<Backend>>,
+    /// Where more backends come from while the balancer runs: a file, DNS, HTTP or Consul. Default: none.
+    pub(crate) discovery: Option<Discovery>,
     /// When a request is retried. A route can override this.
     #[serde(default)]
     pub(crate) retry: Retry,
@@ -147,6 +150,7 @@ impl Default for Upstream {
         Self {
             algorithm: default_algorithm(),
             backends: Vec::new(),
+            discovery: None,
             retry: Retry::default(),
             hedge: None,
             health_check: None,

@@ -175,12 +175,21 @@ impl Desk {
         match path {
             "/livez" => text(StatusCode::OK, "alive\n"),
             "/readyz" if self.state.is_ready() => text(StatusCode::OK, "ready\n"),
-            "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            "/readyz" => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, self.not_ready(request, &settings)),
             "/metrics" => reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.state.metrics_page()),
             "/status" => reply(StatusCode::OK, "application/json", format!("{:#}\n", self.state.status())),
             "/explain" => self.explain(request.uri().query().unwrap_or_default()),
             "/" => text(StatusCode::OK, "/metrics\n/status\n/explain\n/reload (POST)\n/livez\n/readyz\n"),
             _ => text(StatusCode::NOT_FOUND, "not here\n"),
+        }
+    }
+
+    /// Why it is not ready, for a client that can read everything else too.
+    fn not_ready(&self, request: &Request<Incoming>, settings: &evenkeel_config::Admin) -> String {
+        let waits = if guard::admits(request, settings) { self.state.waits_for() } else { Vec::new() };
+        match waits.is_empty() {
+            true => "not ready\n".to_owned(),
+            false => waits.iter().map(|source| format!("waiting for {source}\n")).collect(),
         }
     }
 

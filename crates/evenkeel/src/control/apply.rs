@@ -1,10 +1,10 @@
 //! Puts a prepared change in force. Nothing here can fail, and no request waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::ListenAddress;
+use evenkeel_config::{ListenAddress, Model};
 use socket2::Socket;
 use tokio::sync::mpsc;
 
@@ -20,23 +20,26 @@ use crate::listen::ListenerShared;
 use crate::observe::{AccessLog, ListenerMetrics};
 
 /// A listener that is to open, with one bound socket for each worker.
-type Opening = (Arc<ListenerShared>, Vec<Socket>);
+pub(super) type Opening = (Arc<ListenerShared>, Vec<Socket>);
 
 /// How often it is looked whether the last request of an old access log has been recorded.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Running {
     /// Puts a change in force: upstreams, then the table that names them, then the listeners.
-    pub(super) async fn apply(&self, live: &mut Live, change: Change) {
-        let Change { model, upstreams, routes, listeners, log, .. } = change;
+    ///
+    /// Gives the listeners that are to open: see [`open`](Self::open).
+    pub(super) async fn apply(&self, live: &mut Live, change: Change) -> Vec<Opening> {
+        let Change { model, upstreams, mut sources, routes, listeners, log, .. } = change;
         let own = std::mem::take(&mut live.own);
         let mut next = Live { model: Some(model.clone()), own, ..Live::default() };
-        let (mut running, mut boards) =
-            (Vec::with_capacity(upstreams.len()), Vec::with_capacity(upstreams.len()));
+        let mut running = Vec::with_capacity(upstreams.len());
+        let followed = live.upstreams.values().filter(|one| one.source.is_some());
+        let had_sources: HashSet<String> = followed.map(|one| one.settings.model.name.clone()).collect();
         for prepared in upstreams {
-            let Some(upstream) = begin(prepared, &mut live.upstreams).await else { continue };
+            let Some(mut upstream) = begin(prepared, &mut live.upstreams).await else { continue };
+            upstream.source = sources.remove(&upstream.settings.model.name);
             running.push(upstream.upstream.clone());
-            boards.push(upstream.board.clone());
             next.upstreams.insert(upstream.settings.model.name.clone(), upstream);
         }
         let old_log = match log {
@@ -55,11 +58,9 @@ impl Running {
         let (opening, closing) = self.sort_listeners(live, &mut next, listeners);
         let addresses = next.listeners.iter().map(|listener| listener.address.clone());
         next.own.store(Arc::new(OwnAddresses::new(addresses)));
-        self.publish(&next, table, boards);
+        next.feed(&had_sources).await;
+        self.publish(&next, &model, table);
         self.workers.set_lanes(model.lanes);
-        for (listener, sockets) in opening {
-            self.workers.listen(&listener, sockets).await;
-        }
         for listener in closing {
             retire_listener(listener, &next, model.shutdown.drain_timeout);
         }
@@ -71,6 +72,14 @@ impl Running {
             gone.upstream.close_connections();
         }
         *live = next;
+        opening
+    }
+
+    /// Opens listeners: they accept connections from here on.
+    pub(super) async fn open(&self, opening: Vec<Opening>) {
+        for (listener, sockets) in opening {
+            self.workers.listen(&listener, sockets).await;
+        }
     }
 
     /// Configures the listeners that stay, and gives those that are to open and those that are to end.
@@ -102,14 +111,21 @@ impl Running {
         (opening, before.into_iter().flatten().collect())
     }
 
-    fn publish(&self, next: &Live, table: Arc<Table>, boards: Vec<Arc<super::board::Board>>) {
+    fn publish(&self, next: &Live, model: &Model, table: Arc<Table>) {
+        let upstreams = model.upstreams.iter().filter_map(|one| next.upstreams.get(&one.name));
+        let (boards, sources) = upstreams.map(|one| (one.board.clone(), one.shown_source())).unzip();
         let listeners = next.listeners.iter().map(|listener| ListenerState {
             address: listener.address.clone(),
             name: listener.shared.name.clone(),
             metrics: listener.shared.metrics.clone(),
         });
         let state = self.state();
-        state.shown.store(Arc::new(Shown { table: table.clone(), boards, listeners: listeners.collect() }));
+        state.shown.store(Arc::new(Shown {
+            table: table.clone(),
+            boards,
+            sources,
+            listeners: listeners.collect(),
+        }));
         state.table.store(table);
     }
 }
@@ -136,7 +152,7 @@ async fn begin(
         }
     };
     let (upstream, board) = (keeper.upstream.clone(), keeper.board.clone());
-    Some(LiveUpstream { settings, upstream, board, keeping: keeper.start(), handle })
+    Some(LiveUpstream { settings, upstream, board, keeping: keeper.start(), handle, source: None })
 }
 
 /// Ends a listener that is no longer configured: no new connections, and those that are open end with their request, or are

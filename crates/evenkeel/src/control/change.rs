@@ -5,8 +5,9 @@ use std::sync::Arc;
 use evenkeel_config::{Changes, ConfigError, Listener, Model};
 
 use super::backends::BackendFactory;
+use super::discovery::{Sources, running};
 use super::live::{FiltersBefore, Live, LiveRoute, UpstreamSettings};
-use super::loops::loops;
+use super::loops::{OwnAddresses, loops};
 use super::plan::{Extensions, PlanError};
 use super::running::StartError;
 use super::upstream::Prepared;
@@ -22,6 +23,8 @@ pub(super) struct Change {
     pub(super) changes: Changes,
     /// In the configured order.
     pub(super) upstreams: Vec<PreparedUpstream>,
+    /// The sources of upstreams, those that run already included.
+    pub(super) sources: Sources,
     /// In the configured order.
     pub(super) routes: Vec<LiveRoute>,
     /// In the configured order.
@@ -64,6 +67,7 @@ impl Change {
     pub(super) async fn prepare(
         live: &Live,
         model: &Arc<Model>,
+        fresh: Sources,
         extensions: &Extensions,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
@@ -77,16 +81,23 @@ impl Change {
         if let Some(looping) = loops(model).into_iter().next() {
             return Err(StartError::Plan(looping));
         }
+        let mut sources = fresh;
         let mut upstreams = Vec::with_capacity(model.upstreams.len());
         for upstream in &model.upstreams {
-            let settings = UpstreamSettings::new(upstream, model).map_err(StartError::from_plan)?;
+            if let Some(source) = running(live, upstream) {
+                sources.insert(upstream.name.clone(), source.clone());
+            }
+            let source = sources.get(&upstream.name);
+            let whole = source.map(|source| source.upstream(upstream, &OwnAddresses::of(model)));
+            let settings = UpstreamSettings::new(whole.as_ref().unwrap_or(upstream), model);
+            let settings = settings.map_err(StartError::from_plan)?;
             let factory = BackendFactory::new(&settings, extensions, &live.own, workers);
             let prepared = prepare_upstream(live, factory, workers).await;
             upstreams.push(prepared.map_err(StartError::from_plan)?);
         }
         let log = prepare_log(live, model, metrics)?;
         let listeners = prepare_listeners(live, model, workers)?;
-        Ok(Self { model: model.clone(), changes, upstreams, routes, listeners, log })
+        Ok(Self { model: model.clone(), changes, upstreams, sources, routes, listeners, log })
     }
 }
 

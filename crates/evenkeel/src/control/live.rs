@@ -10,10 +10,12 @@ use arc_swap::ArcSwap;
 use evenkeel_config::{BackendHost, FilterSpec, ListenAddress, Model};
 
 use super::board::Board;
+use super::discovery::Source;
 use super::handle::UpstreamHandle;
 use super::keeper::Keeping;
 use super::loops::OwnAddresses;
 use super::plan::PlanError;
+use super::state::ShownSource;
 use super::trust::authorities;
 use crate::filter::Filter;
 use crate::listen::ListenerShared;
@@ -43,6 +45,8 @@ pub(super) struct LiveUpstream {
     pub(super) keeping: Keeping,
     /// Replaces its backends.
     pub(super) handle: UpstreamHandle,
+    /// Where more backends come from.
+    pub(super) source: Option<Arc<Source>>,
 }
 
 /// Everything that an upstream depends on. While this is the same, the upstream goes on untouched.
@@ -83,6 +87,12 @@ pub(super) struct LiveListener {
 // === impl LiveUpstream ===
 
 impl LiveUpstream {
+    /// What is shown of its source.
+    pub(super) fn shown_source(&self) -> Option<ShownSource> {
+        let source = self.source.as_ref()?;
+        Some(ShownSource { status: source.status().clone(), fixed: source.fixed() })
+    }
+
     /// Whether its backends are not the configured ones: a set has replaced them.
     pub(super) fn is_replaced(&self) -> bool {
         let members = self.upstream.members.load();

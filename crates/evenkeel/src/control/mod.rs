@@ -7,6 +7,7 @@ mod backends;
 mod board;
 mod change;
 mod checks;
+mod discovery;
 mod explain;
 mod files;
 mod handle;

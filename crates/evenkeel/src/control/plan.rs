@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
 use super::backends::BackendFactory;
+use super::discovery::Factories;
 use super::keeper::Keeper;
 use super::live::{LiveRoute, UpstreamSettings};
 use super::loops::loops;
@@ -37,6 +38,8 @@ pub struct Extensions {
     pub filters: Registry,
     /// Health checks by name.
     pub checks: HashMap<String, Arc<dyn Check>>,
+    /// Sources of backends by name.
+    pub(crate) sources: Factories,
     /// How memory is given back to the system, if the program's allocator must be told to.
     pub give_back: Option<fn()>,
 }
@@ -71,6 +74,14 @@ pub enum PlanError {
         backend: String,
         /// Why not.
         source: ProbeError,
+    },
+    /// There is no such source of backends: the program registered none of this name, or was built without it.
+    #[error("upstream {upstream}: discovery: {reason}")]
+    Discovery {
+        /// The upstream.
+        upstream: String,
+        /// What is missing.
+        reason: String,
     },
     /// The system's root certificates cannot be read, and a backend behind `https` needs them.
     #[error("upstream {upstream}: cannot read the system's root certificates: {reason}")]

@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use evenkeel_config::{Changes, ConfigError, Model, Shutdown};
 use tokio::sync::Mutex;
 
+use super::apply::Opening;
 use super::change::Change;
+use super::discovery::{Sources, sources, unknown};
 use super::files::warn_if_few;
 use super::handle::UpstreamHandle;
 use super::live::Live;
@@ -26,7 +28,9 @@ use crate::observe::{AccessLogError, Metrics};
 pub struct Running {
     state: Arc<State>,
     pub(super) workers: Workers,
-    extensions: Extensions,
+    pub(super) extensions: Extensions,
+    /// The listeners that open once the start has waited for its sources.
+    opening: Mutex<Vec<Opening>>,
     /// One reload at a time.
     pub(super) live: Mutex<Live>,
 }
@@ -72,7 +76,8 @@ impl StartError {
 // === impl Running ===
 
 impl Running {
-    /// Starts what the model says. Everything that can fail comes before the first connection is taken.
+    /// Starts what the model says. Everything that can fail comes before the first connection is taken, and none is before
+    /// [`open`](Self::open_listeners) is called.
     ///
     /// # Errors
     /// Why not; nothing is left behind then.
@@ -81,7 +86,8 @@ impl Running {
         let workers = workers.map_or(1, std::num::NonZeroUsize::get);
         let metrics = Arc::new(Metrics::new(workers));
         let live = Live::default();
-        let change = Change::prepare(&live, model, extensions, &metrics).await?;
+        let sources = sources(&live, model, extensions).map_err(StartError::from_plan)?;
+        let change = Change::prepare(&live, model, sources, extensions, &metrics).await?;
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
         let environments = (0..workers)
             .map(|worker| Arc::new(Environment { worker, table: table.clone(), metrics: metrics.clone() }));
@@ -91,14 +97,25 @@ impl Running {
             shown: ArcSwap::from_pointee(Shown::default()),
             metrics,
             ready: AtomicBool::new(false),
+            starting: AtomicBool::new(true),
             started: Instant::now(),
             reloads: Reloads::default(),
         });
-        let running = Self { state, workers, extensions: extensions.clone(), live: Mutex::new(live) };
-        running.apply(&mut *running.live.lock().await, change).await;
-        running.state.ready.store(true, Ordering::Release);
+        let extensions = extensions.clone();
+        let (opening, live) = (Mutex::default(), Mutex::new(live));
+        let running = Self { state, workers, extensions, opening, live };
+        *running.opening.lock().await = running.apply(&mut *running.live.lock().await, change).await;
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
         Ok(running)
+    }
+
+    /// Accepts connections from here on: at once, or once every source of backends has returned its first set or has used its
+    /// `start_timeout`.
+    pub async fn open_listeners(&self) {
+        self.first_sets().await;
+        self.open(std::mem::take(&mut *self.opening.lock().await)).await;
+        self.state.starting.store(false, Ordering::Release);
+        self.state.ready.store(true, Ordering::Release);
     }
 
     /// What a reload with this model would change, after everything that can fail has been tried. Changes nothing.
@@ -106,8 +123,14 @@ impl Running {
     /// # Errors
     /// Why a reload would be rejected.
     pub async fn plan(&self, model: &Arc<Model>) -> Result<Changes, StartError> {
+        let unknown = unknown(model, &self.extensions);
+        if let Some(error) = unknown.into_iter().next() {
+            return Err(StartError::Plan(error));
+        }
         let live = self.live.lock().await;
-        Ok(Change::prepare(&live, model, &self.extensions, &self.state.metrics).await?.changes)
+        Ok(Change::prepare(&live, model, Sources::new(), &self.extensions, &self.state.metrics)
+            .await?
+            .changes)
     }
 
     /// Puts another configuration in force, without dropping a connection or a request. Gives what has changed.
@@ -121,10 +144,12 @@ impl Running {
     /// # Cost
     /// Linear in the size of the configuration. No request waits for it.
     pub async fn reload(&self, model: &Arc<Model>) -> Result<Changes, StartError> {
+        let fresh = self.follow(model).await.map_err(StartError::from_plan)?;
         let mut live = self.live.lock().await;
-        let change = Change::prepare(&live, model, &self.extensions, &self.state.metrics).await?;
+        let change = Change::prepare(&live, model, fresh, &self.extensions, &self.state.metrics).await?;
         let changes = change.changes.clone();
-        self.apply(&mut live, change).await;
+        let opening = self.apply(&mut live, change).await;
+        self.open(opening).await;
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
         Ok(changes)
     }

@@ -1,5 +1,6 @@
 //! What is running, for display.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
@@ -12,8 +13,9 @@ use serde_json::{Value, json};
 use super::board::Board;
 use super::explain::{Described, Explanation, explain};
 use super::status;
+use crate::discovery::Status;
 use crate::exchange::Table;
-use crate::observe::{BackendView, ListenerMetrics, Metrics, UpstreamView, View};
+use crate::observe::{BackendView, DiscoveryView, ListenerMetrics, Metrics, UpstreamView, View};
 
 /// What is running.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct State {
     pub(super) shown: ArcSwap<Shown>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) ready: AtomicBool,
+    /// Whether the start still waits for sources of backends.
+    pub(super) starting: AtomicBool,
     pub(super) started: Instant,
     pub(super) reloads: Reloads,
 }
@@ -34,7 +38,17 @@ pub(super) struct Shown {
     pub(super) table: Arc<Table>,
     /// Of the table's upstreams, in their order.
     pub(super) boards: Vec<Arc<Board>>,
+    /// Of the same upstreams, where they have one.
+    pub(super) sources: Vec<Option<ShownSource>>,
     pub(super) listeners: Vec<ListenerState>,
+}
+
+/// What is shown of an upstream's source.
+#[derive(Clone, Debug)]
+pub(super) struct ShownSource {
+    pub(super) status: Arc<Status>,
+    /// The URLs of backends that do not come from it.
+    pub(super) fixed: HashSet<String>,
 }
 
 /// How reloads went.
@@ -71,6 +85,30 @@ impl State {
     /// Whether the balancer wants traffic: from its start to the first sign of its end.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// Whether the start still waits for sources of backends.
+    pub fn is_starting(&self) -> bool {
+        self.starting.load(Ordering::Acquire)
+    }
+
+    /// The sources of backends that a start still waits for, as text; none once it is ready.
+    pub fn waits_for(&self) -> Vec<String> {
+        if !self.is_starting() {
+            return Vec::new();
+        }
+        let shown = self.shown.load();
+        let sources = shown.table.upstreams.iter().zip(&shown.sources);
+        let waiting = sources.filter_map(|(upstream, source)| {
+            let status = &source.as_ref()?.status;
+            let known = status.read();
+            let reason = known.error.map(|error| format!(": {error}")).unwrap_or_default();
+            known
+                .backends
+                .is_none()
+                .then(|| format!("upstream {}: {}{reason}", upstream.name, status.source()))
+        });
+        waiting.collect()
     }
 
     /// How many threads serve connections.
@@ -116,6 +154,7 @@ impl State {
             routes: table.rules.iter().map(|rule| (&*rule.name, &*rule.metrics)).collect(),
             backends,
             upstreams,
+            sources: sources(&shown, self.started),
             listeners: shown.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
             reloads: (reloads.applied, reloads.rejected),
             last_reload_applied: reloads.last.is_none_or(|last| last.error.is_none()),
@@ -146,8 +185,9 @@ impl State {
             .rules
             .iter()
             .map(|rule| json!({ "name": &*rule.name, "requests": rule.metrics.requests() }));
-        let upstreams = table.upstreams.iter().zip(&shown.boards);
-        let upstreams = upstreams.map(|(upstream, board)| status::upstream(upstream, board));
+        let upstreams = table.upstreams.iter().zip(&shown.boards).zip(&shown.sources);
+        let upstreams =
+            upstreams.map(|((upstream, board), source)| status::upstream(upstream, board, source.as_ref()));
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.is_ready(),
@@ -159,6 +199,27 @@ impl State {
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }
+}
+
+/// What is measured of the sources.
+fn sources(shown: &Shown, started: Instant) -> Vec<DiscoveryView<'_>> {
+    let sources = shown.table.upstreams.iter().zip(&shown.sources);
+    let measured = sources.filter_map(|(upstream, source)| {
+        let known = source.as_ref()?.status.read();
+        let age = known.confirmed.map_or_else(|| started.elapsed(), |confirmed| confirmed.elapsed());
+        Some(DiscoveryView {
+            upstream: &upstream.name,
+            backends: known.backends.unwrap_or(0),
+            age: age.as_secs_f64(),
+            updates: known.counts.updates,
+            failures: [
+                ("unreachable", known.counts.unreachable),
+                ("invalid", known.counts.invalid),
+                ("empty", known.counts.empty),
+            ],
+        })
+    });
+    measured.collect()
 }
 
 // === impl ReloadCounts ===

@@ -6,10 +6,11 @@ use evenkeel_core::health::State;
 use serde_json::{Map, Value, json};
 
 use super::board::{Board, LastProbe, mode_name, state_name};
+use super::state::ShownSource;
 use crate::upstream::{Endpoint, Upstream, moment_of};
 
 /// An upstream with its backends.
-pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
+pub(super) fn upstream(upstream: &Upstream, board: &Board, source: Option<&ShownSource>) -> Value {
     let members = upstream.members.load_full();
     board.read(|content| {
         let known = |endpoint: &Arc<Endpoint>| Some((endpoint.clone(), content.status(endpoint.id)?));
@@ -30,17 +31,46 @@ pub(super) fn upstream(upstream: &Upstream, board: &Board) -> Value {
                 }
                 _ => {}
             }
+            from(&mut shown, source, &endpoint);
             if let Some(probe) = &status.probe {
                 shown.insert("last_probe".to_owned(), last_probe(probe));
             }
             shown
         });
-        json!({
+        let mut shown = json!({
             "name": &*upstream.name,
             "mode": mode_name(content.mode),
             "pending": upstream.gate.pending(),
             "backends": backends.collect::<Vec<_>>(),
-        })
+        });
+        if let (Some(source), Value::Object(shown)) = (source, &mut shown) {
+            shown.insert("discovery".to_owned(), discovery(source));
+        }
+        shown
+    })
+}
+
+/// Where a backend comes from, if that can be more than one place.
+fn from(shown: &mut Map<String, Value>, source: Option<&ShownSource>, endpoint: &Endpoint) {
+    let Some(source) = source else { return };
+    let is_fixed = source.fixed.contains(&endpoint.spec.url.text);
+    let from = if is_fixed { "configuration" } else { source.status.source() };
+    shown.insert("from".to_owned(), from.into());
+    if !endpoint.spec.metadata.is_empty() {
+        shown.insert("metadata".to_owned(), json!(endpoint.spec.metadata));
+    }
+}
+
+/// What is known of a source.
+fn discovery(source: &ShownSource) -> Value {
+    let known = source.status.read();
+    json!({
+        "source": source.status.source(),
+        "backends": known.backends,
+        "age_seconds": known.confirmed.map(|confirmed| rounded(confirmed.elapsed().as_secs_f64())),
+        "updates": known.counts.updates,
+        "failures": known.counts.unreachable + known.counts.invalid + known.counts.empty,
+        "error": known.error.map(|error| error.to_string()),
     })
 }
 

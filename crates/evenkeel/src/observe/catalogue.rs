@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::discovery::{self, DiscoveryView};
 use super::exposition::Exposition;
 use super::health::{self, HealthView, UpstreamView};
 use super::instruments::{Counter, Histogram, Sharded};
@@ -91,6 +92,8 @@ pub struct View<'a> {
     pub backends: Vec<BackendView<'a>>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamView<'a>>,
+    /// Sources of backends.
+    pub sources: Vec<DiscoveryView<'a>>,
     /// Listeners by address.
     pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
     /// Reloads that were applied, and that were rejected.
@@ -342,6 +345,7 @@ impl Metrics {
         let backends = view.backends.iter().map(|backend| (backend.upstream, backend.name, &backend.health));
         health::backends(&mut page, &backends.collect::<Vec<_>>());
         health::upstreams(&mut page, &view.upstreams);
+        discovery::sources(&mut page, &view.sources);
         listeners(&mut page, view);
         page.finish()
     }

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod catalogue;
+mod discovery;
 mod exposition;
 mod fields;
 mod health;
@@ -12,6 +13,7 @@ mod text;
 
 pub use access_log::{AccessLog, AccessLogError, Line};
 pub use catalogue::{BackendMetrics, BackendView, Class, ListenerMetrics, Metrics, RouteMetrics, View};
+pub use discovery::DiscoveryView;
 pub use exposition::Exposition;
 pub use fields::{Entry, Field, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};

@@ -40,15 +40,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     args.token.check(args.admin.is_some())?;
     let request = args.described().map_err(Failure::usage)?;
-    let said = block_on(async {
+    let (said, notes) = block_on(async {
         match &args.admin {
-            Some(admin) => remote::ask(admin, args.token.field()?, &request).await,
+            Some(admin) => Ok((remote::ask(admin, args.token.field()?, &request).await?, String::new())),
             None => ask_file(&args.file, &request).await,
         }
     })?;
     match args.json {
         true => print_json(&(serde_json::to_string_pretty(&said).map_err(Failure::start)? + "\n"))?,
-        false => print(&text::text(&said))?,
+        false => print(&(text::text(&said) + &notes))?,
     }
     match said.refusal() {
         Some(refused) => Err(Failure::refused(format!(
@@ -59,12 +59,24 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-async fn ask_file(file: &File, request: &Described) -> Result<Explanation, Failure> {
+/// The explanation by a file, and what it cannot know.
+async fn ask_file(file: &File, request: &Described) -> Result<(Explanation, String), Failure> {
     let config = file.load()?;
     let model = config.model().map_err(Clone::clone)?;
     let extensions = Extensions::default();
     // One worker: the number does not matter if nothing is sent.
-    Ok(Plan::new(model, &extensions, 1).await?.explain(request))
+    let said = Plan::new(model, &extensions, 1).await?.explain(request);
+    let discovered = model.upstreams.iter().filter(|upstream| {
+        upstream.discovery.is_some() && said.upstreams.iter().any(|one| one.name == upstream.name)
+    });
+    let note = |upstream: &evenkeel::config::Upstream| {
+        let name = &upstream.name;
+        format!(
+            "\nnote: upstream {name} finds more backends while it runs (discovery): use --admin to include them\n"
+        )
+    };
+    let notes = discovered.map(note).collect();
+    Ok((said, notes))
 }
 
 impl Args {

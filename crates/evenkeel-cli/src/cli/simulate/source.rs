@@ -93,6 +93,13 @@ impl Source {
 
     /// The backends of an upstream that receive requests while all backends are healthy.
     fn of_upstream(&self, upstream: &Upstream, traffic: &Traffic) -> Result<Scenario, Failure> {
+        if upstream.backends.is_empty() {
+            let name = &upstream.name;
+            return Err(Failure::refused(format!(
+                "the upstream {name} has no backends in the file: discovery finds them at run time: describe them with \
+                 --backend, without -c"
+            )));
+        }
         let first = upstream.backends.iter().filter(|backend| backend.weight > 0);
         let first = first.map(|backend| backend.priority).min().unwrap_or_default();
         let chosen = upstream.backends.iter().filter(|backend| backend.priority == first);
