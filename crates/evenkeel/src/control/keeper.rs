@@ -15,7 +15,7 @@ use super::board::Board;
 use super::checks::Checks;
 use super::handle::{SetChange, SetUpdate};
 use super::prober::{LoadProbes, Prober};
-use super::resolve::until_found;
+use super::resolve::follow;
 use super::set::{BackendSet, Replaced};
 use super::telling::{Scene, Teller};
 use super::upstream::policy;
@@ -159,11 +159,11 @@ impl Keeper {
         tasks
     }
 
-    /// Looks up the names that have no address yet.
+    /// Follows the addresses of the names of these backends.
     fn look_up_names(&self, endpoints: &[Arc<Endpoint>], at_once: bool, tasks: &mut JoinSet<()>) {
-        for endpoint in endpoints.iter().filter(|endpoint| endpoint.dialer.first().is_none()) {
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.dialer.names().is_some()) {
             let (name, own) = (self.upstream.name.clone(), self.set.factory.settings.own.clone());
-            tasks.spawn(until_found(name, endpoint.clone(), own, at_once));
+            tasks.spawn(follow(name, endpoint.clone(), own, at_once));
         }
     }
 

@@ -10,18 +10,22 @@ use evenkeel_core::backend::Address;
 
 use super::loops::OwnAddresses;
 use crate::dial::Names;
+use crate::discovery::addresses;
 use crate::upstream::Endpoint;
 
 /// How long a name may take when the balancer starts, which must not take long.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// How often a name without an address is looked up.
+/// How often a name that cannot be resolved is looked up.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long after the start names are looked up again: only then it is known for how long their addresses hold.
+const SOON: Duration = Duration::from_secs(1);
 
-/// Where a backend is. A name is resolved when the balancer starts; one that has no address then is looked up until it has one.
+/// Where a backend is. A name is resolved when the balancer starts; from then on its addresses are followed.
 pub(super) async fn resolve(host: &BackendHost, own: &OwnAddresses) -> (Address, Option<Arc<Names>>) {
     let (address, names) = unresolved(host);
     if let (Address::Name(name, port), Some(names)) = (&address, &names) {
-        names.resolved(lookup(name, *port, own).await.unwrap_or_default());
+        let found = lookup(name, *port, own).await;
+        names.replace(found.map(|(addresses, _)| addresses).unwrap_or_default());
     }
     (address, names)
 }
@@ -40,49 +44,71 @@ pub(super) fn unresolved(host: &BackendHost) -> (Address, Option<Arc<Names>>) {
     }
 }
 
-/// Looks up the name of a backend that has no address, until it has one or the backend is removed. `at_once` unless that has just
-/// failed.
-pub(super) async fn until_found(
-    upstream: Arc<str>,
-    endpoint: Arc<Endpoint>,
-    own: OwnAddresses,
-    at_once: bool,
-) {
+/// Follows the addresses of a backend's name until the backend is removed. The name is looked up again when its addresses are no
+/// longer known to be right, and until there are some. `at_once` unless that has just failed.
+pub(super) async fn follow(upstream: Arc<str>, endpoint: Arc<Endpoint>, own: OwnAddresses, at_once: bool) {
     let Address::Name(name, port) = endpoint.backend.address() else { return };
     let Some(names) = endpoint.dialer.names() else { return };
-    let mut found = if at_once { lookup(name, *port, &own).await.ok() } else { None };
-    if found.is_none() {
+    let mut failing = names.first().is_none() && !at_once;
+    if failing {
         log::warn!("upstream {upstream}: cannot resolve {name}: trying again every {EVERY:?}");
     }
-    while !endpoint.connections.is_closed() {
-        if let Some(found) = found {
-            log::info!("upstream {upstream}: {name} has an address: {}", listed(&found));
-            names.resolved(found);
-            endpoint.backend.counters().reach().succeeded();
+    let mut pause = match names.first() {
+        Some(_) => SOON,
+        None if at_once => Duration::ZERO,
+        None => EVERY,
+    };
+    loop {
+        tokio::time::sleep(pause).await;
+        if endpoint.connections.is_closed() {
             return;
         }
-        tokio::time::sleep(EVERY).await;
-        found = lookup(name, *port, &own).await.ok();
+        let is_first = names.first().is_none();
+        match lookup(name, *port, &own).await {
+            Ok((found, hold)) => {
+                let list = listed(&found);
+                if names.replace(found) {
+                    log::info!("upstream {upstream}: {name} has the addresses: {list}");
+                }
+                if is_first {
+                    endpoint.backend.counters().reach().succeeded();
+                }
+                // The address of this machine does not change.
+                if is_localhost(name) {
+                    return;
+                }
+                (failing, pause) = (false, hold);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    let kept = if is_first { "" } else { ", keeping its addresses" };
+                    log::warn!(
+                        "upstream {upstream}: cannot resolve {name}: {error}{kept}: trying again every {EVERY:?}"
+                    );
+                }
+                pause = EVERY;
+            }
+        }
     }
 }
 
-/// At least one address, IPv4 first, and none at which the balancer itself listens.
-async fn lookup(name: &str, port: u16, own: &OwnAddresses) -> io::Result<Vec<IpAddr>> {
-    let found = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((name, port))).await;
+/// At least one address, IPv4 first, and none at which the balancer itself listens; and for how long they hold.
+async fn lookup(name: &str, port: u16, own: &OwnAddresses) -> io::Result<(Vec<IpAddr>, Duration)> {
+    let found = tokio::time::timeout(PATIENCE, addresses(name)).await;
     let found = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let mut addresses: Vec<IpAddr> = match found {
-        Ok(found) => found.map(|address| address.ip()).collect(),
+    let (mut addresses, hold) = match found {
+        Ok(found) => found,
         Err(error) if !is_localhost(name) => return Err(error),
-        Err(_) => Vec::new(),
+        Err(_) => (Vec::new(), Duration::ZERO),
     };
     if is_localhost(name) {
         // RFC 6761, 6.3: it is the loopback address of each family, whatever a file says.
         addresses.extend([IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]);
     }
-    addresses.sort_by_key(|ip| ip.is_ipv6());
+    addresses.sort_unstable_by_key(|ip| (ip.is_ipv6(), *ip));
     addresses.dedup();
     addresses.retain(|ip| own.find(SocketAddr::new(*ip, port)).is_none());
-    if addresses.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok((addresses, hold)) }
 }
 
 /// Whether a name is that of this machine alone.

@@ -31,16 +31,29 @@ impl Names {
         &self.name
     }
 
-    /// The name is resolved.
-    pub fn resolved(&self, addresses: Vec<IpAddr>) {
+    /// The name has these addresses now. Gives whether it had others before. The one that worked last is still tried first, if it
+    /// is among them.
+    pub fn replace(&self, addresses: Vec<IpAddr>) -> bool {
+        let before = self.addresses.load();
+        if **before == addresses {
+            return false;
+        }
+        let worked = before.get(self.worked.load(Relaxed));
+        let place = worked.and_then(|worked| addresses.iter().position(|one| one == worked));
         self.addresses.store(addresses.into());
-        self.worked.store(0, Relaxed);
+        self.worked.store(place.unwrap_or(0), Relaxed);
+        true
     }
 
     /// The address that is tried first.
     pub fn first(&self) -> Option<IpAddr> {
         let addresses = self.addresses.load();
         addresses.get(self.worked.load(Relaxed)).or_else(|| addresses.first()).copied()
+    }
+
+    /// The address at this place has accepted a connection.
+    pub(super) fn worked(&self, place: usize) {
+        self.worked.store(place, Relaxed);
     }
 
     /// Connects to the first address that accepts. Each one has an equal share of the time that is left.
@@ -57,7 +70,7 @@ impl Names {
             match tcp((*ip, port).into(), share).await {
                 Ok(socket) => {
                     if step > 0 {
-                        self.worked.store(place, Relaxed);
+                        self.worked(place);
                     }
                     return Ok(socket);
                 }

@@ -67,8 +67,20 @@ async fn a_name_without_an_address_is_no_connection_until_it_has_one() {
     let dialer = named(listener.local_addr().unwrap().port(), &[]);
     assert!(matches!(dialer.connect(LIMIT).await, Err(DialError::Unresolved)));
     assert_eq!(dialer.first(), None);
-    dialer.names().unwrap().resolved(vec![Ipv4Addr::LOCALHOST.into()]);
+    assert!(dialer.names().unwrap().replace(vec![Ipv4Addr::LOCALHOST.into()]));
     assert!(dialer.connect(LIMIT).await.is_ok());
+}
+
+#[test]
+fn the_address_that_worked_last_stays_the_first_when_others_come_and_go() {
+    let ip = |last: u8| std::net::IpAddr::from([127, 0, 0, last]);
+    let names = Names::new("backend.test", vec![ip(1), ip(2)]);
+    assert!(!names.replace(vec![ip(1), ip(2)]), "nothing has changed");
+    names.worked(1);
+    assert!(names.replace(vec![ip(2), ip(3)]));
+    assert_eq!(names.first(), Some(ip(2)));
+    assert!(names.replace(vec![ip(3), ip(4)]));
+    assert_eq!(names.first(), Some(ip(3)));
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod consul;
 #[cfg(feature = "discovery-dns")]
 mod dns;
 mod file;
+mod host;
 #[cfg(feature = "discovery-http")]
 mod http;
 #[cfg(feature = "discovery-dns")]
@@ -34,6 +35,7 @@ pub use consul::Consul;
 #[cfg(feature = "discovery-dns")]
 pub use dns::Dns;
 pub use file::File;
+pub(crate) use host::addresses;
 #[cfg(feature = "discovery-http")]
 pub use http::Http;
 pub use status::{Counts, Snapshot, Status};
