@@ -243,6 +243,7 @@ fn upstream(old: &Upstream, new: &Upstream) -> Vec<&'static str> {
         "retry": retry,
         "hedge": hedge,
         "sticky": sticky,
+        "http2": http2,
         "pool": pool,
         "tls": tls,
         "discovery": discovery,

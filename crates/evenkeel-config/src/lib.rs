@@ -44,10 +44,10 @@ pub use error::{ConfigError, Diagnostic, Place};
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, ConsulSource, Discovery, DiscoverySource,
-    DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck,
-    HttpLimits, HttpSource, HttpUrl, Lanes, ListenAddress, Listener, LogFormat, LogTarget, Model, PathForm,
-    Paths, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, Token, Upstream,
-    UpstreamLimits, UpstreamTls,
+    DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, Http2,
+    HttpCheck, HttpLimits, HttpSource, HttpUrl, Lanes, ListenAddress, Listener, LogFormat, LogTarget, Model,
+    PathForm, Paths, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, Token,
+    Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use template::{Part, Template, TemplateError};

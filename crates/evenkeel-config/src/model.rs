@@ -196,10 +196,25 @@ pub struct Upstream {
     pub limits: UpstreamLimits,
     /// Whether requests of one client stay with one backend. Default not.
     pub sticky: Option<Sticky>,
+    /// Whether its backends are spoken to in HTTP/2. Default [`Http2::Never`].
+    pub http2: Http2,
     /// Idle connections kept open to backends.
     pub pool: Pool,
     /// How `https` backends are verified.
     pub tls: UpstreamTls,
+}
+
+/// Whether backends are spoken to in HTTP/2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Http2 {
+    /// Always HTTP/1.1.
+    #[default]
+    Never,
+    /// HTTP/2 with `https` backends that offer it, otherwise HTTP/1.1.
+    Auto,
+    /// HTTP/2 with every backend.
+    Always,
 }
 
 /// One backend of an upstream, as configured.

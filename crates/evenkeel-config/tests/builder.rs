@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use evenkeel_config::{
-    BackendBuilder, Config, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter, Lanes,
+    BackendBuilder, Config, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter, Http2, Lanes,
     ListenerBuilder, PathForm, RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
 use evenkeel_core::balance::{
@@ -63,6 +63,7 @@ fn listener() -> ListenerBuilder {
 
 fn api_upstream() -> UpstreamBuilder {
     UpstreamBuilder::new("api")
+        .http2(Http2::Auto)
         .algorithm(LoadBalancingAlgorithm::LeastConnections)
         .backend("https://10.0.0.1:8443")
         .weighted_backend("https://[2001:db8::2]", 2)

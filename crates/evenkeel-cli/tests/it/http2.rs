@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod backends;
 mod floods;
 
 use std::time::{Duration, Instant};

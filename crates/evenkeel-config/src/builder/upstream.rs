@@ -7,9 +7,9 @@ use evenkeel_core::health::{OutlierOptions, WhenAllDown};
 use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions};
 
 use super::{BackendBuilder, DiscoveryBuilder, HealthCheckBuilder, RetryBuilder};
-use crate::HedgeAfter;
 use crate::values::{self, Percent, Secret};
 use crate::wire::{self, OrText, OutlierDetection};
+use crate::{HedgeAfter, Http2};
 
 /// Builds an upstream.
 #[derive(Clone, Debug)]
@@ -104,6 +104,12 @@ impl UpstreamBuilder {
     /// The share of usable backends, as a fraction, below which requests go to all backends. Default 0, never.
     pub fn panic_threshold(mut self, share: f64) -> Self {
         self.wire.panic_threshold = Percent(share);
+        self
+    }
+
+    /// Whether backends are spoken to in HTTP/2. Default [`Http2::Never`].
+    pub fn http2(mut self, http2: Http2) -> Self {
+        self.wire.http2 = http2.into();
         self
     }
 

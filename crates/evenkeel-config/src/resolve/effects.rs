@@ -5,7 +5,7 @@ use evenkeel_core::route::{PathMatch, normal_path};
 use super::Context;
 use super::lean::{Lacking, retry_lacks, upstream_lacks};
 use crate::yaml::Path;
-use crate::{Action, Listener, PathForm, Route, Upstream};
+use crate::{Action, Http2, Listener, PathForm, Route, Upstream};
 
 /// Notes what would do nothing. Everything that is given here is right.
 pub(super) fn effects(
@@ -36,7 +36,7 @@ pub(super) fn effects(
             let message = "has no effect: no route that leads here has a timeout";
             context.wrong_key(&path.key("deadline_header"), message);
         }
-        if has_tls(upstream) {
+        if needs_pingora(upstream) {
             lacking(upstream_lacks(upstream, &path), context);
         }
     }
@@ -47,7 +47,7 @@ pub(super) fn effects(
         }
     }
     for ((route, targets), path) in routes.iter().zip(&targets).zip(paths) {
-        let tls = targets.iter().all(|target| upstreams.get(*target).is_some_and(has_tls));
+        let tls = targets.iter().all(|target| upstreams.get(*target).is_some_and(needs_pingora));
         if let Some(retry) = &route.retry
             && tls
             && !targets.is_empty()
@@ -87,14 +87,15 @@ fn targets(route: &Route) -> Vec<usize> {
 }
 
 /// Whether requests go there by Pingora's lane.
-fn has_tls(upstream: &Upstream) -> bool {
-    upstream.backends.iter().any(|backend| backend.url.tls)
+fn needs_pingora(upstream: &Upstream) -> bool {
+    upstream.http2 == Http2::Always
+        || upstream.backends.iter().any(|backend| backend.url.tls)
         || upstream.discovery.as_ref().is_some_and(|discovery| discovery.tls)
 }
 
 /// Notes what that lane does not do.
 fn lacking(what: Vec<Lacking>, context: &mut Context<'_>) {
     for (path, what) in what {
-        context.wrong_key(&path, format!("{what} yet where a backend is https"));
+        context.wrong_key(&path, format!("{what} yet where a backend is https or speaks HTTP/2"));
     }
 }

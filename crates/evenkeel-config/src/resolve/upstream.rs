@@ -58,6 +58,7 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
         health: health?,
         limits: limits?,
         sticky: sticky?,
+        http2: upstream.http2.into(),
         pool: Pool { idle_timeout: idle_timeout?, max_idle: upstream.pool.max_idle },
         tls,
     })

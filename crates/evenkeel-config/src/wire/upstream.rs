@@ -67,6 +67,12 @@ pub(crate) struct Upstream {
     /// How long a backend can take.
     #[serde(default)]
     pub(crate) timeouts: Timeouts,
+    /// Whether backends are spoken to in HTTP/2, with many requests on one connection. `never`: always HTTP/1.1. `auto`: HTTP/2
+    /// with `https` backends that offer it (ALPN), otherwise HTTP/1.1. `always`: HTTP/2 with every backend, without
+    /// TLS too (h2c). gRPC needs `always`, or `auto` with `https` backends. Keys for the lean lane have no effect with HTTP/2
+    /// (docs/lanes.md).
+    #[serde(default)]
+    pub(crate) http2: Http2,
     /// Idle connections kept open to backends.
     #[serde(default)]
     pub(crate) pool: Pool,
@@ -96,6 +102,17 @@ pub(crate) struct Backend {
     pub(crate) priority: Option<u8>,
     /// Its zone. Balancers with the same `zone` prefer it. Default: no zone.
     pub(crate) zone: Option<String>,
+}
+
+/// Whether backends are spoken to in HTTP/2.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "http2")]
+pub(crate) enum Http2 {
+    #[default]
+    Never,
+    Auto,
+    Always,
 }
 
 /// How long a backend can take.
@@ -165,6 +182,7 @@ impl Default for Upstream {
             panic_threshold: no_panic(),
             deadline_header: None,
             timeouts: Timeouts::default(),
+            http2: Http2::default(),
             pool: Pool::default(),
             tls: None,
         }
@@ -177,6 +195,28 @@ fn default_algorithm() -> OrText<Algorithm> {
 
 fn no_panic() -> Percent {
     Percent(model::Health::default().panic_threshold)
+}
+
+// === impl Http2 ===
+
+impl From<Http2> for model::Http2 {
+    fn from(http2: Http2) -> Self {
+        match http2 {
+            Http2::Never => Self::Never,
+            Http2::Auto => Self::Auto,
+            Http2::Always => Self::Always,
+        }
+    }
+}
+
+impl From<model::Http2> for Http2 {
+    fn from(http2: model::Http2) -> Self {
+        match http2 {
+            model::Http2::Never => Self::Never,
+            model::Http2::Auto => Self::Auto,
+            model::Http2::Always => Self::Always,
+        }
+    }
 }
 
 // === impl Backend ===

@@ -132,7 +132,9 @@ impl BackendFactory {
         let PreparedBackend { spec, address, dialer, tls, .. } = prepared;
         let model = &self.settings.model;
         let known = known.filter(|known| *known.backend.address() == address);
-        let connections = known.filter(|known| known.tls == tls && !known.connections.is_closed());
+        let connections = known.filter(|known| {
+            (&known.tls, known.http2) == (&tls, model.http2) && !known.connections.is_closed()
+        });
         Endpoint {
             id,
             // A name that has an address keeps it where the resolver gives none now.
@@ -144,6 +146,7 @@ impl BackendFactory {
             connections: connections
                 .map_or_else(|| Arc::new(ConnectionGroup::new()), |one| one.connections.clone()),
             tls,
+            http2: model.http2,
             cookie: model.sticky.as_ref().map(|sticky| cookie_value(sticky, &model.name, &spec.url.text)),
             metrics: known
                 .map_or_else(|| Arc::new(BackendMetrics::new(self.workers)), |one| one.metrics.clone()),

@@ -10,6 +10,7 @@ mod connection;
 mod entry;
 mod filtering;
 mod forwarding;
+mod grpc;
 mod in_flight;
 mod interim;
 mod lane;

@@ -1,18 +1,20 @@
 //! One request, from its head to its record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{PathForm, Paths};
 use evenkeel_core::backend::Outcome;
 use evenkeel_http::message::{
-    Answer, Edits, HeadFacts, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
+    Answer, AnswerFormat, Edits, HeadFacts, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
 };
 use http::header;
 
 use super::client::{ClientAddress, client_address};
 use super::connection::Connection;
 use super::forwarding::{self, Hop};
+use super::grpc;
 use super::in_flight::{Expired, InFlight};
 use super::lane::Lane;
 use super::max_forwards;
@@ -196,7 +198,8 @@ impl Exchange {
         if let Some(answer) = max_forwards::count(head, &mut self.edits) {
             return Decision::Answer(self.answered(answer));
         }
-        self.in_flight.set_limits(&upstream.timeouts, rule.timeout);
+        let timeout = self.timeout(rule, head);
+        self.in_flight.set_limits(&upstream.timeouts, timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
         let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
         let options = AttemptOptions {
@@ -212,6 +215,15 @@ impl Exchange {
         self.attempts = Some(attempts);
         self.announce_deadline();
         Decision::Proxy
+    }
+
+    /// The route's timeout, or the client's own of a gRPC call if that is shorter.
+    fn timeout(&self, rule: &Rule, head: &dyn RequestHead) -> Option<Duration> {
+        if self.facts.format != AnswerFormat::Grpc {
+            return rule.timeout;
+        }
+        let own = head.header("grpc-timeout").and_then(grpc::parse);
+        own.into_iter().chain(rule.timeout).min()
     }
 
     /// Makes room in the head for the time that is left: see [`Exchange::deadline`].

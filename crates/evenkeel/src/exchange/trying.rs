@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_http::message::{Edits, HeaderEdit, Refusal};
+use evenkeel_http::message::{AnswerFormat, Edits, HeaderEdit, Refusal};
 use http::{HeaderName, HeaderValue, header};
 
+use super::grpc;
 use super::outcome::{refusal, reported, status_text};
 use super::request::Exchange;
 use crate::upstream::{At, Attempt, Attempts, Failure, NextAttempt, RequestCopy, Upstream, UpstreamError};
@@ -176,6 +177,14 @@ impl Exchange {
             left / u32::try_from(untried + 1).unwrap_or(1)
         };
         self.in_flight.time_left().map_or(limit, |left| limit.min(share(left)))
+    }
+
+    /// `grpc-timeout` with the time that is left for a gRPC call, now. `None` if it has no deadline, or is none.
+    pub fn grpc_timeout(&self) -> Option<HeaderValue> {
+        if self.facts().format != AnswerFormat::Grpc {
+            return None;
+        }
+        grpc::value(self.in_flight.time_left()?)
     }
 
     /// The field with the milliseconds that are left of the route's time, now; its length is fixed. `None` if it is not

@@ -56,6 +56,12 @@ pub(super) fn has_begun_to_answer(error: &Error) -> bool {
     context.split_once("bytes already read: ").is_some_and(|(_, read)| !read.starts_with('0'))
 }
 
+/// Whether a backend that speaks HTTP/2 said that it has not processed the request, or will not on this connection (RFC 9113,
+/// 8.7): it can be sent again, whatever its method. Pingora finds that out, and marks its error.
+pub(super) fn is_unprocessed(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::H2Error | ErrorType::H2Downgrade) && error.retry()
+}
+
 /// What the listener found wrong with a request's body.
 pub(super) fn request_body(error: &Error) -> Option<Malformed> {
     let error = cause::<io::Error>(error)?;

@@ -9,6 +9,7 @@ mod peer;
 mod phases;
 mod respond;
 mod session;
+mod turns;
 
 pub use phases::{Incoming, NO_CERTIFICATES, Proxy, http_proxy};
 pub use session::H2Session;

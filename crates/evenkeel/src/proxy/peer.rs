@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use evenkeel_config::Http2;
 use evenkeel_core::backend::Address;
 use parking_lot::Mutex;
 use pingora_core::connectors::L4Connect;
+use pingora_core::protocols::ALPN;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::tls::CaType;
@@ -22,6 +24,14 @@ use crate::upstream::{Attempt, Endpoint, Upstream};
 /// How much later the limit over TCP and TLS is than that over TCP alone, so that it tells which was slow: two ticks of
 /// Pingora's clock.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// Most requests at once on an HTTP/2 connection to a backend. Further ones open another connection.
+const MAX_STREAMS: usize = 100;
+/// How much of one response, and of all on an HTTP/2 connection, a backend may send ahead of the client.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// How often an HTTP/2 connection to a backend is checked to be alive.
+const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// How to connect for this attempt.
 ///
@@ -40,6 +50,15 @@ pub(super) fn peer(
     options.custom_l4 = Some(Arc::new(Connect { dialer: attempt.endpoint.dialer.clone(), limit: connect }));
     options.total_connection_timeout = Some(connect + GRACE);
     options.idle_timeout = Some(upstream.pool.idle_timeout);
+    options.alpn = match (attempt.endpoint.http2, &attempt.endpoint.tls) {
+        (Http2::Always, _) => ALPN::H2,
+        (Http2::Auto, Some(_)) => ALPN::H2H1,
+        _ => ALPN::H1,
+    };
+    options.max_h2_streams = MAX_STREAMS;
+    options.h2_stream_window_size = Some(STREAM_WINDOW);
+    options.h2_connection_window_size = Some(CONNECTION_WINDOW);
+    options.h2_ping_interval = Some(PING_EVERY);
     if let Some(tls) = &attempt.endpoint.tls {
         options.verify_cert = tls.verify;
         options.verify_hostname = tls.verify;

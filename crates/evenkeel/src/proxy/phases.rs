@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use evenkeel_config::Http2;
 use evenkeel_http::message::{Answer, Malformed, Refusal};
 use http::header;
 use parking_lot::Mutex;
@@ -20,6 +21,7 @@ use super::head::{
 };
 use super::peer::{Authorities, peer};
 use super::respond;
+use super::turns::{Turn, Turns};
 use crate::exchange::{Ending, Exchange, Interim};
 use crate::upstream::Failure;
 
@@ -27,6 +29,7 @@ use crate::upstream::Failure;
 #[derive(Debug)]
 pub struct Proxy {
     authorities: Authorities,
+    turns: Turns,
 }
 
 /// What the listener hands over with a request: Pingora carries it as the connection's user context, or, where it has none,
@@ -52,7 +55,11 @@ pub struct Context {
     interim: Interim,
     /// Whether a response was discarded for another attempt.
     rejected: bool,
+    /// While an HTTP/2 connection to a backend is looked for, or opened.
+    turn: Option<Turn>,
 }
+
+const GRPC_TIMEOUT: http::HeaderName = http::HeaderName::from_static("grpc-timeout");
 
 /// Where Pingora reads root certificates from: it would read the system's at each start, and panic if it cannot. Each peer has
 /// the authorities that it needs.
@@ -68,7 +75,10 @@ pub fn http_proxy() -> Arc<HttpProxy<Proxy>> {
         ca_file: Some(NO_CERTIFICATES.to_owned()),
         ..ServerConf::default()
     };
-    let mut proxy = HttpProxy::new(Proxy { authorities: Authorities::default() }, Arc::new(conf));
+    let mut proxy = HttpProxy::new(
+        Proxy { authorities: Authorities::default(), turns: Turns::default() },
+        Arc::new(conf),
+    );
     let mut options = pingora_core::apps::HttpServerOptions::default();
     // CONNECT is refused by the exchange, which records it; Pingora's own refusal would go unseen.
     options.allow_connect_method_proxying = true;
@@ -210,6 +220,10 @@ impl ProxyHttp for Proxy {
             }
         };
         let timeout = exchange.connect_timeout();
+        if attempt.reuse && attempt.endpoint.http2 != Http2::Never {
+            context.turn = self.turns.take(attempt.endpoint.connections.id(), timeout).await;
+        }
+        let exchange = context.exchange()?;
         match exchange.upstream() {
             Some(upstream) => peer(upstream, &attempt, timeout, &self.authorities),
             None => Error::e_explain(ErrorType::InternalError, "an attempt without an upstream"),
@@ -225,13 +239,14 @@ impl ProxyHttp for Proxy {
         _: Option<&Digest>,
         context: &mut Context,
     ) -> Result<()> {
+        context.turn = None;
         context.exchange()?.connected();
         Ok(())
     }
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         context: &mut Context,
     ) -> Result<()> {
@@ -239,8 +254,16 @@ impl ProxyHttp for Proxy {
             request.insert_header(header::UPGRADE, protocol.clone())?;
             request.insert_header(header::CONNECTION, "upgrade")?;
         }
-        if let Some((name, value)) = context.exchange()?.deadline() {
+        let exchange = context.exchange()?;
+        if let Some((name, value)) = exchange.deadline() {
             request.insert_header(name, value)?;
+        }
+        if let Some(left) = exchange.grpc_timeout() {
+            request.insert_header(GRPC_TIMEOUT, left)?;
+        }
+        // It is for one hop, and this hop has trailers too.
+        if request.version == http::Version::HTTP_2 && session.req_header().headers.contains_key(header::TE) {
+            request.insert_header(header::TE, "trailers")?;
         }
         Ok(())
     }
@@ -348,6 +371,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        context.turn = None;
         let failure = cause::connecting(&error);
         // Nothing of the body was read yet.
         context.fail(failure, true, &mut error);
@@ -362,6 +386,7 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
         reused: bool,
     ) -> Box<Error> {
+        let unprocessed = cause::is_unprocessed(&error);
         error.set_retry(false);
         if std::mem::take(&mut context.rejected) {
             error.set_retry(true);
@@ -385,7 +410,7 @@ impl ProxyHttp for Proxy {
         let repeatable = idempotent && replayable;
         let failure = match malformed {
             Some(malformed) => Failure::Malformed(malformed.text()),
-            None if reused && repeatable => Failure::Stale,
+            None if unprocessed || reused && repeatable => Failure::Stale,
             None if !reused && !cause::has_begun_to_answer(&error) => Failure::Closed(cause::broken(&error)),
             None => Failure::Broken(cause::broken(&error)),
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use evenkeel_config::Http2;
 use evenkeel_core::backend::{Backend, BackendId};
 
 use super::failure_log::FailureLog;
@@ -22,6 +23,8 @@ pub struct Endpoint {
     pub dialer: Dialer,
     /// TLS, if it is spoken.
     pub tls: Option<EndpointTls>,
+    /// Whether it is spoken to in HTTP/2.
+    pub http2: Http2,
     /// Its idle connections.
     pub connections: Arc<ConnectionGroup>,
     /// What a sticky cookie calls it, if there is one.
@@ -62,6 +65,7 @@ impl Endpoint {
             backend: self.backend.clone(),
             dialer: self.dialer.clone(),
             tls: self.tls.clone(),
+            http2: self.http2,
             connections: self.connections.clone(),
             cookie: self.cookie.clone(),
             metrics: self.metrics.clone(),

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use evenkeel_config::Http2;
 use evenkeel_core::backend::Snapshot;
 use evenkeel_core::balance::Balancer;
 
@@ -47,7 +48,8 @@ impl Roster {
     /// A set of backends.
     pub fn new(endpoints: impl Into<Arc<[Arc<Endpoint>]>>) -> Self {
         let endpoints = endpoints.into();
-        let plain = endpoints.iter().all(|endpoint| endpoint.tls.is_none());
+        let plain =
+            endpoints.iter().all(|endpoint| endpoint.tls.is_none() && endpoint.http2 != Http2::Always);
         Self { endpoints, plain }
     }
 
@@ -56,7 +58,7 @@ impl Roster {
         &self.endpoints
     }
 
-    /// Whether no backend speaks TLS, so that the lean lane can carry the requests.
+    /// Whether every backend is spoken to in HTTP/1.1 without TLS, so that the lean lane can carry the requests.
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.plain

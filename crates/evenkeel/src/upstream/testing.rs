@@ -37,6 +37,7 @@ pub(crate) fn endpoints(count: u8) -> Vec<Arc<Endpoint>> {
             dialer: Dialer::new(&address, None),
             backend: Arc::new(Backend::new(char::from(b'a' + number).to_string(), address)),
             tls: None,
+            http2: evenkeel_config::Http2::Never,
             connections: Arc::new(ConnectionGroup::new()),
             cookie: Some(format!("cookie-{number}").into()),
             metrics: Arc::new(BackendMetrics::new(1)),

@@ -96,6 +96,8 @@ fn times() -> Vec<Row> {
 fn connections() -> Vec<Row> {
     let cookie = |key, from: Value, to: Value| row(key, from, to, set_cookie);
     vec![
+        // The backend speaks HTTP/1 only.
+        row("upstreams.*.http2", "never", "always", status("/")).shows("200", "502"),
         row("upstreams.*.pool.idle_timeout", "1h", "100ms", |world| Box::pin(kept(world)))
             .shows_then("none kept"),
         row("upstreams.*.pool.max_idle", 10, 0, |world| Box::pin(kept(world))).lean().shows_then("none kept"),

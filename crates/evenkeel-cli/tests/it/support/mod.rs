@@ -7,6 +7,7 @@ pub(crate) mod backend;
 pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod http2;
+pub(crate) mod http2_backend;
 pub(crate) mod lane;
 pub(crate) mod refusing;
 pub(crate) mod samples;
