@@ -1,6 +1,25 @@
 //! What a user may say about limits: parameters, with their defaults.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+/// So many of something in a period: `100/s`, `5000/h`. At most a million in a second, at least one in a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    count: NonZeroU32,
+    period: Duration,
+}
+
+/// How often each key may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitOptions {
+    /// How often, over a long time.
+    pub rate: Rate,
+    /// How many at once. Default: the count of the rate, so that `100/s` allows any 100 in a second.
+    pub burst: u32,
+    /// For how many keys there is room. Default 100,000.
+    pub max_keys: u32,
+}
 
 /// How many attempts beyond the first an upstream may get, over all its requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +46,43 @@ pub struct QueueOptions {
     pub max_pending: usize,
     /// For how long. Default 1 s.
     pub timeout: Duration,
+}
+
+// === impl Rate ===
+
+impl Rate {
+    /// The highest rate, for each second.
+    pub const MAX_PER_SECOND: u32 = 1_000_000;
+    /// The longest period.
+    pub const MAX_PERIOD: Duration = Duration::from_secs(24 * 3600);
+
+    /// So many in each period, which counts in whole microseconds. `None` if that is more than
+    /// [`MAX_PER_SECOND`](Self::MAX_PER_SECOND), or the period is longer than [`MAX_PERIOD`](Self::MAX_PERIOD).
+    pub fn new(count: NonZeroU32, period: Duration) -> Option<Self> {
+        let micros = period.as_micros();
+        let fits = u128::from(count.get()) * 1_000_000 <= micros * u128::from(Self::MAX_PER_SECOND);
+        let period = Duration::from_micros(u64::try_from(micros).ok()?);
+        (fits && period <= Self::MAX_PERIOD).then_some(Self { count, period })
+    }
+
+    /// How many in each period.
+    pub fn count(self) -> NonZeroU32 {
+        self.count
+    }
+
+    /// The period.
+    pub fn period(self) -> Duration {
+        self.period
+    }
+}
+
+// === impl RateLimitOptions ===
+
+impl RateLimitOptions {
+    /// This rate, with the default burst and room for the default number of keys.
+    pub fn new(rate: Rate) -> Self {
+        Self { rate, burst: rate.count().get(), max_keys: 100_000 }
+    }
 }
 
 // === impl RetryBudgetOptions ===

@@ -1,0 +1,163 @@
+//! A rate limit: for each key its own quota, all under one rule.
+//!
+//! It knows a key only as a hash, and keeps nothing else of it: see the pages of [`Gcra`] for what passes, and of the key
+//! table for what is kept, what it costs and who is forgotten first.
+
+use std::fmt;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
+
+use super::RateLimitOptions;
+use super::gcra::{Arrival, Decision, Gcra};
+use super::key_table::{Charged, KeyTable, Step};
+use crate::Moment;
+
+/// A rate limit, shared by all cores.
+#[derive(Debug)]
+pub struct RateLimiter {
+    rule: Gcra,
+    max_keys: u32,
+    keys: Arc<KeyTable>,
+    secret: Secret,
+}
+
+/// What a request is counted by, as a hash: requests with equal keys share a quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LimitKey(u64);
+
+/// Makes a key of its parts.
+#[derive(Clone, Debug)]
+pub struct KeyHasher(SipHasher13);
+
+/// Keeps clients from finding keys that collide.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Secret(u64, u64);
+
+struct At<'a> {
+    rule: &'a Gcra,
+    reading: Arrival,
+}
+
+// === impl RateLimiter ===
+
+impl RateLimiter {
+    /// A limit of which no key has used anything. The secret is a random number.
+    pub fn new(options: RateLimitOptions, secret: u128, now: Moment) -> Self {
+        let RateLimitOptions { rate, burst, max_keys } = options;
+        Self {
+            rule: Gcra::new(rate, burst, now),
+            max_keys,
+            keys: Arc::new(KeyTable::new(max_keys)),
+            secret: Secret(secret as u64, (secret >> 64) as u64),
+        }
+    }
+
+    /// The same limit with other options. What a key has used of its quota stays used, in requests. Both share what they
+    /// keep, unless there is room for another number of keys: then that is copied.
+    #[must_use]
+    pub fn changed(&self, options: RateLimitOptions, now: Moment) -> Self {
+        let RateLimitOptions { rate, burst, max_keys } = options;
+        let same = rate == self.rule.rate() && burst.max(1) == self.rule.burst();
+        let rule = if same { self.rule } else { self.rule.changed(rate, burst, now) };
+        let keys = if max_keys == self.max_keys {
+            Arc::clone(&self.keys)
+        } else {
+            let (keys, reading) = (KeyTable::new(max_keys), rule.read(now));
+            self.keys
+                .keys()
+                .filter(|(_, state)| *state > reading)
+                .for_each(|(key, state)| keys.put(key, state));
+            Arc::new(keys)
+        };
+        Self { rule, max_keys, keys, secret: self.secret }
+    }
+
+    /// What makes keys for this limit.
+    #[inline]
+    pub fn hasher(&self) -> KeyHasher {
+        KeyHasher(SipHasher13::new_with_keys(self.secret.0, self.secret.1))
+    }
+
+    /// Counts a request of this key if it is within the limit. `None` if the key is new and there is no room for it: its
+    /// request is not limited.
+    #[inline]
+    pub fn charge(&self, key: LimitKey, now: Moment) -> Option<Decision> {
+        let reading = self.rule.read(now);
+        let (allowed, state) = match self.keys.charge(key.0, &At { rule: &self.rule, reading }) {
+            Charged::Yes(state) => (true, state),
+            Charged::No(state) => (false, state),
+            Charged::NoRoom => return None,
+        };
+        Some(self.rule.decision(allowed, state, (now, reading)))
+    }
+
+    /// What would become of a request of this key. Counts nothing: one more than `remaining` is not `allowed`.
+    pub fn peek(&self, key: LimitKey, now: Moment) -> Decision {
+        let (reading, state) = (self.rule.read(now), self.keys.peek(key.0));
+        self.rule.decision(self.rule.charge(state, reading).is_some(), state, (now, reading))
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> &Gcra {
+        &self.rule
+    }
+
+    /// How many keys have used some of their quota. Looks at all of them.
+    pub fn keys_in_use(&self, now: Moment) -> usize {
+        let reading = self.rule.read(now);
+        self.keys.keys().filter(|(_, state)| *state > reading).count()
+    }
+
+    /// How many keys can be kept at most.
+    pub fn capacity(&self) -> usize {
+        self.keys.capacity()
+    }
+
+    /// Bytes in use for the keys. Looks at a sixteenth of them.
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes()
+    }
+}
+
+// === impl KeyHasher ===
+
+impl KeyHasher {
+    /// With this part; `None` if the request does not have it. The order of parts matters.
+    #[must_use]
+    #[inline]
+    pub fn with(mut self, part: Option<&[u8]>) -> Self {
+        // The length in front, so that "ab" and "c" is another key than "a" and "bc".
+        self.0.write_u64(part.map_or(0, |part| part.len() as u64 + 1));
+        self.0.write(part.unwrap_or_default());
+        self
+    }
+
+    /// The key.
+    #[inline]
+    pub fn finish(self) -> LimitKey {
+        LimitKey(self.0.finish().max(1))
+    }
+}
+
+// === impl Secret ===
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+// === impl At ===
+
+impl Step for At<'_> {
+    #[inline]
+    fn charge(&self, state: Arrival) -> Option<Arrival> {
+        self.rule.charge(state, self.reading)
+    }
+
+    fn give_back(&self, state: Arrival) -> Arrival {
+        Gcra::give_back(state)
+    }
+}
