@@ -35,8 +35,8 @@ mod yaml;
 
 pub use backend_list::backend_list;
 pub use builder::{
-    BackendBuilder, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, ListenerBuilder, RetryBuilder,
-    RouteBuilder, UpstreamBuilder,
+    BackendBuilder, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, ListenerBuilder, RateLimit,
+    RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
@@ -51,4 +51,4 @@ pub use model::{
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use template::{Part, Template, TemplateError};
-pub use values::parse_duration;
+pub use values::{RequestRate, parse_duration, parse_rate};

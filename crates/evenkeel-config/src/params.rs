@@ -47,8 +47,7 @@ pub struct ParamError {
 }
 
 /// Kinds that a later version will have.
-const LATER: [&str; 15] = [
-    "rate_limit",
+const LATER: [&str; 14] = [
     "basic_auth",
     "jwt",
     "forward_auth",

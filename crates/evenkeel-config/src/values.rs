@@ -14,9 +14,11 @@ use crate::yaml::refuse;
 
 mod percent;
 mod rate;
+mod request_rate;
 
 pub(crate) use percent::{Percent, hundredths, in_hundredths};
 pub(crate) use rate::ByteRate;
+pub use request_rate::{RequestRate, parse_rate};
 
 /// A span of time: `500ms`, `5s`, `2m`, `1h30m`. Units: `us`, `ms`, `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

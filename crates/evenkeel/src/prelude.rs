@@ -9,7 +9,7 @@ pub use crate::probe::{Check, Target};
 pub use crate::server::{Server, ServerError};
 pub use evenkeel_config::{
     BackendBuilder, Config, ConfigBuilder, ConfigError, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter,
-    Lanes, ListenerBuilder, RetryBuilder, RouteBuilder, UpstreamBuilder,
+    Lanes, ListenerBuilder, RateLimit, RetryBuilder, RouteBuilder, UpstreamBuilder,
 };
 pub use evenkeel_core::balance::{
     Balancer, ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, Pick,

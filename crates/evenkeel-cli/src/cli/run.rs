@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use evenkeel::Server;
-use evenkeel::config::{Config, ConfigBuilder, ListenAddress};
+use evenkeel::config::{Config, ConfigBuilder, ListenAddress, RateLimit, parse_rate};
 use evenkeel::core::balance::LoadBalancingAlgorithm;
+use evenkeel::core::limit::Rate;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::check::problems;
@@ -30,6 +31,9 @@ pub(super) struct Args {
     /// [default: round_robin]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["path", "argument"], requires = "listen")]
     algorithm: Option<LoadBalancingAlgorithm>,
+    /// Limit how often each client can send a request, like 100/s or 5000/h
+    #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with_all = ["path", "argument"], requires = "listen")]
+    rate_limit: Option<Rate>,
     /// Show /metrics, /status, /livez and /readyz here
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "argument"], requires = "listen")]
     admin: Option<String>,
@@ -45,6 +49,10 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = args.config()?;
     raise_file_limit();
     block_on(serve(config, &source, again))
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    parse_rate(text).map_err(|message| format!("it {message}"))
 }
 
 /// Takes as many file descriptors as the system allows. The usual soft limit of 1,024, which is low because of
@@ -114,6 +122,9 @@ impl Args {
         }
         if let Some(algorithm) = self.algorithm {
             builder = builder.load_balancing_algorithm(algorithm);
+        }
+        if let Some(rate) = self.rate_limit {
+            builder = builder.rate_limit(RateLimit::per_client(1).rate(rate));
         }
         if let Some(address) = self.admin {
             builder = builder.admin(address);

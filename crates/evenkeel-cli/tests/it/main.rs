@@ -1,5 +1,6 @@
 //! The one integration binary: real sockets, real backends in process, the real program for what only the program does.
 
+mod access;
 mod admin;
 mod affinity;
 mod aging;
@@ -36,6 +37,7 @@ mod pool;
 mod program;
 mod proxying;
 mod quiet;
+mod rate_limit;
 mod records;
 mod reference;
 mod refusals;

@@ -6,6 +6,7 @@ mod backend;
 mod discovery;
 mod health;
 mod listener;
+mod rate_limit;
 mod retry;
 mod route;
 mod upstream;
@@ -14,6 +15,7 @@ pub use backend::BackendBuilder;
 pub use discovery::DiscoveryBuilder;
 pub use health::HealthCheckBuilder;
 pub use listener::ListenerBuilder;
+pub use rate_limit::RateLimit;
 pub use retry::RetryBuilder;
 pub use route::RouteBuilder;
 pub use upstream::UpstreamBuilder;
@@ -52,6 +54,7 @@ pub struct ConfigBuilder {
     servers: Option<Vec<String>>,
     algorithm: Option<LoadBalancingAlgorithm>,
     health_check: Option<HealthCheckBuilder>,
+    rate_limits: Vec<RateLimit>,
     admin_token: Option<Secret>,
     admin_hosts: Vec<String>,
     /// Routes and what could not be told of them: parameters that serialize to nothing.
@@ -60,6 +63,8 @@ pub struct ConfigBuilder {
 
 /// The name of the upstream that [`ConfigBuilder::upstream_servers`] fills.
 const DEFAULT_UPSTREAM: &str = "default";
+/// The name of the route to it, as without any routes.
+const DEFAULT_ROUTE: &str = "default";
 
 // === impl ConfigBuilder ===
 
@@ -110,6 +115,12 @@ impl ConfigBuilder {
         let path = Path::default().key("routes").index(self.file.routes.len());
         self.failed.extend(route.failed.into_iter().map(|(inner, message)| (path.join(&inner), message)));
         self.file.routes.push(route.wire);
+        self
+    }
+
+    /// Adds a rate limit to every route, before its other filters. Each route counts apart.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limits.push(limit);
         self
     }
 
@@ -226,6 +237,7 @@ impl ConfigBuilder {
                 }
             }
         }
+        limit_all(&mut self.file, &self.rate_limits);
         match (&mut self.file.admin, self.admin_token) {
             (_, None) => {}
             (Some(admin), token) => admin.token = token,
@@ -247,5 +259,20 @@ impl ConfigBuilder {
             Some(model) => Ok(model),
             None => Err(in_order(context.into_problems())),
         }
+    }
+}
+
+/// Puts these limits in front of the filters of every route.
+fn limit_all(file: &mut wire::File, limits: &[RateLimit]) {
+    if limits.is_empty() {
+        return;
+    }
+    if file.routes.is_empty()
+        && let [(upstream, _)] = &*file.upstreams.0
+    {
+        file.routes.push(RouteBuilder::new(DEFAULT_ROUTE).upstream(upstream).wire);
+    }
+    for route in &mut file.routes {
+        route.filters.splice(0..0, limits.iter().map(RateLimit::step));
     }
 }

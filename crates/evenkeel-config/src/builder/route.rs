@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::RetryBuilder;
+use super::{RateLimit, RetryBuilder};
 use crate::values::{self, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
@@ -79,6 +79,12 @@ impl RouteBuilder {
         });
         let step = serde_json::Map::from_iter([(kind, params)]);
         self.wire.filters.push(wire::Step(serde_json::Value::Object(step)));
+        self
+    }
+
+    /// Adds a filter that limits how often each client, or each of something else, can send a request.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.wire.filters.push(limit.step());
         self
     }
 

@@ -1,5 +1,6 @@
 //! What a user may say about limits: parameters, with their defaults.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -73,6 +74,27 @@ impl Rate {
     /// The period.
     pub fn period(self) -> Duration {
         self.period
+    }
+}
+
+/// As people write it: `100/s`.
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u128); 6] = [
+            ("d", 86_400_000_000),
+            ("h", 3_600_000_000),
+            ("m", 60_000_000),
+            ("s", 1_000_000),
+            ("ms", 1_000),
+            ("us", 1),
+        ];
+        let (count, micros) = (self.count, self.period.as_micros());
+        let unit = UNITS.iter().find(|(_, unit)| micros.is_multiple_of(*unit));
+        let (unit, length) = unit.copied().unwrap_or(("us", 1));
+        match micros / length {
+            1 => write!(f, "{count}/{unit}"),
+            units => write!(f, "{count}/{units}{unit}"),
+        }
     }
 }
 

@@ -104,6 +104,11 @@ impl RateLimiter {
         &self.rule
     }
 
+    /// For how many keys there is room.
+    pub fn max_keys(&self) -> u32 {
+        self.max_keys
+    }
+
     /// How many keys have used some of their quota. Looks at all of them.
     pub fn keys_in_use(&self, now: Moment) -> usize {
         let reading = self.rule.read(now);

@@ -4,6 +4,7 @@
 //! status.
 
 mod answer;
+mod cookie;
 mod edits;
 mod facts;
 mod field;
@@ -14,6 +15,7 @@ mod rejection;
 mod version;
 
 pub use answer::{Answer, AnswerFormat};
+pub use cookie::cookie;
 pub use edits::{EditError, Edits, HeaderEdit};
 pub use facts::HeadFacts;
 pub use field::is_of_the_connection;

@@ -1,6 +1,7 @@
 //! From a model to what is put in force: everything that can fail is done here, and changes nothing that runs.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use evenkeel_config::{Changes, ConfigError, Listener, Model};
 
@@ -14,6 +15,7 @@ use super::upstream::Prepared;
 use crate::filter::{BuildContext, Registry};
 use crate::listen::{Bound, bind};
 use crate::observe::{AccessLog, Metrics, RouteMetrics};
+use crate::upstream::moment_of;
 
 /// What is to be put in force. Dropping it changes nothing.
 #[derive(Debug)]
@@ -120,7 +122,8 @@ fn live_routes(
                 Some(filter) => Ok(filter),
                 None => {
                     let previous = before.take_of_kind(step.kind());
-                    let context = BuildContext::new(&route.name, workers).live(previous, runtime.as_ref());
+                    let context = BuildContext::new(&route.name, workers);
+                    let context = context.live(previous, runtime.as_ref(), moment_of(Instant::now()));
                     registry.build(step, &context)
                 }
             };

@@ -12,6 +12,7 @@ mod explain;
 mod files;
 mod handle;
 mod keeper;
+mod limits;
 mod live;
 mod loops;
 mod plan;

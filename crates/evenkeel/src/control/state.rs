@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::board::Board;
 use super::explain::{Described, Explanation, explain};
-use super::status;
+use super::{limits, status};
 use crate::discovery::Status;
 use crate::exchange::Table;
 use crate::observe::{BackendView, DiscoveryView, ListenerMetrics, Metrics, UpstreamView, View};
@@ -156,6 +156,7 @@ impl State {
             upstreams,
             sources: sources(&shown, self.started),
             listeners: shown.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
+            limits: limits::metrics(table),
             reloads: (reloads.applied, reloads.rejected),
             last_reload_applied: reloads.last.is_none_or(|last| last.error.is_none()),
             ready: self.is_ready(),
@@ -196,6 +197,7 @@ impl State {
             "reloads": self.reloads.0.lock().status(),
             "listeners": listeners.collect::<Vec<_>>(),
             "routes": routes.collect::<Vec<_>>(),
+            "rate_limits": limits::status(table),
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use evenkeel_core::balance::HashKey;
 use evenkeel_core::route::{query_decoded, query_parameter};
-use evenkeel_http::message::RequestHead;
+use evenkeel_http::message::{RequestHead, cookie};
 use http::HeaderValue;
 
 use crate::upstream::{Affinity, Endpoint, hash, hash_of_client};
@@ -69,22 +69,6 @@ impl Affinity {
         }
         HeaderValue::from_str(&text).ok()
     }
-}
-
-/// What `then` makes of the value of the first cookie of this name. Compares bytes: other cookies may be any.
-fn cookie<T>(head: &dyn RequestHead, name: &str, then: impl Fn(&[u8]) -> T) -> Option<T> {
-    let mut found = None;
-    head.each("cookie", &mut |line| {
-        if found.is_none() {
-            let pairs = line.split(|byte| *byte == b';').filter_map(|pair| {
-                let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
-                Some((name.trim_ascii(), value.get(1..)?.trim_ascii()))
-            });
-            let mut values = pairs.filter(|(known, _)| *known == name.as_bytes()).map(|(_, value)| value);
-            found = values.next().map(&then);
-        }
-    });
-    found
 }
 
 #[cfg(test)]

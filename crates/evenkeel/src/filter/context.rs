@@ -2,6 +2,7 @@
 
 use std::any::Any;
 
+use evenkeel_core::Moment;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -19,6 +20,9 @@ pub struct BuildContext<'a> {
     /// How many workers will call the filter. Workers run on different cores: what each request writes is best kept for each
     /// worker apart.
     pub workers: usize,
+    /// The time, by the process's clock: what [`Request::now`](super::Request::now) is later. Zero where the filter is built only
+    /// to be checked.
+    pub now: Moment,
     previous: Option<&'a dyn Filter>,
     runtime: Option<&'a Handle>,
 }
@@ -33,7 +37,7 @@ pub struct Task(Option<AbortHandle>);
 impl<'a> BuildContext<'a> {
     /// For a filter of this route that nothing runs: as for `check`, or for a test of the filter.
     pub fn new(route: &'a str, workers: usize) -> Self {
-        Self { route, workers, previous: None, runtime: None }
+        Self { route, workers, now: Moment::default(), previous: None, runtime: None }
     }
 
     /// The filter that is replaced: of the same type, in the route of the same name. The new one can take over its state, so that
@@ -50,9 +54,14 @@ impl<'a> BuildContext<'a> {
         Task(self.runtime.map(|runtime| runtime.spawn(task).abort_handle()))
     }
 
-    /// For a filter that will run, and perhaps replaces another one.
-    pub(crate) fn live(mut self, previous: Option<&'a dyn Filter>, runtime: Option<&'a Handle>) -> Self {
-        (self.previous, self.runtime) = (previous, runtime);
+    /// For a filter that will run from now on, and perhaps replaces another one.
+    pub(crate) fn live(
+        mut self,
+        previous: Option<&'a dyn Filter>,
+        runtime: Option<&'a Handle>,
+        now: Moment,
+    ) -> Self {
+        (self.previous, self.runtime, self.now) = (previous, runtime, now);
         self
     }
 }

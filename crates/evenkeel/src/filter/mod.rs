@@ -4,20 +4,24 @@
 //! The filters here use the same trait as a user's filters. No filter ever sees a transport: neither a Pingora session
 //! nor a socket.
 
+mod access;
 mod context;
 mod headers;
+mod rate_limit;
 mod registry;
 mod request;
 mod rewrite_path;
 mod state;
 mod strip_prefix;
 
+pub use access::{AllowFilter, DenyFilter, NetworkParams};
 pub use context::{BuildContext, Task};
 pub use evenkeel_http::message::{
     Answer, AnswerFormat, EditError, Edits, HeaderEdit, Overload, Refusal, Rejection, RejectionCause,
     RequestHead, ResponseHead, Version, Waited,
 };
 pub use headers::{HeaderParams, RequestHeaders, ResponseHeaders};
+pub use rate_limit::{KeyParam, OnExceed, RateLimitFilter, RateLimitParams, RateLimitResult, RateLimitView};
 pub use registry::{FilterError, FilterKind, Registry};
 pub use request::{Request, Response};
 pub use rewrite_path::{RewritePath, RewritePathParams};

@@ -10,7 +10,10 @@ use evenkeel_config::{Diagnostic, FilterSpec, ParamError, Params};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{BuildContext, Filter, RequestHeaders, ResponseHeaders, RewritePath, StripPrefix};
+use super::{
+    AllowFilter, BuildContext, DenyFilter, Filter, RateLimitFilter, RequestHeaders, ResponseHeaders,
+    RewritePath, StripPrefix,
+};
 
 /// The kinds of filters that a configuration can use.
 ///
@@ -69,6 +72,9 @@ impl Registry {
     /// The built-in filters.
     pub fn builtin() -> Self {
         Self { kinds: Vec::new() }
+            .with::<AllowFilter>()
+            .with::<DenyFilter>()
+            .with::<RateLimitFilter>()
             .with::<RequestHeaders>()
             .with::<ResponseHeaders>()
             .with::<RewritePath>()

@@ -9,6 +9,7 @@ use super::discovery::{self, DiscoveryView};
 use super::exposition::Exposition;
 use super::health::{self, HealthView, UpstreamView};
 use super::instruments::{Counter, Histogram, Sharded};
+use super::limits::{self, LimitView};
 
 /// The first digit of a status: what `code` labels say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct View<'a> {
     pub sources: Vec<DiscoveryView<'a>>,
     /// Listeners by address.
     pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
+    /// Rate limits.
+    pub limits: Vec<LimitView<'a>>,
     /// Reloads that were applied, and that were rejected.
     pub reloads: (u64, u64),
     /// Whether the last reload was applied; yes if there was none.
@@ -347,6 +350,7 @@ impl Metrics {
         health::upstreams(&mut page, &view.upstreams);
         discovery::sources(&mut page, &view.sources);
         listeners(&mut page, view);
+        limits::limits(&mut page, &view.limits);
         page.finish()
     }
 

@@ -9,6 +9,7 @@ mod exposition;
 mod fields;
 mod health;
 mod instruments;
+mod limits;
 mod text;
 
 pub use access_log::{AccessLog, AccessLogError, Line};
@@ -18,4 +19,5 @@ pub use exposition::Exposition;
 pub use fields::{Entry, Field, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};
 pub use instruments::{Counter, Histogram, Sharded};
+pub use limits::LimitView;
 pub use text::hexadecimal;
