@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::Hash;
 
 use crate::model::{
-    Action, Backend, Health, HttpLimits, Listener, Model, Paths, Route, Upstream, UpstreamLimits,
+    Action, Backend, Health, HttpLimits, Listener, ListenerTls, Model, Paths, Route, Upstream, UpstreamLimits,
 };
 
 /// Everything that differs between two configurations. Empty if they mean the same.
@@ -206,7 +206,8 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
     let mut keys = differing!(Listener, old, new, {
         "max_connections": max_connections,
         "max_connections_per_client": max_connections_per_client,
-    } elsewhere address, http);
+    } elsewhere address, http, tls);
+    keys.extend(tls(old.tls.as_ref(), new.tls.as_ref()));
     keys.extend(differing!(HttpLimits, &old.http, &new.http, {
         "http.header_timeout": header_timeout,
         "http.idle_timeout": idle_timeout,
@@ -224,6 +225,25 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "http.forward_path": forward,
     }));
     keys
+}
+
+/// The keys of `tls` that differ; `tls` alone where only one of the two has it.
+fn tls(old: Option<&ListenerTls>, new: Option<&ListenerTls>) -> Vec<&'static str> {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (None, None) => return Vec::new(),
+        _ => return vec!["tls"],
+    };
+    differing!(ListenerTls, old, new, {
+        "tls.certificates": certificates,
+        "tls.min_version": min_version,
+        "tls.max_version": max_version,
+        "tls.cipher_suites": cipher_suites,
+        "tls.groups": groups,
+        "tls.strict_sni": strict_sni,
+        "tls.handshake_timeout": handshake_timeout,
+        "tls.max_handshakes": max_handshakes,
+    })
 }
 
 fn route(old: &Route, new: &Route) -> Vec<&'static str> {

@@ -36,18 +36,19 @@ mod yaml;
 pub use backend_list::backend_list;
 pub use builder::{
     BackendBuilder, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, ListenerBuilder, RateLimit,
-    RetryBuilder, RouteBuilder, UpstreamBuilder,
+    RetryBuilder, RouteBuilder, Tls, UpstreamBuilder,
 };
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Place};
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
-    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, ConsulSource, Discovery, DiscoverySource,
-    DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, Http2,
-    HttpCheck, HttpLimits, HttpSource, HttpUrl, Lanes, ListenAddress, Listener, LogFormat, LogTarget, Model,
-    PathForm, Paths, Pool, Redirect, Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, Token,
-    Upstream, UpstreamLimits, UpstreamTls,
+    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ConsulSource,
+    Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind,
+    Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup, Lanes,
+    ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool, Redirect,
+    Respond, Retry, RetryOn, Route, Shutdown, Sticky, Timeouts, TlsVersion, Token, Upstream, UpstreamLimits,
+    UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use template::{Part, Template, TemplateError};

@@ -17,6 +17,7 @@ use crate::{FilterSpec, Template};
 mod discovery;
 mod paths;
 mod resilience;
+mod tls;
 
 pub use discovery::{
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token,
@@ -26,6 +27,7 @@ pub use resilience::{
     Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
     UpstreamLimits,
 };
+pub use tls::{CertificateFiles, CipherSuite, KeyExchangeGroup, ListenerTls, TlsVersion};
 
 /// The whole configuration of a balancer.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +71,8 @@ pub struct Listener {
     /// Connections open at once from one client address (an IPv6 client is its /64); trusted proxies are exempt.
     /// Default 500.
     pub max_connections_per_client: usize,
+    /// How it speaks TLS. Default not.
+    pub tls: Option<ListenerTls>,
     /// The limits of HTTP on this listener.
     pub http: HttpLimits,
 }
@@ -396,6 +400,10 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
     "end",
     "error",
     "lane",
+    "tls_version",
+    "tls_cipher",
+    "tls_server_name",
+    "tls_resumed",
     "explain",
 ];
 

@@ -37,6 +37,7 @@ pub mod probe;
 pub mod proxy;
 mod server;
 pub mod stream;
+pub mod tls;
 pub mod upstream;
 
 pub use evenkeel_config as config;

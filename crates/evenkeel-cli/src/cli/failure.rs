@@ -63,7 +63,7 @@ impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Config(error) => error.into(),
-            PlanError::Authorities { .. } => Self::refused(error),
+            PlanError::Authorities { .. } | PlanError::Tls { .. } => Self::refused(error),
             error => Self::start(error),
         }
     }

@@ -8,6 +8,7 @@ use evenkeel::config::{
     BackendHost, Config, Diagnostic, DiscoverySource, LogTarget, Model, Upstream, backend_list,
 };
 use evenkeel::control::{Plan, PlanError};
+use evenkeel::tls::{CertificateFile, TlsError};
 use rustix::fs::{Access, access};
 
 /// The most names that are looked up.
@@ -23,6 +24,15 @@ pub(super) fn files(config: &Config, model: &Model) -> Vec<Diagnostic> {
             let reason = reason.trim_start_matches("I/O error: ");
             let message = format!("is not a file of certificates: {reason}: expected a readable PEM file");
             config.diagnostic(&keys(&["upstreams", &upstream, "tls", "ca"]), message).value(path)
+        }
+        PlanError::Tls { listener, source: TlsError::Certificate { index, source } } => {
+            let at = model.listeners.iter().position(|one| one.address.to_string() == listener);
+            let key = match source.file {
+                CertificateFile::Certificate => "cert",
+                CertificateFile::Key => "key",
+            };
+            let keys = format!("listeners[{}].tls.certificates[{index}].{key}", at.unwrap_or_default());
+            config.diagnostic(&keys, source.reason).value(source.path.display().to_string())
         }
         PlanError::Loop { upstream, index, backend, listener } => {
             let message = format!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use evenkeel::Server;
-use evenkeel::config::{Config, ConfigBuilder, ListenAddress, RateLimit, parse_rate};
+use evenkeel::config::{Config, ConfigBuilder, ListenAddress, ListenerBuilder, RateLimit, Tls, parse_rate};
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel::core::limit::Rate;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -20,12 +20,18 @@ use super::{block_on, tell};
 pub(super) struct Args {
     #[command(flatten)]
     file: FileArgument,
-    /// Listen here instead of reading a file: ip:port or unix:/path; may be repeated
+    /// Listen here instead of reading a file: ip:port, unix:/path, or https://ip:port with --cert and --key; may be repeated
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "argument"], requires = "to")]
     listen: Vec<String>,
     /// A backend, like http://127.0.0.1:8081; may be repeated
     #[arg(long, value_name = "URL", conflicts_with_all = ["path", "argument"], requires = "listen")]
     to: Vec<String>,
+    /// The PEM file of a certificate for https:// addresses, with its intermediate certificates; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "argument"], requires = "listen", requires = "key")]
+    cert: Vec<String>,
+    /// The PEM file of the certificate's private key; one for each --cert, in the same order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "argument"], requires = "cert")]
+    key: Vec<String>,
     /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
     /// consistent_hash, maglev, rendezvous or prequal
     /// [default: round_robin]
@@ -98,9 +104,12 @@ fn announcement(server: &Server, source: &str) -> Vec<String> {
     let plural = if workers == 1 { "" } else { "s" };
     let first =
         format!("evenkeel {}, configuration: {source}, {workers} worker{plural}", env!("CARGO_PKG_VERSION"));
-    let listeners = server.addresses().into_iter().map(|address| match address {
-        ListenAddress::Tcp(address) => format!("listening on http://{address}"),
-        address => format!("listening on {address}"),
+    let listeners = server.state().map(|state| state.listeners()).unwrap_or_default();
+    let listeners = listeners.into_iter().map(|listener| match (listener.address, listener.tls) {
+        (ListenAddress::Tcp(address), false) => format!("listening on http://{address}"),
+        (ListenAddress::Tcp(address), true) => format!("listening on https://{address}"),
+        (address, false) => format!("listening on {address}"),
+        (address, true) => format!("listening on {address} with TLS"),
     });
     let admin = server.admin_address().map(|address| format!("admin on http://{address}"));
     std::iter::once(first).chain(listeners).chain(admin).collect()
@@ -117,8 +126,12 @@ impl Args {
             return self.file.load();
         }
         let mut builder = ConfigBuilder::new().upstream_servers(self.to);
+        let tls = tls(&self.cert, &self.key)?;
+        if tls.is_some() && !self.listen.iter().any(|address| address.starts_with(HTTPS)) {
+            return Err(Failure::usage("--cert has no effect: write --listen https://ip:port"));
+        }
         for address in self.listen {
-            builder = builder.listen_address(address);
+            builder = builder.listener(listener(&address, tls.as_ref())?);
         }
         if let Some(algorithm) = self.algorithm {
             builder = builder.load_balancing_algorithm(algorithm);
@@ -130,5 +143,32 @@ impl Args {
             builder = builder.admin(address);
         }
         Ok(builder.try_build()?)
+    }
+}
+
+/// How `--listen` names an address with TLS.
+const HTTPS: &str = "https://";
+
+/// TLS with these certificates; nothing if there are none.
+fn tls(certs: &[String], keys: &[String]) -> Result<Option<Tls>, Failure> {
+    if certs.len() != keys.len() {
+        let message =
+            format!("{} --cert and {} --key: expected one --key for each --cert", certs.len(), keys.len());
+        return Err(Failure::usage(message));
+    }
+    Ok(certs.iter().zip(keys).fold(None, |tls: Option<Tls>, (cert, key)| match tls {
+        None => Some(Tls::from_files(cert, key)),
+        Some(tls) => Some(tls.certificate(cert, key)),
+    }))
+}
+
+fn listener(address: &str, tls: Option<&Tls>) -> Result<ListenerBuilder, Failure> {
+    match (address.strip_prefix(HTTPS), tls) {
+        (None, _) => Ok(ListenerBuilder::new(address)),
+        (Some(address), Some(tls)) => Ok(ListenerBuilder::new(address).tls(tls.clone())),
+        (Some(_), None) => {
+            let message = format!("--listen {address} needs a certificate: add --cert FILE --key FILE");
+            Err(Failure::usage(message))
+        }
     }
 }

@@ -71,7 +71,7 @@ fn one_type_is_pingoras_proxy() {
 }
 
 /// What is not a room of ours, and yet no room may use without leave.
-const CAPABILITIES: [&str; 6] = ["pingora", "tokio", "network", "files", "clock", "environment"];
+const CAPABILITIES: [&str; 7] = ["pingora", "rustls", "tokio", "network", "files", "clock", "environment"];
 
 /// Where a file stands.
 #[derive(Debug)]
@@ -194,6 +194,9 @@ fn room(krate: &str, first: Option<&str>, rooms: &BTreeSet<String>) -> String {
 fn capability(segments: &[&str]) -> Option<&'static str> {
     match segments {
         [first, ..] if first.starts_with("pingora") => Some("pingora"),
+        [first, ..] if *first == "rustls" || first.starts_with("rustls_") || *first == "tokio_rustls" => {
+            Some("rustls")
+        }
         ["tokio" | "std", "fs", ..] => Some("files"),
         [first, ..] if *first == "tokio" || first.starts_with("tokio_") => Some("tokio"),
         ["h2" | "hyper" | "hyper_util" | "socket2", ..]

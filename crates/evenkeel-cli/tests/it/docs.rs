@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::architecture::source::root;
 use crate::cli::golden;
 use crate::program::evenkeel;
+use crate::support::Authority;
 
 #[tokio::test]
 async fn the_generated_files_are_fresh() {
@@ -21,7 +22,7 @@ async fn the_generated_files_are_fresh() {
 }
 
 /// Pages whose blocks of YAML are whole files; those of the others are parts.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/balancing.md",
     "docs/discovery.md",
@@ -29,11 +30,15 @@ const PAGES: [&str; 7] = [
     "docs/health.md",
     "docs/retries.md",
     "docs/simulate.md",
+    "docs/tls.md",
 ];
 
 #[tokio::test]
 async fn the_files_of_the_pages_are_fine() {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    // The certificate that pages name.
+    Authority::new(folder.path()).pair("cert", &["localhost"]);
+    std::fs::rename(folder.path().join("cert.key"), folder.path().join("key.pem")).expect("a file");
     let mut count = 0;
     for page in PAGES {
         for block in blocks(page, "yaml") {

@@ -62,6 +62,8 @@ mod support;
 mod terminal;
 mod timeouts;
 mod tls;
+mod tls_files;
+mod tls_listener;
 mod unreachable;
 mod upgrade;
 mod words;

@@ -15,6 +15,7 @@ mod outliers;
 mod retries;
 mod routes;
 mod row;
+mod tls;
 mod upstreams;
 mod world;
 
@@ -41,6 +42,7 @@ fn all() -> Vec<Row> {
         outliers::rows(),
         retries::rows(),
         routes::rows(),
+        tls::rows(),
         upstreams::rows(),
     ];
     parts.into_iter().flatten().collect()
@@ -128,6 +130,11 @@ async fn hold(rows: Vec<Row>) {
 #[tokio::test]
 async fn keys_of_listeners() {
     hold(listeners::rows()).await;
+}
+
+#[tokio::test]
+async fn keys_of_tls() {
+    hold(tls::rows()).await;
 }
 
 #[tokio::test]

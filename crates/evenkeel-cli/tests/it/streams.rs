@@ -285,7 +285,7 @@ async fn a_body_that_was_not_asked_for_ends_the_connection() {
 async fn resetting(balancer: &Balancer) -> Client {
     let stream = TcpStream::connect(balancer.address()).await.expect("the balancer accepts");
     stream.set_zero_linger().expect("a TCP option");
-    Client::over(Box::new(stream))
+    Client::on(stream, balancer.address()).await
 }
 
 /// Where a client is when it breaks off: as text, its request, and whether it resets its connection rather than closes

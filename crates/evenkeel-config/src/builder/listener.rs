@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::Tls;
 use crate::PathForm;
 use crate::values::{self, ByteRate, Size, SizeLimit};
 use crate::wire;
@@ -31,6 +32,12 @@ impl ListenerBuilder {
     /// Connections open at once from one client address. Default 500.
     pub fn max_connections_per_client(mut self, count: usize) -> Self {
         self.wire.max_connections_per_client = count;
+        self
+    }
+
+    /// How it speaks TLS. Default not.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.wire.tls = Some(tls.wire);
         self
     }
 

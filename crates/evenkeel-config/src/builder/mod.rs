@@ -9,6 +9,7 @@ mod listener;
 mod rate_limit;
 mod retry;
 mod route;
+mod tls;
 mod upstream;
 
 pub use backend::BackendBuilder;
@@ -18,6 +19,7 @@ pub use listener::ListenerBuilder;
 pub use rate_limit::RateLimit;
 pub use retry::RetryBuilder;
 pub use route::RouteBuilder;
+pub use tls::Tls;
 pub use upstream::UpstreamBuilder;
 
 use std::time::Duration;
@@ -101,6 +103,18 @@ impl ConfigBuilder {
     /// Adds a listener.
     pub fn listener(mut self, listener: ListenerBuilder) -> Self {
         self.file.listeners.push(listener.wire);
+        self
+    }
+
+    /// How the last listener that was added speaks TLS. Default not.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        match self.file.listeners.last_mut() {
+            Some(listener) => listener.tls = Some(tls.wire),
+            None => {
+                let message = "has no effect: there is no listener yet: call listen_address first".to_owned();
+                self.failed.push((Path::default().key("tls"), message));
+            }
+        }
         self
     }
 

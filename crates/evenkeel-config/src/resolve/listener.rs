@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Context, address, given};
+use super::{Context, address, given, tls};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
@@ -49,11 +49,13 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
     };
     at_least_one(listener.max_connections, &path.key("max_connections"), context);
     at_least_one(listener.max_connections_per_client, &path.key("max_connections_per_client"), context);
+    let tls = given(listener.tls.as_ref(), |wire| tls::listener(wire, &path.key("tls"), context));
     let http = http(&listener.http, &path.key("http"), context);
     Some(Listener {
         address: address?,
         max_connections: listener.max_connections,
         max_connections_per_client: listener.max_connections_per_client,
+        tls: tls?,
         http: http?,
     })
 }

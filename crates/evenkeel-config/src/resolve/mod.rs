@@ -16,6 +16,7 @@ mod listener;
 mod matching;
 mod retry;
 mod route;
+mod tls;
 mod upstream;
 
 pub(crate) use context::Context;

@@ -9,7 +9,6 @@ pub(crate) const HINTS: Hints = Hints {
         "h2c",
         "protocol",
         "proxy_protocol",
-        "tls",
         "tracing",
         "rate_limit",
         "rate_limits",
@@ -72,6 +71,14 @@ pub(crate) const HINTS: Hints = Hints {
         ("listeners.path", "unknown key: a listener has no path: write match: { path_prefix: … } in a route"),
         ("health_check.path", "unknown key: write health_check: { http: { path: /healthz } }"),
         ("match.client_ip", "unknown key: this version does not match by address yet: remove it"),
+        ("ssl", CERTIFICATES),
+        ("ssl_certificate", CERTIFICATES),
+        ("ssl_certificate_key", CERTIFICATES),
+        ("listeners.cert", CERTIFICATES),
+        ("listeners.key", CERTIFICATES),
+        ("listeners.certificates", CERTIFICATES),
+        ("tls.cert", CERTIFICATES),
+        ("tls.key", CERTIFICATES),
         ("match.host", "unknown key: write hosts: [api.example.com]"),
         ("match.method", "unknown key: write methods: [GET]"),
     ],
@@ -79,6 +86,9 @@ pub(crate) const HINTS: Hints = Hints {
         ("address", "ip:port: write address: 127.0.0.1:8080"),
         ("backends", "a list of URLs: write backends: [\"http://127.0.0.1:8081\"]"),
         ("name", "a name for logs and metrics: write name: …"),
+        ("cert", "the PEM file of a certificate: write cert: cert.pem"),
+        ("key", "the PEM file of the private key: write key: key.pem"),
+        ("certificates", "a list: write certificates: [{ cert: cert.pem, key: key.pem }]"),
         ("to", "a location, like https://{host}{path}{query}"),
         ("url", "a URL, like http://127.0.0.1:8081"),
     ],
@@ -103,6 +113,7 @@ pub(crate) const HINTS: Hints = Hints {
         ("dns", "{ name: VALUE }"),
         ("consul", "{ service: VALUE }"),
         ("match", "{ path_prefix: VALUE }"),
+        ("listeners.tls", "{ certificates: [{ cert: cert.pem, key: key.pem }] }"),
         ("tls", "{ ca: VALUE }"),
         ("split", "{ web: 90, canary: 10 }"),
         ("headers", "{ x-name: \"*\" }"),
@@ -112,6 +123,9 @@ pub(crate) const HINTS: Hints = Hints {
 
 /// What is said of an algorithm without parameters that is given some.
 const NAME_ALONE: &str = "takes no parameters: write the name alone, like algorithm: round_robin";
+
+const CERTIFICATES: &str =
+    "unknown key: write tls: { certificates: [{ cert: cert.pem, key: key.pem }] } in the listener";
 
 const BACKENDS: &str = "unknown key: write backends: [\"http://10.0.0.1:8080\"]";
 

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ListenerTls;
 use crate::model;
 use crate::values::{ByteRate, Duration, Size, SizeLimit};
 
@@ -24,6 +25,8 @@ pub(crate) struct Listener {
     #[serde(default = "max_connections_per_client")]
     #[schemars(range(min = 1))]
     pub(crate) max_connections_per_client: usize,
+    /// How this listener speaks TLS. Default: not at all, it speaks plain HTTP.
+    pub(crate) tls: Option<ListenerTls>,
     /// The HTTP limits of this listener.
     #[serde(default)]
     pub(crate) http: Http,
@@ -98,6 +101,7 @@ impl Listener {
             address,
             max_connections: max_connections(),
             max_connections_per_client: max_connections_per_client(),
+            tls: None,
             http: Http::default(),
         }
     }

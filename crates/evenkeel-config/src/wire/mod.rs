@@ -13,6 +13,7 @@ mod listener;
 mod named;
 mod retry;
 mod route;
+mod tls;
 mod upstream;
 
 pub(crate) use algorithm::{Algorithm, Key, PeakEwma};
@@ -27,6 +28,7 @@ pub(crate) use listener::{Http, Listener};
 pub(crate) use named::{Named, OrText, Short};
 pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step};
+pub(crate) use tls::{Certificate, CipherSuite, KeyExchangeGroup, ListenerTls, Version};
 pub(crate) use upstream::{Backend, Timeouts, Upstream};
 
 use schemars::{JsonSchema, Schema, json_schema};

@@ -57,6 +57,12 @@ impl Buffer {
         self.bytes.get_mut(self.end..end).unwrap_or_default()
     }
 
+    /// Room for at least so many bytes; see [`Buffer::add`].
+    pub fn reserve(&mut self, count: usize) -> &mut [u8] {
+        self.make_room(count);
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
     /// Takes over bytes that were written to [`Buffer::room`].
     pub fn add(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());

@@ -93,15 +93,15 @@ impl Running {
         let mut opening = Vec::new();
         for listener in listeners {
             match listener {
-                PreparedListener::Kept(index, options) => {
+                PreparedListener::Kept(index, options, tls) => {
                     let Some(kept) = before.get_mut(index).and_then(Option::take) else { continue };
-                    kept.shared.configure(&options);
+                    kept.shared.configure(&options, tls);
                     next.listeners.push(kept);
                 }
-                PreparedListener::New(options, bound) => {
+                PreparedListener::New(options, tls, bound) => {
                     let metrics = Arc::new(ListenerMetrics::new(self.state().metrics.workers()));
                     let name: Arc<str> = bound.address.to_string().into();
-                    let shared = Arc::new(ListenerShared::new(&options, name, metrics));
+                    let shared = Arc::new(ListenerShared::new(&options, tls, name, metrics));
                     opening.push((shared.clone(), bound.sockets));
                     let (configured, address) = (options.address, bound.address);
                     next.listeners.push(LiveListener { configured, address, shared });
@@ -116,6 +116,7 @@ impl Running {
         let (boards, sources) = upstreams.map(|one| (one.board.clone(), one.shown_source())).unzip();
         let listeners = next.listeners.iter().map(|listener| ListenerState {
             address: listener.address.clone(),
+            tls: listener.shared.tls().is_some(),
             name: listener.shared.name.clone(),
             metrics: listener.shared.metrics.clone(),
         });

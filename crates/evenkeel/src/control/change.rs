@@ -15,6 +15,7 @@ use super::upstream::Prepared;
 use crate::filter::{BuildContext, Registry};
 use crate::listen::{Bound, bind};
 use crate::observe::{AccessLog, Metrics, RouteMetrics};
+use crate::tls::ServerTls;
 use crate::upstream::moment_of;
 
 /// What is to be put in force. Dropping it changes nothing.
@@ -47,9 +48,9 @@ pub(super) enum PreparedUpstream {
 #[derive(Debug)]
 pub(super) enum PreparedListener {
     /// It stays open: which of those that run, and its options.
-    Kept(usize, Listener),
+    Kept(usize, Listener, Option<Arc<ServerTls>>),
     /// It is bound, and accepts nothing yet.
-    New(Listener, Bound),
+    New(Listener, Option<Arc<ServerTls>>, Bound),
 }
 
 /// What becomes of the access log.
@@ -182,12 +183,27 @@ fn prepare_listeners(
         let ports = free.iter().filter_map(|index| live.listeners.get(*index)?.address.port());
         listener.address.port().is_some_and(|port| ports.into_iter().any(|one| one == port))
     };
-    let prepared = model.listeners.iter().zip(kept).map(|(listener, kept)| match kept {
-        Some(index) => Ok(PreparedListener::Kept(index, listener.clone())),
-        None => {
-            let bound = bind(&listener.address, workers, leaving(listener))?;
-            Ok(PreparedListener::New(listener.clone(), bound))
-        }
+    let prepared = model.listeners.iter().zip(kept).map(|(listener, kept)| {
+        let before = kept.and_then(|index| live.listeners.get(index)).and_then(|one| one.shared.tls());
+        let tls = prepare_tls(listener, before.as_deref())?;
+        Ok(match kept {
+            Some(index) => PreparedListener::Kept(index, listener.clone(), tls),
+            None => {
+                let bound = bind(&listener.address, workers, leaving(listener))?;
+                PreparedListener::New(listener.clone(), tls, bound)
+            }
+        })
     });
     prepared.collect()
+}
+
+/// Reads the certificates of a listener.
+fn prepare_tls(
+    listener: &Listener,
+    before: Option<&ServerTls>,
+) -> Result<Option<Arc<ServerTls>>, StartError> {
+    let Some(tls) = &listener.tls else { return Ok(None) };
+    let loaded = ServerTls::load(tls, before)
+        .map_err(|source| PlanError::Tls { listener: listener.address.to_string(), source });
+    Ok(Some(Arc::new(loaded.map_err(StartError::from_plan)?)))
 }

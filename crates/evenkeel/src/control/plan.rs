@@ -20,6 +20,7 @@ use crate::exchange::{Rule, RuleAction, Table};
 use crate::filter::{BuildContext, Filter, Registry};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
+use crate::tls::{ServerTls, TlsError};
 use crate::upstream::Upstream;
 
 /// What the data path needs, ready to be published.
@@ -91,6 +92,14 @@ pub enum PlanError {
         /// Why not, with the file.
         reason: String,
     },
+    /// A listener cannot speak TLS as asked.
+    #[error("listener {listener}: {source}")]
+    Tls {
+        /// The listener's address.
+        listener: String,
+        /// Why not.
+        source: TlsError,
+    },
     /// A file of authorities cannot be used.
     #[error("upstream {upstream}: tls.ca: {path}: {reason}")]
     Authorities {
@@ -122,7 +131,11 @@ impl Plan {
     /// What is wrong with the files that the configuration names: what `check` needs besides the filters.
     pub fn files(model: &Model) -> Vec<PlanError> {
         let authorities = model.upstreams.iter().filter_map(|upstream| authorities(upstream).err());
-        loops(model).into_iter().chain(authorities).collect()
+        let listeners = model.listeners.iter().filter_map(|listener| {
+            let source = ServerTls::load(listener.tls.as_ref()?, None).err()?;
+            Some(PlanError::Tls { listener: listener.address.to_string(), source })
+        });
+        loops(model).into_iter().chain(listeners).chain(authorities).collect()
     }
 
     /// Makes a plan: filters, names resolved, certificates read.

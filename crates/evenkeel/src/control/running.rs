@@ -20,6 +20,7 @@ use super::state::{Reloads, Shown, State};
 use crate::exchange::{Environment, Table};
 use crate::listen::{BindError, WorkerError, Workers};
 use crate::observe::{AccessLogError, Metrics};
+use crate::tls::install_provider;
 
 /// A balancer that serves: its workers, its log, its state.
 ///
@@ -82,6 +83,7 @@ impl Running {
     /// # Errors
     /// Why not; nothing is left behind then.
     pub async fn start(model: &Arc<Model>, extensions: &Extensions) -> Result<Self, StartError> {
+        install_provider();
         let workers = model.workers.or_else(|| std::thread::available_parallelism().ok());
         let workers = workers.map_or(1, std::num::NonZeroUsize::get);
         let metrics = Arc::new(Metrics::new(workers));

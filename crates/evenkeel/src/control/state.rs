@@ -75,6 +75,8 @@ struct LastReload {
 pub struct ListenerState {
     /// Its address, with the real port.
     pub address: ListenAddress,
+    /// Whether it speaks TLS.
+    pub tls: bool,
     /// The address as text: its name in metrics.
     pub name: Arc<str>,
     /// What it counts.

@@ -1,8 +1,8 @@
 //! A client's connection: who is at its other end, and what holds for all requests on it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use evenkeel_config::HttpLimits;
@@ -10,6 +10,7 @@ use evenkeel_core::Moment;
 use http::HeaderValue;
 
 use super::clock::Clock;
+use crate::tls::Agreed;
 
 /// A client's connection, for as long as it lives. Several requests can be in flight on it: see
 /// [`InFlight`](super::InFlight).
@@ -19,8 +20,8 @@ pub struct Connection {
     pub peer: Option<SocketAddr>,
     /// The peer's address as text, for `X-Forwarded-For`; made once for all requests.
     pub peer_text: Option<HeaderValue>,
-    /// Whether the client speaks TLS to us.
-    pub tls: bool,
+    /// TLS, if the client speaks it: what was agreed on, once its handshake is complete.
+    pub tls: Option<OnceLock<Box<Agreed>>>,
     /// What a client may take of us, as of the accept.
     pub limits: Arc<HttpLimits>,
     /// Whether new requests on it are to be its last.
@@ -40,12 +41,22 @@ impl Connection {
         Self {
             peer,
             peer_text: text,
-            tls,
+            tls: tls.then(OnceLock::new),
             limits,
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             clock: Clock::start(),
         }
+    }
+
+    /// Whether the client speaks TLS to us.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What was agreed on with TLS, if the client speaks it.
+    pub fn agreed(&self) -> Option<&Agreed> {
+        self.tls.as_ref()?.get().map(|agreed| &**agreed)
     }
 
     /// Reads the clock, for all that happens until the next tick. A task that serves the connection ticks each time it

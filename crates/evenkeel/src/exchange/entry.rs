@@ -3,6 +3,7 @@
 use super::record::{RequestId, Text};
 use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
+use crate::tls::Agreed;
 use crate::upstream::Attempts;
 
 impl Entry for Exchange {
@@ -34,6 +35,9 @@ impl Entry for Exchange {
             Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
             Field::Error => record.error.map_or(Value::Absent, Value::Text),
             Field::Lane => self.lane.name().map_or(Value::Absent, Value::Text),
+            Field::TlsVersion | Field::TlsCipher | Field::TlsServerName | Field::TlsResumed => {
+                self.connection().agreed().map_or(Value::Absent, |agreed| of_tls(agreed, field))
+            }
             Field::Explain => part(self.attempts.as_ref().and_then(Attempts::explanation)),
             Field::Method => part(text.map(Text::method)),
             Field::Host => part(text.map(Text::host)),
@@ -46,5 +50,16 @@ impl Entry for Exchange {
                 _ => Value::Absent,
             },
         }
+    }
+}
+
+/// A field that is about TLS.
+fn of_tls(agreed: &Agreed, field: Field) -> Value<'_> {
+    match field {
+        Field::TlsVersion => Value::Text(agreed.version),
+        Field::TlsCipher => Value::Text(agreed.cipher),
+        Field::TlsServerName => agreed.server_name.as_deref().map_or(Value::Absent, Value::Text),
+        Field::TlsResumed => Value::Text(if agreed.resumed { "yes" } else { "no" }),
+        _ => Value::Absent,
     }
 }

@@ -38,7 +38,7 @@ impl Exchange {
         let (now, worker) = (self.in_flight.connection().moment(), self.environment.worker);
         let mut request = Request::new(head, self.record.client, &mut self.edits, &mut self.state);
         (request.now, request.worker, request.route) = (now, worker, &rule.name);
-        request.tls = self.in_flight.connection().tls;
+        request.tls = self.in_flight.connection().is_tls();
         for (place, filter) in rule.filters.iter().enumerate() {
             match verdict(&**filter, place, &mut request) {
                 Ok(Verdict::Continue) => {}

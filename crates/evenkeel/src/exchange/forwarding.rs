@@ -137,5 +137,5 @@ fn forwarded_element(hop: &Hop<'_>) -> String {
 }
 
 fn scheme(connection: &Connection) -> &'static str {
-    if connection.tls { "https" } else { "http" }
+    if connection.is_tls() { "https" } else { "http" }
 }

@@ -188,7 +188,7 @@ impl Exchange {
             }
             RuleAction::Redirect(to) => {
                 let path = self.edits.path.as_deref().unwrap_or_else(|| head.path());
-                return match redirect(to, head, path, self.in_flight.connection().tls) {
+                return match redirect(to, head, path, self.in_flight.connection().is_tls()) {
                     Ok(answer) => Decision::Answer(self.answered(answer)),
                     Err(refusal) => self.refuse(&refusal),
                 };

@@ -231,7 +231,7 @@ impl Exchange {
         let Some(current) = attempts.current() else { return };
         if !attempts.is_sticky()
             && let Some(cookie) =
-                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection().tls)
+                attempts.upstream().affinity.set_cookie(&current.endpoint, self.connection().is_tls())
         {
             edits.danger_push(HeaderEdit::Add(header::SET_COOKIE, cookie));
         }

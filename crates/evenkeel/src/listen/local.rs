@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::accept::Acceptor;
+use super::handshake::{Handshakes, Turn};
 use super::permits::{ConnectionPermit, Full};
 use super::serve::{Service, serve};
 use super::shared::{ListenerShared, ListenerStage, Shared};
@@ -23,7 +24,8 @@ use crate::dial::{Pause, is_shortage};
 use crate::exchange::{Connection, Environment, InFlight};
 use crate::lane::Lane;
 use crate::proxy::Proxy;
-use crate::stream::{Link, Socket};
+use crate::stream::{Link, Secured, Socket, Transport};
+use crate::tls::{HandshakeFailure, Session};
 
 /// A connection on its way to the worker that will serve it.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(super) struct Local {
     stage: watch::Receiver<Stage>,
     connections: Mutex<Slab<Open>>,
     empty: Notify,
+    /// One handshake after the other computes.
+    turn: Turn,
 }
 
 /// An open connection: what asks it to end, and what wakes its task.
@@ -86,7 +90,8 @@ impl Local {
             never: watch::channel(false).1,
         });
         let (connections, empty) = (Mutex::default(), Notify::new());
-        Arc::new(Self { index: environment.worker, shared, service, stage, connections, empty })
+        let (index, turn) = (environment.worker, Turn::default());
+        Arc::new(Self { index, shared, service, stage, connections, empty, turn })
     }
 
     pub(super) async fn run(
@@ -264,20 +269,39 @@ impl Local {
 
     fn begin(self: Arc<Self>, accepted: Accepted) {
         let Accepted { socket, peer, listener, permit } = accepted;
-        let connection = Arc::new(Connection::new(peer, false, listener.http.load_full()));
+        let handshakes = listener.handshakes.load_full();
+        let Some(transport) = transport(Socket::accepted(socket), handshakes.as_deref()) else { return };
+        let connection = Arc::new(Connection::new(peer, handshakes.is_some(), listener.http.load_full()));
         match (*self.stage.borrow(), *listener.stage.borrow()) {
             (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
             (Stage::Serving, ListenerStage::Open) => {}
             _ => connection.drain(),
         }
-        let link = Link::new(Socket::accepted(socket), Arc::new(InFlight::new(connection.clone())));
+        let link = Link::new(transport, Arc::new(InFlight::new(connection.clone())));
         let presence = Presence::new(self.clone(), listener, permit);
         tokio::spawn(async move {
             let presence = presence;
             presence.register(connection).await;
+            if let Some(handshakes) = handshakes {
+                // In a box: it is over soon, and the connection stays.
+                let handshake = Box::pin(handshakes.complete(&link, &self.turn));
+                let result = handshake.await;
+                presence.listener.metrics.handshaken(self.index, result.map_err(HandshakeFailure::name));
+                if result.is_err() {
+                    return;
+                }
+            }
             serve(&self.service, link).await;
         });
     }
+}
+
+/// A connection in the clear or over TLS. None if TLS cannot begin, which only a lack of memory or random numbers can cause.
+fn transport(socket: Socket, handshakes: Option<&Handshakes>) -> Option<Transport> {
+    let Some(handshakes) = handshakes else { return Some(Transport::Plain(socket)) };
+    let session = Session::accept(handshakes.tls());
+    let session = session.map_err(|error| log::warn!("cannot begin a handshake: {error}")).ok()?;
+    Some(Transport::Tls(Box::new(Secured::new(socket, session))))
 }
 
 /// Whether a worker cannot go on after this end of one of its acceptors.

@@ -5,6 +5,7 @@
 mod accept;
 mod bind;
 mod conn;
+mod handshake;
 mod http2;
 mod local;
 mod permits;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use evenkeel_config::{HttpLimits, Lanes, Listener};
 use tokio::sync::{mpsc, watch};
 
+use super::handshake::Handshakes;
 use super::local::Accepted;
 use super::permits::Permits;
 use crate::exchange::Table;
 use crate::observe::ListenerMetrics;
+use crate::tls::ServerTls;
 
 /// One listener, as all workers share it. Its options can change while it is open.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct ListenerShared {
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
     pub(super) http: ArcSwap<HttpLimits>,
+    /// How it speaks TLS, if it does.
+    pub(super) handshakes: ArcSwapOption<Handshakes>,
     pub(super) permits: Arc<Permits>,
     pub(super) stage: watch::Sender<ListenerStage>,
 }
@@ -49,19 +53,31 @@ pub(super) struct Shared {
 // === impl ListenerShared ===
 
 impl ListenerShared {
-    /// An open listener with these options.
-    pub fn new(listener: &Listener, name: Arc<str>, metrics: Arc<ListenerMetrics>) -> Self {
+    /// An open listener with these options; `tls` is what its TLS was made to.
+    pub fn new(
+        listener: &Listener,
+        tls: Option<Arc<ServerTls>>,
+        name: Arc<str>,
+        metrics: Arc<ListenerMetrics>,
+    ) -> Self {
         Self {
             name,
             metrics,
             http: ArcSwap::from_pointee(listener.http.clone()),
+            handshakes: ArcSwapOption::new(tls.map(Handshakes::new)),
             permits: Permits::new(listener.max_connections, listener.max_connections_per_client),
             stage: watch::channel(ListenerStage::Open).0,
         }
     }
 
-    /// Takes over other options. Connections that are open keep the limits of HTTP that they began with.
-    pub fn configure(&self, listener: &Listener) {
+    /// How it speaks TLS, if it does.
+    pub fn tls(&self) -> Option<Arc<ServerTls>> {
+        self.handshakes.load().as_ref().map(|handshakes| handshakes.tls().clone())
+    }
+
+    /// Takes over other options. Connections that are open keep the limits of HTTP, and the TLS, that they began with.
+    pub fn configure(&self, listener: &Listener, tls: Option<Arc<ServerTls>>) {
+        self.handshakes.store(tls.map(Handshakes::new));
         self.http.store(Arc::new(listener.http.clone()));
         self.permits.limit(listener.max_connections, listener.max_connections_per_client);
     }

@@ -137,7 +137,7 @@ mod tests {
 
     use super::{Expired, Poll, Watch};
     use crate::exchange::{Connection, InFlight, Phase};
-    use crate::stream::{Link, Socket};
+    use crate::stream::{Link, Socket, Transport};
 
     /// A task that has used up its turn is put off by whatever it asks of the runtime, the timer included.
     #[tokio::test]
@@ -147,7 +147,7 @@ mod tests {
         let connection = std::sync::Arc::new(Connection::new(None, false, std::sync::Arc::new(limits)));
         let in_flight = std::sync::Arc::new(InFlight::new(connection.clone()));
         let (socket, _far_end) = std::os::unix::net::UnixStream::pair().unwrap();
-        let link = Link::new(Socket::accepted(socket.into()), in_flight.clone());
+        let link = Link::new(Transport::Plain(Socket::accepted(socket.into())), in_flight.clone());
         in_flight.enter(Phase::Idle);
         let mut watch = Watch::new();
         let wait = async {

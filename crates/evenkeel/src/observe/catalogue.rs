@@ -10,6 +10,7 @@ use super::exposition::Exposition;
 use super::health::{self, HealthView, UpstreamView};
 use super::instruments::{Counter, Histogram, Sharded};
 use super::limits::{self, LimitView};
+use super::listener::{self, ListenerMetrics};
 
 /// The first digit of a status: what `code` labels say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +26,6 @@ pub struct RouteMetrics {
 #[derive(Debug)]
 pub struct BackendMetrics {
     shards: Sharded<BackendShard>,
-}
-
-/// What a listener counts, for each worker.
-#[derive(Debug)]
-pub struct ListenerMetrics {
-    shards: Sharded<ListenerShard>,
 }
 
 /// What is counted for the process as a whole.
@@ -66,14 +61,6 @@ struct BackendShard {
     /// Of the responses: those which mean that the backend cannot serve requests, and the sum of their response times.
     failed_answers: Counter,
     failed_micros: Counter,
-}
-
-#[derive(Debug, Default)]
-struct ListenerShard {
-    accepted: Counter,
-    closed: Counter,
-    over_limit: Counter,
-    over_client_limit: Counter,
 }
 
 /// One counter for each reason of [`Metrics::REFUSALS`].
@@ -234,50 +221,6 @@ impl BackendMetrics {
     }
 }
 
-// === impl ListenerMetrics ===
-
-impl ListenerMetrics {
-    /// Counters for this many workers.
-    pub fn new(workers: usize) -> Self {
-        Self { shards: Sharded::new(workers) }
-    }
-
-    /// Counts a connection that was taken.
-    pub fn accepted(&self, worker: usize) {
-        self.shards.of(worker).accepted.increment();
-    }
-
-    /// Counts the end of a connection that was taken.
-    pub fn closed(&self, worker: usize) {
-        self.shards.of(worker).closed.increment();
-    }
-
-    /// Counts a connection turned away because the listener was full.
-    pub fn over_limit(&self, worker: usize) {
-        self.shards.of(worker).over_limit.increment();
-    }
-
-    /// Counts a connection turned away because its client had too many.
-    pub fn over_client_limit(&self, worker: usize) {
-        self.shards.of(worker).over_client_limit.increment();
-    }
-
-    /// Connections taken.
-    pub fn accepted_total(&self) -> u64 {
-        self.shards.sum(|shard| &shard.accepted)
-    }
-
-    /// Connections open now.
-    pub fn open(&self) -> u64 {
-        self.accepted_total().saturating_sub(self.shards.sum(|shard| &shard.closed))
-    }
-
-    /// Connections open now, by the worker that serves them.
-    pub fn open_by_worker(&self) -> impl Iterator<Item = u64> {
-        self.shards.iter().map(|shard| shard.accepted.get().saturating_sub(shard.closed.get()))
-    }
-}
-
 // === impl Metrics ===
 
 impl Metrics {
@@ -349,7 +292,7 @@ impl Metrics {
         health::backends(&mut page, &backends.collect::<Vec<_>>());
         health::upstreams(&mut page, &view.upstreams);
         discovery::sources(&mut page, &view.sources);
-        listeners(&mut page, view);
+        listener::page(&mut page, &view.listeners);
         limits::limits(&mut page, &view.limits);
         page.finish()
     }
@@ -485,25 +428,5 @@ fn backend_failures(page: &mut Exposition, view: &View<'_>) {
             let labels = [("upstream", backend.upstream), ("backend", backend.name)];
             page.sample(name, &labels, backend.metrics.shards.sum(counter));
         }
-    }
-}
-
-fn listeners(page: &mut Exposition, view: &View<'_>) {
-    page.family("evenkeel_connections_accepted_total", "counter", "Accepted connections, by listener.");
-    for (address, listener) in &view.listeners {
-        let labels = [("listener", *address)];
-        page.sample("evenkeel_connections_accepted_total", &labels, listener.accepted_total());
-    }
-    page.family("evenkeel_connections_open", "gauge", "Open connections, by listener.");
-    for (address, listener) in &view.listeners {
-        page.sample("evenkeel_connections_open", &[("listener", *address)], listener.open());
-    }
-    let name = "evenkeel_connections_rejected_total";
-    page.family(name, "counter", "Connections closed on arrival, by listener and limit.");
-    for (address, listener) in &view.listeners {
-        let total = listener.shards.sum(|shard| &shard.over_limit);
-        page.sample(name, &[("listener", *address), ("limit", "max_connections")], total);
-        let client = listener.shards.sum(|shard| &shard.over_client_limit);
-        page.sample(name, &[("listener", *address), ("limit", "max_connections_per_client")], client);
     }
 }

@@ -61,6 +61,14 @@ pub enum Field {
     Error,
     /// Which data path carried it.
     Lane,
+    /// The version of TLS that the client uses: `TLSv1.2` or `TLSv1.3`. Absent without TLS.
+    TlsVersion,
+    /// The cipher suite of the client's connection.
+    TlsCipher,
+    /// The name that the client asked for in its handshake (SNI).
+    TlsServerName,
+    /// Whether the client resumed an earlier TLS session: `yes` or `no`.
+    TlsResumed,
     /// How the last backend was chosen; for routes with `explain: true`.
     Explain,
 }
@@ -89,7 +97,7 @@ pub enum Value<'a> {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -112,6 +120,10 @@ impl Field {
         Self::End,
         Self::Error,
         Self::Lane,
+        Self::TlsVersion,
+        Self::TlsCipher,
+        Self::TlsServerName,
+        Self::TlsResumed,
         Self::Explain,
     ];
 
@@ -140,6 +152,10 @@ impl Field {
             Self::End => "end",
             Self::Error => "error",
             Self::Lane => "lane",
+            Self::TlsVersion => "tls_version",
+            Self::TlsCipher => "tls_cipher",
+            Self::TlsServerName => "tls_server_name",
+            Self::TlsResumed => "tls_resumed",
             Self::Explain => "explain",
         }
     }

@@ -10,14 +10,16 @@ mod fields;
 mod health;
 mod instruments;
 mod limits;
+mod listener;
 mod text;
 
 pub use access_log::{AccessLog, AccessLogError, Line};
-pub use catalogue::{BackendMetrics, BackendView, Class, ListenerMetrics, Metrics, RouteMetrics, View};
+pub use catalogue::{BackendMetrics, BackendView, Class, Metrics, RouteMetrics, View};
 pub use discovery::DiscoveryView;
 pub use exposition::Exposition;
 pub use fields::{Entry, Field, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};
 pub use instruments::{Counter, Histogram, Sharded};
 pub use limits::LimitView;
+pub use listener::{FAILURES, ListenerMetrics};
 pub use text::hexadecimal;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
-use super::tls::Tls;
-use super::{Failed, ProbeError, Target};
+use super::{Failed, ProbeError, Target, TlsTarget};
 use crate::dial::{Connected, Dialer};
+use crate::tls::{ClientTls, ClientTlsError};
 
 /// A connection of any kind.
 pub(super) type Socket = Box<dyn Stream>;
@@ -19,11 +19,16 @@ pub(super) type Socket = Box<dyn Stream>;
 /// What every kind of connection can do.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
+/// The name of HTTP/1.1 within TLS.
+pub(super) const HTTP1: &[u8] = b"http/1.1";
+/// The name of HTTP/2 within TLS.
+pub(super) const HTTP2: &[u8] = b"h2";
+
 /// How a backend is reached.
 #[derive(Debug)]
 pub(super) struct Way {
     dialer: Dialer,
-    tls: Option<Tls>,
+    tls: Option<ClientTls>,
 }
 
 /// A connection from which no more than so many bytes are read.
@@ -51,7 +56,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 impl Way {
     /// As the target says, speaking this protocol over TLS.
     pub(super) fn new(target: &Target, protocol: &[u8]) -> Result<Self, ProbeError> {
-        let tls = target.tls.as_ref().map(|tls| Tls::new(tls, protocol)).transpose()?;
+        let tls = target.tls.as_ref().map(|tls| over_tls(tls, protocol)).transpose()?;
         Ok(Self { dialer: target.dialer(), tls })
     }
 
@@ -74,8 +79,26 @@ impl Way {
         };
         match &self.tls {
             None => Ok(socket),
-            Some(tls) => deadline.hold(Failed::NoHandshake, tls.handshake(socket)).await,
+            Some(tls) => deadline.hold(Failed::NoHandshake, handshake(tls, socket)).await,
         }
+    }
+}
+
+fn over_tls(target: &TlsTarget, protocol: &[u8]) -> Result<ClientTls, ProbeError> {
+    let tls = ClientTls::new(&target.server_name, target.ca.as_ref(), target.verify, protocol);
+    tls.map_err(|error| match error {
+        ClientTlsError::ServerName(name) => ProbeError::ServerName(name),
+        error => ProbeError::Authorities(error.to_string()),
+    })
+}
+
+async fn handshake(tls: &ClientTls, socket: Socket) -> Result<Socket, Failed> {
+    match tls.handshake(socket).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(match Failed::broken(&error) {
+            Failed::Closed => Failed::Tls("closed in the handshake".to_owned()),
+            other => other,
+        }),
     }
 }
 

@@ -4,8 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use tokio_rustls::rustls;
-use tokio_rustls::rustls::CertificateError;
+use crate::tls::PeerFailure;
 
 use crate::dial::DialError;
 
@@ -96,8 +95,11 @@ impl Failed {
 
     /// Why a connection is no good any more.
     pub(super) fn broken(error: &io::Error) -> Self {
-        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            return Self::tls(error);
+        match PeerFailure::of(error) {
+            Some(PeerFailure::Certificate(reason)) => return Self::Certificate(short(&reason)),
+            Some(PeerFailure::NotTls) => return Self::Protocol("TLS".to_owned()),
+            Some(PeerFailure::Other(reason)) => return Self::Tls(short(&reason)),
+            None => {}
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Closed,
@@ -138,26 +140,6 @@ impl Failed {
             // Ours: what came back was no frame.
             None if error.is_library() => Self::Protocol("HTTP/2".to_owned()),
             None => Self::Grpc(short(&error.to_string())),
-        }
-    }
-
-    fn tls(error: &rustls::Error) -> Self {
-        use CertificateError as E;
-        match error {
-            rustls::Error::InvalidCertificate(error) => Self::Certificate(match error {
-                E::NotValidForNameContext { expected, .. } => {
-                    format!("not valid for name {}", short(&expected.to_str()))
-                }
-                E::NotValidForName => "not valid for the name".to_owned(),
-                E::BadSignature => "not signed by the authority it names".to_owned(),
-                E::UnknownIssuer => "unknown authority".to_owned(),
-                E::Expired | E::ExpiredContext { .. } => "expired".to_owned(),
-                E::NotValidYet | E::NotValidYetContext { .. } => "not valid yet".to_owned(),
-                other => short(&other.to_string()),
-            }),
-            rustls::Error::InvalidMessage(_) => Self::Protocol("TLS".to_owned()),
-            rustls::Error::AlertReceived(alert) => Self::Tls(format!("alert {alert:?}")),
-            other => Self::Tls(short(&other.to_string())),
         }
     }
 }

@@ -11,10 +11,10 @@ use h2::{Reason, RecvStream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
-use super::connect::{Capped, Deadline, Socket, Way};
+use super::connect::{Capped, Deadline, HTTP2, Socket, Way};
 use super::failed::short;
 use super::http1::{AGENT, alongside};
-use super::{Failed, ProbeError, Target, tls};
+use super::{Failed, ProbeError, Target};
 
 /// A call of the health service.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ const STATUSES: [&str; 17] = [
 impl Question {
     /// Asks for this service; for the server as a whole if it is empty.
     pub(super) fn new(service: &str, timeout: Duration, target: &Target) -> Result<Self, ProbeError> {
-        let way = Way::new(target, tls::HTTP2)?;
+        let way = Way::new(target, HTTP2)?;
         let uri = Uri::builder()
             .scheme(if way.is_tls() { "https" } else { "http" })
             .authority(target.host.as_str())

@@ -13,9 +13,9 @@ use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use memchr::memmem::Finder;
 
-use super::connect::{Deadline, Socket, Way};
+use super::connect::{Deadline, HTTP1, Socket, Way};
 use super::failed::short;
-use super::{BODY, Failed, ProbeError, Target, tls};
+use super::{BODY, Failed, ProbeError, Target};
 
 /// What probes call themselves.
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("evenkeel-health");
@@ -102,7 +102,7 @@ impl Template {
         };
         let host = HeaderValue::from_str(host).map_err(|_| wrong("host", host))?;
         let headers = HeaderMap::from_iter([(HOST, host), (USER_AGENT, AGENT)]);
-        Ok(Self { way: Way::new(target, tls::HTTP1)?, method, path, headers })
+        Ok(Self { way: Way::new(target, HTTP1)?, method, path, headers })
     }
 
     /// Sets a header field. The framing is not the user's to set: there is no body.

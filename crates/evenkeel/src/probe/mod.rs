@@ -20,7 +20,6 @@ mod http1;
 mod load;
 mod orca;
 mod own;
-mod tls;
 mod watch;
 
 #[cfg(test)]
@@ -31,7 +30,7 @@ pub use load::{Load, LoadProbe};
 pub use own::Check;
 pub use watch::{Outcome, watch};
 
-use self::connect::{Deadline, Way};
+use self::connect::{Deadline, HTTP1, Way};
 use crate::dial::{DialError, Dialer, Names};
 
 /// How much of a response body is read, in bytes.
@@ -123,7 +122,7 @@ impl Probe {
         let question = match &check.kind {
             HealthCheckKind::Tcp => Question::Tcp(Way::plain(&target)),
             HealthCheckKind::Tls if target.tls.is_none() => return Err(ProbeError::NotTls(target.url)),
-            HealthCheckKind::Tls => Question::Tls(Way::new(&target, tls::HTTP1)?),
+            HealthCheckKind::Tls => Question::Tls(Way::new(&target, HTTP1)?),
             HealthCheckKind::Http(http) => Question::Http(Box::new(http1::Question::new(http, &target)?)),
             HealthCheckKind::Grpc { service } => {
                 Question::Grpc(Box::new(grpc::Question::new(service, check.timeout, &target)?))

@@ -16,8 +16,9 @@ use tokio::io::ReadBuf;
 
 use super::grant::Grant;
 use super::own::Own;
-use super::socket::Socket;
+use super::transport::Transport;
 use crate::exchange::{Connection, InFlight};
+use crate::tls::{Agreed, HandshakeFailure};
 
 /// A client's socket with its buffers.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub struct Link {
 
 #[derive(Debug)]
 struct State {
-    socket: Socket,
+    transport: Transport,
     /// What was read from the client and not handed on.
     input: Buffer,
     /// What waits to be sent.
@@ -75,17 +76,19 @@ pub enum Read {
 
 /// From here on, writing waits for the client instead of gathering.
 const GATHER_LIMIT: usize = 16 * 1024;
+/// From here on, encrypted bytes are sent before more is encrypted.
+const UNSENT_LIMIT: usize = 8 * 1024;
 /// The most that is read at once.
 const READ_AT_MOST: usize = 64 * 1024;
 /// How much of the next requests is read while one is served, and perhaps once more as much as one read gives.
 const PIPELINE_LIMIT: usize = 16 * 1024;
 
 impl Link {
-    /// A link over a socket that was just accepted.
-    pub fn new(socket: Socket, in_flight: Arc<InFlight>) -> Arc<Self> {
+    /// A link over a connection that was just accepted.
+    pub fn new(transport: Transport, in_flight: Arc<InFlight>) -> Arc<Self> {
         let (input, output) = (Buffer::default(), Buffer::default());
         let state = State {
-            socket,
+            transport,
             input,
             output,
             grant: Grant::Bytes(0),
@@ -103,14 +106,31 @@ impl Link {
 
     /// The file descriptor, as an id among the open connections.
     pub fn id(&self) -> i32 {
-        self.state.borrow().socket.fd().map_or(-1, |fd| fd.as_raw_fd())
+        self.state.borrow().transport.socket().fd().map_or(-1, |fd| fd.as_raw_fd())
+    }
+
+    /// Reads more of a handshake of TLS; see [`Link::advance_handshake`].
+    pub fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
+        let count = ready!(self.state.borrow().transport.poll_handshake(cx))?;
+        Poll::Ready(Ok(if count == 0 { Read::End } else { Read::Some }))
+    }
+
+    /// Goes on with a handshake of TLS after more of it was read: this is where its computing is. What both ends have agreed
+    /// on, once it is complete; some of what follows may have been read with it. Whatever it returns, there may be something
+    /// to send.
+    ///
+    /// # Errors
+    /// Why the handshake failed.
+    pub fn advance_handshake(&self) -> Result<Option<Agreed>, HandshakeFailure> {
+        let state = &mut *self.state.borrow();
+        state.transport.advance_handshake(&mut state.input)
     }
 
     /// Reads more of what no data path has been granted, to what was read before. While it waits, an empty buffer holds no
     /// memory.
     pub fn poll_read_ahead(&self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
         let state = &mut *self.state.borrow();
-        let count = ready!(state.socket.poll_fill(cx, &mut state.input, READ_AT_MOST))?;
+        let count = ready!(state.transport.poll_fill(cx, &mut state.input, READ_AT_MOST))?;
         if count == 0 {
             return Poll::Ready(Ok(Read::End));
         }
@@ -139,12 +159,13 @@ impl Link {
     /// Whether the system tells of what the client does. It does from the first wait for the client on, or from
     /// [`Link::watch`] on.
     pub fn is_watched(&self) -> bool {
-        self.state.borrow().socket.is_watched()
+        self.state.borrow().transport.socket().is_watched()
     }
 
     /// Lets the system tell of what the client does from now on; whether it has not before.
     pub fn watch(&self) -> bool {
-        let socket = &mut self.state.borrow().socket;
+        let mut state = self.state.borrow();
+        let socket = state.transport.socket_mut();
         // An error comes again with the next read.
         !socket.is_watched() && socket.watch().is_ok()
     }
@@ -182,11 +203,20 @@ impl Link {
         if !state.input.is_empty() {
             return Poll::Ready(state.hand_on(buf));
         }
+        if state.transport.is_tls() {
+            // Decrypted bytes come by records, which end where they like.
+            let polled = state.transport.poll_fill(cx, &mut state.input, READ_AT_MOST);
+            if polled.is_pending() {
+                self.in_flight.awaits_client();
+            }
+            self.in_flight.received(ready!(polled)?);
+            return Poll::Ready(state.hand_on(buf));
+        }
         let most = state.grant.at_most();
         let before = buf.filled().len();
         // Not one byte more than is granted: what follows is another request's.
         let count = most.min(buf.remaining());
-        let polled = state.socket.poll_read(cx, buf.initialize_unfilled_to(count));
+        let polled = state.transport.socket_mut().poll_read(cx, buf.initialize_unfilled_to(count));
         if polled.is_pending() {
             self.in_flight.awaits_client();
         }
@@ -225,8 +255,9 @@ impl Link {
         }
         loop {
             let waiting = state.output.len();
+            ready!(self.poll_unsent(cx, state, UNSENT_LIMIT))?;
             let slices = [IoSlice::new(state.output.filled()), IoSlice::new(bytes)];
-            let polled = state.socket.poll_write_vectored(cx, &slices, state.insist.take());
+            let polled = state.transport.poll_write_vectored(cx, &slices, state.insist.take());
             let sent = ready!(self.note_write(polled, state))?;
             state.output.consume(sent);
             if sent > waiting {
@@ -252,18 +283,32 @@ impl Link {
     /// all it wrote in one go leaves in one system call.
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = &mut *self.state.borrow();
+        let flushed = ready!(self.poll_flush_all(cx, state));
+        if flushed.is_err() {
+            state.output.clear();
+        }
+        Poll::Ready(flushed)
+    }
+
+    fn poll_flush_all(&self, cx: &mut Context<'_>, state: &mut State) -> Poll<io::Result<()>> {
         while !state.output.is_empty() {
+            ready!(self.poll_unsent(cx, state, UNSENT_LIMIT))?;
             let polled = match state.insist.take() {
-                false => state.socket.poll_write(cx, state.output.filled()),
-                true => state.socket.poll_write_vectored(cx, &[IoSlice::new(state.output.filled())], true),
+                false => state.transport.poll_write(cx, state.output.filled()),
+                true => state.transport.poll_write_vectored(cx, &[IoSlice::new(state.output.filled())], true),
             };
-            match ready!(self.note_write(polled, state)) {
-                Ok(sent) => state.output.consume(sent),
-                Err(error) => {
-                    state.output.clear();
-                    return Poll::Ready(Err(error));
-                }
-            }
+            let sent = ready!(self.note_write(polled, state))?;
+            state.output.consume(sent);
+        }
+        self.poll_unsent(cx, state, 0)
+    }
+
+    /// Sends encrypted bytes, until no more than `most` are left.
+    fn poll_unsent(&self, cx: &mut Context<'_>, state: &mut State, most: usize) -> Poll<io::Result<()>> {
+        while state.transport.unsent() > most {
+            let insist = state.insist.take();
+            let polled = state.transport.poll_unsent(cx, insist);
+            ready!(self.note_write(polled, state))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -317,21 +362,26 @@ impl Link {
         let state = self.state.borrow();
         // Without a head there was no response, or one of the balancer itself, which is complete.
         let begun = self.in_flight.has_head();
-        begun && (state.end == End::Open || state.end == End::Whole && !state.output.is_empty())
+        let unsent = !state.output.is_empty() || state.transport.unsent() > 0;
+        begun && (state.end == End::Open || state.end == End::Whole && unsent)
     }
 
     /// Says to the client that no more will come.
     pub fn finish(&self) {
-        self.state.borrow().socket.finish();
+        self.state.borrow().transport.finish();
     }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if self.is_misleading() {
+        let is_misleading = self.is_misleading();
+        let state = &mut *self.state.borrow();
+        if !is_misleading {
+            state.transport.close();
+        } else {
             // A Unix socket cannot be reset.
-            let state = self.state.borrow();
-            let _ = state.socket.fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
+            let _ =
+                state.transport.socket().fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
         }
     }
 }

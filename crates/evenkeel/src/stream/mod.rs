@@ -6,10 +6,14 @@ mod grant;
 mod h2_stream;
 mod link;
 mod own;
+mod secured;
 mod socket;
+mod transport;
 
 pub use grant::Grant;
 pub use h2_stream::H2Stream;
 pub use link::{Link, Read};
 pub use own::Own;
+pub use secured::Secured;
 pub use socket::Socket;
+pub use transport::Transport;

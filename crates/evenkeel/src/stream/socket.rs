@@ -92,6 +92,14 @@ impl Socket {
         Ok(read)
     }
 
+    /// Sends what the system takes at once, without the event queue: for last words.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(send(self.fd()?, bytes, SendFlags::NOSIGNAL)?)
+    }
+
     /// Reads what is there.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A balancer with backends that do what the path of a request says.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,12 +11,14 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::row::Seen;
-use crate::support::{Backend, Balancer, BlackHole, Client, Message, PATIENCE, Reply, Secure, get, send};
+use crate::support::{
+    Authority, Backend, Balancer, BlackHole, Client, Message, PATIENCE, Reply, Secure, get, send,
+};
 
 /// A balancer with one route to one upstream, `web`, of one backend, `one`.
 ///
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
-/// `AUTHORITY-FILE`, `HOLE-URL` (nothing connects), `TAP-URL` (it only
+/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, and `KEY-OTHER`; `HOLE-URL` (nothing connects), `TAP-URL` (it only
 /// listens), and `OWN-FOLDER`.
 pub(super) struct World {
     pub(super) balancer: Balancer,
@@ -109,6 +112,17 @@ pub(super) fn set(config: &mut Value, key: &str, value: Value) {
     }
 }
 
+/// Certificates of one authority, which is in `authority.pem`.
+fn certificates(folder: &Path) -> [(&'static str, String); 4] {
+    let authority = Authority::new(folder);
+    std::fs::write(folder.join("authority.pem"), authority.pem()).expect("a file");
+    let one = authority.pair("one", &["one.test"]);
+    let two = authority.pair_like(&one, "two", &["two.test"]);
+    let other = authority.pair("other", &["other.test"]);
+    [("CERT-ONE", one.cert), ("CERT-TWO", two.cert), ("KEY-ONE", one.key), ("KEY-OTHER", other.key)]
+        .map(|(name, path)| (name, path.display().to_string()))
+}
+
 // === impl World ===
 
 impl World {
@@ -144,6 +158,9 @@ impl World {
             names.push(("SECURE-URL", started.url()));
             names.push(("AUTHORITY-FILE", started.authority.display().to_string()));
             secure = Some(started);
+        }
+        if text.contains("CERT-ONE") {
+            names.extend(certificates(folder.path()));
         }
         if text.contains("HOLE-URL") {
             let made = BlackHole::new().await;

@@ -9,14 +9,17 @@ use evenkeel::probe::{Check, Target};
 use evenkeel::{Handle, Server, ServerError, filter::Registry};
 use serde_json::Value;
 
-use super::lane::filled_up;
-use super::{Client, Message, PATIENCE, eventually, get};
+use super::lane::{filled_up, over_tls};
+use super::tls::{TEST_NAME, speaks_tls};
+use super::{Authority, Client, Message, PATIENCE, TlsClient, eventually, get};
 
 /// What a text says, with what it does not say: see [`Balancer::start`].
 fn configured(yaml: &str, log: &Path) -> Result<Config, ConfigError> {
+    let plain = "[{ address: 127.0.0.1:0 }]";
+    let listeners = if over_tls() { over_tls_listeners(log) } else { plain.to_owned() };
     let to_log = format!("{{ to: {}, format: json }}", log.display());
     let defaults = [
-        ("listeners:", "[{ address: 127.0.0.1:0 }]"),
+        ("listeners:", listeners.as_str()),
         ("admin:", "{ address: 127.0.0.1:0, hosts: [test] }"),
         ("access_log:", to_log.as_str()),
     ];
@@ -31,6 +34,23 @@ impl Check for Fixed {
     fn check<'a>(&'a self, _: &'a Target) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> {
         Box::pin(async { if self.0 { Ok(()) } else { Err("as the test wants".to_owned()) } })
     }
+}
+
+/// The certificate of a listener that a text does not describe, in a run over TLS, next to the log.
+fn over_tls_listeners(log: &Path) -> String {
+    let folder = log.parent().expect("a folder");
+    if !authority_of(log).exists() {
+        let authority = Authority::new(folder);
+        authority.pair("own", &[TEST_NAME]);
+        std::fs::write(authority_of(log), authority.pem()).expect("a file");
+    }
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (cert, key) = (file("own.pem"), file("own.key"));
+    format!("[{{ address: 127.0.0.1:0, tls: {{ certificates: [{{ cert: {cert}, key: {key} }}] }} }}]")
+}
+
+fn authority_of(log: &Path) -> PathBuf {
+    log.with_file_name("own-ca.pem")
 }
 
 /// A running balancer. Dropping it ends it with all its connections.
@@ -68,6 +88,14 @@ impl Balancer {
         let server = Server::new(config).filters(filters);
         let mut server = server.health_check("passing", Fixed(true)).health_check("failing", Fixed(false));
         server.start().await?;
+        if over_tls() {
+            let listeners = server.state().expect("it is started").listeners();
+            for listener in listeners.into_iter().filter(|listener| listener.tls) {
+                if let ListenAddress::Tcp(address) = listener.address {
+                    speaks_tls(address, TlsClient::trusting(&authority_of(&log)));
+                }
+            }
+        }
         Ok(Self { server, log, _folder: folder })
     }
 

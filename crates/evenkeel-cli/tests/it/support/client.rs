@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::in_time;
+use super::tls::{TEST_NAME, client_for};
 use super::wire::{Framing, Message, Reader};
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -35,7 +36,18 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = in_time("connect", TcpStream::connect(address)).await.expect("the balancer accepts");
         stream.set_nodelay(true).expect("a TCP option");
-        Self::over(Box::new(stream))
+        Self::on(stream, address).await
+    }
+
+    /// Over a connection to this address; speaks TLS first, where the other end does.
+    pub(crate) async fn on(stream: TcpStream, address: SocketAddr) -> Self {
+        match client_for(address) {
+            None => Self::over(Box::new(stream)),
+            Some(tls) => {
+                let stream = tls.over(stream, TEST_NAME).await;
+                Self::over(Box::new(stream.expect("a handshake")))
+            }
+        }
     }
 
     /// Connects from this address of the machine.
@@ -43,7 +55,7 @@ impl Client {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::new(source, 0)).expect("an address of the machine");
         let stream = in_time("connect", socket.connect(address)).await.expect("the balancer accepts");
-        Self::over(Box::new(stream))
+        Self::on(stream, address).await
     }
 
     pub(crate) async fn unix(path: impl AsRef<Path>) -> Self {

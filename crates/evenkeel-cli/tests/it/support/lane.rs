@@ -48,3 +48,8 @@ fn asked_for() -> Option<String> {
     let value = std::env::var_os("EVENKEEL_TEST_LANES")?;
     Some(value.into_string().expect("text")).filter(|lanes| !lanes.is_empty())
 }
+
+/// Whether listeners that a test does not describe speak TLS in this run, and clients with them.
+pub(crate) fn over_tls() -> bool {
+    std::env::var_os("EVENKEEL_TEST_TLS").is_some_and(|value| !value.is_empty())
+}

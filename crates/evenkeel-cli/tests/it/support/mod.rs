@@ -12,6 +12,7 @@ pub(crate) mod lane;
 pub(crate) mod refusing;
 pub(crate) mod samples;
 pub(crate) mod secure;
+pub(crate) mod tls;
 pub(crate) mod wire;
 
 pub(crate) use backend::{Backend, Options, Reply, Seen};
@@ -20,6 +21,7 @@ pub(crate) use client::{Client, get, send};
 pub(crate) use lane::{Lane, lane};
 pub(crate) use refusing::{BlackHole, ClosedPort, Closer};
 pub(crate) use secure::Secure;
+pub(crate) use tls::{Authority, Pair, TlsClient};
 pub(crate) use wire::Message;
 
 use std::time::{Duration, Instant};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::{Backend, Options, Reply, Seen};
@@ -63,6 +64,9 @@ fn certified(name: &str, year: i32, folder: &Path) -> (ServerConfig, PathBuf) {
     let path = folder.join("ca.pem");
     std::fs::write(&path, authority.pem()).expect("a file");
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder().with_no_client_auth();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth();
     (config.with_single_cert(vec![certificate.der().clone()], key).expect("a pair"), path)
 }

@@ -1,45 +1,63 @@
 //! TLS to a backend: its authorities, its name, and the choice not to look.
 
+use std::fmt;
+use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::client::TlsStream;
 
-use super::connect::Socket;
-use super::{Failed, ProbeError, TlsTarget};
-
-/// The name of HTTP/1.1 within TLS.
-pub(super) const HTTP1: &[u8] = b"http/1.1";
-/// The name of HTTP/2 within TLS.
-pub(super) const HTTP2: &[u8] = b"h2";
+use super::provider::whole;
 
 /// How TLS is spoken to one backend.
 #[derive(Clone)]
-pub(super) struct Tls {
+pub struct ClientTls {
     connector: TlsConnector,
     name: ServerName<'static>,
+}
+
+/// Why TLS cannot be spoken to a backend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientTlsError {
+    /// The authorities cannot be used.
+    #[error("{0}")]
+    Authorities(String),
+    /// The name is none that a certificate can have.
+    #[error("{0}")]
+    ServerName(String),
 }
 
 /// Looks at no certificate, but still has the peer prove that it holds the key of the one it shows.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
-// === impl Tls ===
+// === impl ClientTls ===
 
-impl Tls {
-    /// Speaks this protocol over TLS, as requests of clients would.
-    pub(super) fn new(target: &TlsTarget, protocol: &[u8]) -> Result<Self, ProbeError> {
-        let provider = Arc::new(ring::default_provider());
+impl ClientTls {
+    /// Speaks this protocol over TLS to a backend that must have this name: certified by these authorities, or by those of the
+    /// system; whatever it shows if `verify` is false.
+    ///
+    /// # Errors
+    /// When the authorities or the name cannot be used.
+    pub fn new(
+        server_name: &str,
+        authorities: Option<&Arc<[Vec<u8>]>>,
+        verify: bool,
+        protocol: &[u8],
+    ) -> Result<Self, ClientTlsError> {
+        let provider = whole();
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| ProbeError::Authorities(error.to_string()))?;
-        let mut config = match (&target.ca, target.verify) {
+            .map_err(|error| ClientTlsError::Authorities(error.to_string()))?;
+        let mut config = match (authorities, verify) {
             (_, false) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
@@ -50,28 +68,24 @@ impl Tls {
         config.alpn_protocols = vec![protocol.to_vec()];
         // A resumed session shows no certificate: one that expires would not be noticed.
         config.resumption = Resumption::disabled();
+        let name = if verify { certified_name(server_name) } else { server_name.to_owned() };
         let name =
-            if target.verify { certified_name(&target.server_name) } else { target.server_name.clone() };
-        let name =
-            ServerName::try_from(name).map_err(|_| ProbeError::ServerName(target.server_name.clone()))?;
+            ServerName::try_from(name).map_err(|_| ClientTlsError::ServerName(server_name.to_owned()))?;
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
 
     /// Speaks TLS over this connection.
-    pub(super) async fn handshake(&self, socket: Socket) -> Result<Socket, Failed> {
-        match self.connector.connect(self.name.clone(), socket).await {
-            Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(match Failed::broken(&error) {
-                Failed::Closed => Failed::Tls("closed in the handshake".to_owned()),
-                other => other,
-            }),
-        }
+    ///
+    /// # Errors
+    /// Why the handshake failed; see [`PeerFailure`](super::PeerFailure).
+    pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
+        self.connector.connect(self.name.clone(), socket).await
     }
 }
 
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -86,7 +100,7 @@ fn certified_name(name: &str) -> String {
 
 /// The store of these authorities, one for all probes that have the same: there may be more than a hundred, and thousands of
 /// backends.
-fn shared(authorities: &Arc<[Vec<u8>]>) -> Result<Arc<RootCertStore>, ProbeError> {
+fn shared(authorities: &Arc<[Vec<u8>]>) -> Result<Arc<RootCertStore>, ClientTlsError> {
     type Known = (Weak<[Vec<u8>]>, Weak<RootCertStore>);
     static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
     let mut known = KNOWN.lock();
@@ -100,26 +114,26 @@ fn shared(authorities: &Arc<[Vec<u8>]>) -> Result<Arc<RootCertStore>, ProbeError
     Ok(store)
 }
 
-fn given(authorities: &[Vec<u8>]) -> Result<Arc<RootCertStore>, ProbeError> {
+fn given(authorities: &[Vec<u8>]) -> Result<Arc<RootCertStore>, ClientTlsError> {
     let mut store = RootCertStore::empty();
     for der in authorities {
         let added = store.add(CertificateDer::from(der.as_slice()));
-        added.map_err(|error| ProbeError::Authorities(error.to_string()))?;
+        added.map_err(|error| ClientTlsError::Authorities(error.to_string()))?;
     }
     if store.is_empty() {
-        return Err(ProbeError::Authorities("there are none".to_owned()));
+        return Err(ClientTlsError::Authorities("there are none".to_owned()));
     }
     Ok(Arc::new(store))
 }
 
 /// The system's authorities, read once: there are more than a hundred, and every probe would hold its own.
-fn system() -> Result<Arc<RootCertStore>, ProbeError> {
+fn system() -> Result<Arc<RootCertStore>, ClientTlsError> {
     static SYSTEM: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     if let Some(store) = SYSTEM.get() {
         return Ok(store.clone());
     }
     let certificates = rustls_native_certs::load_native_certs()
-        .map_err(|error| ProbeError::Authorities(format!("the system's: {error}")))?;
+        .map_err(|error| ClientTlsError::Authorities(format!("the system's: {error}")))?;
     let mut store = RootCertStore::empty();
     // One that does not parse is not trusted; the others still are.
     store.add_parsable_certificates(certificates);

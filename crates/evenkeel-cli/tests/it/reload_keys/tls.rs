@@ -1,0 +1,108 @@
+//! Keys of TLS on listeners.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::{ClientConnection, SupportedProtocolVersion, version};
+
+use super::row::{Row, Seen, rejected, row};
+use super::world::World;
+use crate::support::{Client, TlsClient};
+
+const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+const OLD: &[&SupportedProtocolVersion] = &[&version::TLS12];
+const NEW: &[&SupportedProtocolVersion] = &[&version::TLS13];
+
+pub(super) fn rows() -> Vec<Row> {
+    let chacha = json!(["TLS_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"]);
+    let suite = |tls: &ClientConnection| format!("{:?}", tls.negotiated_cipher_suite().expect("TLS").suite());
+    let group =
+        |tls: &ClientConnection| format!("{:?}", tls.negotiated_key_exchange_group().expect("TLS").name());
+    let rows = vec![
+        row("listeners[].tls.certificates[].cert", "CERT-ONE", "CERT-TWO", handshake("two.test", BOTH))
+            .shows("the certificate is not accepted", "complete"),
+        rejected(
+            "listeners[].tls.certificates[].key",
+            "KEY-ONE",
+            "KEY-OTHER",
+            "does not belong to the certificate",
+        ),
+        row("listeners[].tls.min_version", "1.2", "1.3", handshake("one.test", OLD))
+            .shows("complete", "alert"),
+        row("listeners[].tls.max_version", "1.3", "1.2", handshake("one.test", NEW))
+            .shows("complete", "alert"),
+        row("listeners[].tls.cipher_suites", Value::Null, chacha, agreed(suite))
+            .shows("TLS13_AES_256_GCM_SHA384", "TLS13_CHACHA20_POLY1305_SHA256"),
+        row("listeners[].tls.groups", Value::Null, json!(["secp256r1"]), agreed(group))
+            .shows("X25519", "secp256r1"),
+        row("listeners[].tls.strict_sni", false, true, handshake("three.test", BOTH))
+            .shows("the certificate is not accepted", "alert"),
+        row("listeners[].tls.handshake_timeout", "1h", "100ms", |world| {
+            Box::pin(async move {
+                let stream = TcpStream::connect(world.balancer.address()).await.expect("a connection");
+                assert_eq!(Client::over(Box::new(stream)).closed().await, b"");
+                "closed".to_owned()
+            })
+        })
+        .shows_then("closed"),
+        row("listeners[].tls.max_handshakes", 1000, 1, |world| Box::pin(second_handshake(world)))
+            .shows("complete", "waits"),
+    ];
+    let certificates = json!([{ "cert": "CERT-ONE", "key": "KEY-ONE" }]);
+    let given = |row: Row| match row.key() {
+        "listeners[].tls.certificates[].cert" => row.with("listeners[].tls.certificates[].key", "KEY-ONE"),
+        "listeners[].tls.certificates[].key" => row.with("listeners[].tls.certificates[].cert", "CERT-ONE"),
+        _ => row.with("listeners[].tls.certificates", certificates.clone()),
+    };
+    rows.into_iter().map(given).collect()
+}
+
+fn client(world: &World, versions: &[&'static SupportedProtocolVersion]) -> TlsClient {
+    TlsClient::trusting_of(&world.folder.path().join("authority.pem"), versions)
+}
+
+/// How a handshake ends that asks for this name.
+fn handshake(
+    name: &'static str,
+    versions: &'static [&'static SupportedProtocolVersion],
+) -> impl for<'a> Fn(&'a World) -> Seen<'a> + Send + Sync + 'static {
+    move |world| {
+        Box::pin(async move {
+            match client(world, versions).handshake(world.balancer.address(), name).await {
+                Ok(_) => "complete".to_owned(),
+                Err(error) if error.to_string().contains("alert") => "alert".to_owned(),
+                Err(error) if error.to_string().contains("certificate") => {
+                    "the certificate is not accepted".to_owned()
+                }
+                Err(error) => error.to_string(),
+            }
+        })
+    }
+}
+
+/// What a handshake agrees on.
+fn agreed(
+    look: impl Fn(&ClientConnection) -> String + Copy + Send + Sync + 'static,
+) -> impl for<'a> Fn(&'a World) -> Seen<'a> + Send + Sync + 'static {
+    move |world| {
+        Box::pin(async move {
+            let stream = client(world, BOTH).handshake(world.balancer.address(), "one.test").await;
+            look(stream.expect("a handshake").get_ref().1)
+        })
+    }
+}
+
+/// What becomes of a handshake while another one has begun.
+async fn second_handshake(world: &World) -> String {
+    let address = world.balancer.address();
+    let mut slow = TcpStream::connect(address).await.expect("a connection");
+    slow.write_all(&[22, 3, 1, 2, 0, 1]).await.expect("taken");
+    let client = client(world, BOTH);
+    // The worker takes up connections in their order.
+    match tokio::time::timeout(Duration::from_millis(500), client.handshake(address, "one.test")).await {
+        Ok(handshake) => handshake.map_or_else(|error| error.to_string(), |_| "complete".to_owned()),
+        Err(_) => "waits".to_owned(),
+    }
+}

@@ -1,0 +1,217 @@
+//! Certificates for the balancer's own listeners, and clients that speak TLS.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+
+use super::{Client, in_time};
+
+/// An authority with a folder for what it signs.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: PathBuf,
+}
+
+/// The files of a certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+/// How a client speaks TLS. Connections of one of these can resume each other's sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsClient {
+    pub(crate) config: Arc<ClientConfig>,
+}
+
+/// The name of the balancer in runs of the suite over TLS.
+pub(crate) const TEST_NAME: &str = "test";
+
+/// The addresses of this process on which balancers speak TLS, with what their clients trust: for runs of the whole suite
+/// over TLS.
+static SPEAKS_TLS: LazyLock<Mutex<HashMap<SocketAddr, TlsClient>>> = LazyLock::new(Mutex::default);
+
+// === impl Authority ===
+
+impl Authority {
+    pub(crate) fn new(folder: &Path) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "an authority for tests");
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        Self { issuer, folder: folder.to_owned() }
+    }
+
+    /// A certificate for these names, with an ECDSA key.
+    pub(crate) fn pair(&self, file: &str, names: &[&str]) -> Pair {
+        self.sign(file, names, KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key"))
+    }
+
+    /// The same with an RSA key.
+    pub(crate) fn rsa(&self, file: &str, names: &[&str]) -> Pair {
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
+        self.sign(file, names, key)
+    }
+
+    /// A certificate for these names, with the key of another one.
+    pub(crate) fn pair_like(&self, other: &Pair, file: &str, names: &[&str]) -> Pair {
+        let key = std::fs::read_to_string(&other.key).expect("a file");
+        self.sign(file, names, KeyPair::from_pem(&key).expect("a key"))
+    }
+
+    fn sign(&self, file: &str, names: &[&str], key: KeyPair) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.distinguished_name.push(DnType::CommonName, file);
+        params.not_after = date_time_ymd(4096, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let pair = Pair {
+            cert: self.folder.join(format!("{file}.pem")),
+            key: self.folder.join(format!("{file}.key")),
+        };
+        // A watcher must never see one of them written in part.
+        write_whole(&pair.key, &key.serialize_pem());
+        write_whole(&pair.cert, &certificate.pem());
+        pair
+    }
+
+    /// Its own certificate as PEM.
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A client that trusts it, and speaks every version.
+    pub(crate) fn client(&self) -> TlsClient {
+        self.client_of(&[&version::TLS13, &version::TLS12])
+    }
+
+    /// A client that trusts it, and speaks these versions.
+    pub(crate) fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsClient {
+        self.client_with(default_provider(), versions)
+    }
+
+    /// A client that trusts it, and has another provider of cryptography.
+    pub(crate) fn client_like(&self, edit: impl FnOnce(&mut CryptoProvider)) -> TlsClient {
+        let mut provider = default_provider();
+        edit(&mut provider);
+        self.client_with(provider, &[&version::TLS13, &version::TLS12])
+    }
+
+    fn client_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> TlsClient {
+        TlsClient::new(self.issuer.der().clone(), provider, versions)
+    }
+}
+
+fn write_whole(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("a file");
+    std::fs::rename(&new, path).expect("a file");
+}
+
+// === impl Pair ===
+
+impl Pair {
+    /// As a configuration lists it.
+    pub(crate) fn yaml(&self) -> String {
+        format!("{{ cert: {}, key: {} }}", self.cert.display(), self.key.display())
+    }
+}
+
+/// A listener on a free port with these certificates and other keys of `tls`.
+pub(crate) fn listener(pairs: &[&Pair], more: &str) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|pair| pair.yaml()).collect();
+    format!(
+        "listeners: [{{ address: 127.0.0.1:0, tls: {{ certificates: [{}]{more} }} }}]\n",
+        pairs.join(", ")
+    )
+}
+
+// === impl TlsClient ===
+
+impl TlsClient {
+    /// A client that trusts the authority in this file.
+    pub(crate) fn trusting(authority: &Path) -> Self {
+        Self::trusting_of(authority, &[&version::TLS13, &version::TLS12])
+    }
+
+    /// A client that trusts the authority in this file, and speaks these versions.
+    pub(crate) fn trusting_of(authority: &Path, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        let authority = CertificateDer::from_pem_file(authority).expect("a certificate");
+        Self::new(authority, default_provider(), versions)
+    }
+
+    fn new(
+        authority: CertificateDer<'static>,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority).expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self { config: Arc::new(config) }
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(&self, edit: impl FnOnce(&mut ClientConfig)) -> Self {
+        let mut config = (*self.config).clone();
+        edit(&mut config);
+        Self { config: Arc::new(config) }
+    }
+
+    /// A handshake with the balancer at this address, asking for this name.
+    pub(crate) async fn handshake(
+        &self,
+        address: SocketAddr,
+        name: &str,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let stream = in_time("connect", TcpStream::connect(address)).await?;
+        stream.set_nodelay(true)?;
+        self.over(stream, name).await
+    }
+
+    /// A handshake over a connection.
+    pub(crate) async fn over(&self, stream: TcpStream, name: &str) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        in_time("handshake", TlsConnector::from(self.config.clone()).connect(name, stream)).await
+    }
+
+    /// A connection that has completed its handshake.
+    pub(crate) async fn connect(&self, address: SocketAddr, name: &str) -> Client {
+        Client::over(Box::new(self.handshake(address, name).await.expect("a handshake")))
+    }
+}
+
+/// Lets every client of this process speak TLS to this address.
+pub(crate) fn speaks_tls(address: SocketAddr, client: TlsClient) {
+    SPEAKS_TLS.lock().expect("a lock").insert(address, client);
+}
+
+/// How clients of this process speak TLS to this address, if they do.
+pub(crate) fn client_for(address: SocketAddr) -> Option<TlsClient> {
+    SPEAKS_TLS.lock().expect("a lock").get(&address).cloned()
+}

@@ -1,0 +1,145 @@
+//! What is counted of a listener: connections, and handshakes of TLS.
+
+use super::exposition::Exposition;
+use super::instruments::{Counter, Sharded};
+
+/// What a listener counts, for each worker.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    shards: Sharded<ListenerShard>,
+}
+
+#[derive(Debug, Default)]
+struct ListenerShard {
+    accepted: Counter,
+    closed: Counter,
+    over_limit: Counter,
+    over_client_limit: Counter,
+    /// By whether an earlier session was resumed.
+    full: Counter,
+    resumed: Counter,
+    failed: [Counter; FAILURES.len()],
+}
+
+/// Why handshakes fail, as in the label `cause`.
+pub const FAILURES: [&str; 10] = [
+    "timeout",
+    "client_left",
+    "not_tls",
+    "version",
+    "cipher",
+    "protocol",
+    "server_name",
+    "certificate_rejected",
+    "client_certificate",
+    "other",
+];
+
+// === impl ListenerMetrics ===
+
+impl ListenerMetrics {
+    /// Counters for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self { shards: Sharded::new(workers) }
+    }
+
+    /// Counts a connection that was taken.
+    pub fn accepted(&self, worker: usize) {
+        self.shards.of(worker).accepted.increment();
+    }
+
+    /// Counts the end of a connection that was taken.
+    pub fn closed(&self, worker: usize) {
+        self.shards.of(worker).closed.increment();
+    }
+
+    /// Counts a connection turned away because the listener was full.
+    pub fn over_limit(&self, worker: usize) {
+        self.shards.of(worker).over_limit.increment();
+    }
+
+    /// Counts a connection turned away because its client had too many.
+    pub fn over_client_limit(&self, worker: usize) {
+        self.shards.of(worker).over_client_limit.increment();
+    }
+
+    /// Counts a handshake of TLS that ended: whether it resumed an earlier session, or which of [`FAILURES`] it failed of.
+    pub fn handshaken(&self, worker: usize, result: Result<bool, &str>) {
+        let shard = self.shards.of(worker);
+        match result {
+            Ok(false) => shard.full.increment(),
+            Ok(true) => shard.resumed.increment(),
+            Err(cause) => {
+                let at = FAILURES.iter().position(|known| *known == cause);
+                if let Some(counter) = at.and_then(|at| shard.failed.get(at)) {
+                    counter.increment();
+                }
+            }
+        }
+    }
+
+    /// Connections taken.
+    pub fn accepted_total(&self) -> u64 {
+        self.shards.sum(|shard| &shard.accepted)
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> u64 {
+        self.accepted_total().saturating_sub(self.shards.sum(|shard| &shard.closed))
+    }
+
+    /// Connections open now, by the worker that serves them.
+    pub fn open_by_worker(&self) -> impl Iterator<Item = u64> {
+        self.shards.iter().map(|shard| shard.accepted.get().saturating_sub(shard.closed.get()))
+    }
+}
+
+// === pages ===
+
+/// The part of a page that is about listeners, by their names.
+pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
+    page.family("evenkeel_connections_accepted_total", "counter", "Accepted connections, by listener.");
+    for (address, listener) in all {
+        let labels = [("listener", *address)];
+        page.sample("evenkeel_connections_accepted_total", &labels, listener.accepted_total());
+    }
+    page.family("evenkeel_connections_open", "gauge", "Open connections, by listener.");
+    for (address, listener) in all {
+        page.sample("evenkeel_connections_open", &[("listener", *address)], listener.open());
+    }
+    let name = "evenkeel_connections_rejected_total";
+    page.family(name, "counter", "Connections closed on arrival, by listener and limit.");
+    for (address, listener) in all {
+        let total = listener.shards.sum(|shard| &shard.over_limit);
+        page.sample(name, &[("listener", *address), ("limit", "max_connections")], total);
+        let client = listener.shards.sum(|shard| &shard.over_client_limit);
+        page.sample(name, &[("listener", *address), ("limit", "max_connections_per_client")], client);
+    }
+    handshakes(page, all);
+}
+
+fn handshakes(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
+    let name = "evenkeel_tls_handshakes_total";
+    page.family(
+        name,
+        "counter",
+        "Complete TLS handshakes with clients, by listener and whether an earlier session was resumed.",
+    );
+    for (address, listener) in all {
+        let counts = [
+            ("no", listener.shards.sum(|shard| &shard.full)),
+            ("yes", listener.shards.sum(|shard| &shard.resumed)),
+        ];
+        for (resumed, count) in counts {
+            page.sample(name, &[("listener", *address), ("resumed", resumed)], count);
+        }
+    }
+    let name = "evenkeel_tls_handshake_failures_total";
+    page.family(name, "counter", "Failed TLS handshakes with clients, by listener and cause.");
+    for (address, listener) in all {
+        for (at, cause) in FAILURES.iter().enumerate() {
+            let count: u64 = listener.shards.iter().filter_map(|s| s.failed.get(at)).map(Counter::get).sum();
+            page.sample(name, &[("listener", *address), ("cause", cause)], count);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! TLS: certificates by name, what is agreed with a peer, and bytes encrypted and decrypted. The only room that names rustls.
+//!
+//! This room never knows a socket, what the bytes mean, or who is configured to speak to whom.
+
+mod certificate;
+mod client;
+mod failure;
+mod names;
+mod provider;
+mod server;
+mod session;
+mod trust;
+
+pub use certificate::{Certificate, CertificateError, CertificateFile};
+pub use client::{ClientTls, ClientTlsError};
+pub use failure::{HandshakeFailure, PeerFailure};
+pub use provider::install_provider;
+pub use server::{ServerTls, TlsError};
+pub use session::{Agreed, Session};
+pub use trust::{read_authorities, system_authorities};

@@ -1,0 +1,177 @@
+//! How a listener speaks TLS, ready for use: what is agreed to, and which certificate a client receives.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use evenkeel_config::ListenerTls;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::certificate::{Certificate, CertificateError};
+use super::names::ByName;
+use super::provider::{limited, versions};
+
+/// How a listener speaks TLS.
+pub struct ServerTls {
+    /// From the accept to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// The most handshakes in progress at the same time.
+    pub max_handshakes: usize,
+    pub(super) config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+/// Why a listener cannot speak TLS.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A certificate cannot be used.
+    #[error("tls.certificates[{index}]: {source}")]
+    Certificate {
+        /// Its number, from zero.
+        index: usize,
+        /// Why not.
+        source: CertificateError,
+    },
+    /// The library does not accept the combination, or has no random numbers.
+    #[error("tls: {0}")]
+    Library(String),
+}
+
+/// The certificates of a listener; the set can be replaced while it is in use.
+struct Certificates {
+    set: ArcSwap<Set>,
+    /// Whether a client that asks for an unknown name is rejected.
+    strict: bool,
+}
+
+/// One set of certificates.
+#[derive(Debug)]
+struct Set {
+    /// In the configured order.
+    all: Vec<Arc<Certificate>>,
+    by_name: ByName<Arc<Certificate>>,
+}
+
+/// What a client asked for, and received.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    /// The name that it asked for, if any.
+    pub(super) server_name: Option<Box<str>>,
+}
+
+thread_local! {
+    /// The choice within the step of a handshake that runs on this thread. rustls passes no connection to who chooses, nor
+    /// does it say later which name there was.
+    static CHOSEN: RefCell<Option<Chosen>> = const { RefCell::new(None) };
+}
+
+/// How many tickets a client receives for later connections in TLS 1.3. Browsers open two connections at once.
+const TICKETS: usize = 2;
+
+// === impl ServerTls ===
+
+impl ServerTls {
+    /// Reads the files that a listener's TLS names. Sessions of `before` can be resumed.
+    ///
+    /// # Errors
+    /// The first file that cannot be used.
+    pub fn load(tls: &ListenerTls, before: Option<&Self>) -> Result<Self, TlsError> {
+        let provider = limited(&tls.cipher_suites, &tls.groups);
+        let set = Set::read(tls)?;
+        let certificates = Arc::new(Certificates { set: ArcSwap::from_pointee(set), strict: tls.strict_sni });
+        let library = |error: rustls::Error| TlsError::Library(error.to_string());
+        let tickets = match before {
+            Some(before) => before.tickets.clone(),
+            None => Ticketer::new().map_err(library)?,
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions(tls.min_version, tls.max_version))
+            .map_err(library)?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ticketer = tickets.clone();
+        config.send_tls13_tickets = TICKETS;
+        // Tickets are enough: what the server remembered would be lost at a restart, and be a table for all clients.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self {
+            handshake_timeout: tls.handshake_timeout,
+            max_handshakes: tls.max_handshakes,
+            config: Arc::new(config),
+            certificates,
+            tickets,
+        })
+    }
+
+    /// The certificates that are in use, in the configured order.
+    pub fn certificates(&self) -> Vec<Arc<Certificate>> {
+        self.certificates.set.load().all.clone()
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls").field("certificates", &self.certificates).finish_non_exhaustive()
+    }
+}
+
+/// What was chosen in the step of a handshake that has just ended, if anything was.
+pub(super) fn take_chosen() -> Option<Chosen> {
+    CHOSEN.with_borrow_mut(Option::take)
+}
+
+// === impl Set ===
+
+impl Set {
+    fn read(tls: &ListenerTls) -> Result<Self, TlsError> {
+        let provider = super::provider::whole();
+        let all = tls.certificates.iter().enumerate().map(|(index, files)| {
+            let read = Certificate::read(files, &provider);
+            read.map(Arc::new).map_err(|source| TlsError::Certificate { index, source })
+        });
+        let all = all.collect::<Result<Vec<_>, _>>()?;
+        // The first one stays first: it is the one for unknown names.
+        let mut order: Vec<_> = all.iter().collect();
+        order.get_mut(1..).unwrap_or_default().sort_by_key(|certificate| !certificate.is_cheap());
+        let by_name = ByName::new(order.into_iter().map(|one| (one.clone(), one.names.as_slice())));
+        Ok(Self { all, by_name })
+    }
+}
+
+// === impl Certificates ===
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = Chosen { server_name: hello.server_name().map(Into::into) };
+        CHOSEN.with_borrow_mut(|place| *place = Some(chosen));
+        let set = self.set.load();
+        let named = match hello.server_name() {
+            Some(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                set.by_name.of(&name.to_ascii_lowercase())
+            }
+            Some(name) => set.by_name.of(name),
+            None => &[],
+        };
+        let found = match named {
+            [] if self.strict => return None,
+            [] => set.by_name.fallback(),
+            named => named,
+        };
+        let usable = |one: &&Arc<Certificate>| one.key.key.choose_scheme(hello.signature_schemes()).is_some();
+        let preferred = found.iter().filter(usable).min_by_key(|one| !one.is_cheap());
+        preferred.map(|one| one.key.clone())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.set.load().all.iter().map(|one| &one.names)).finish()
+    }
+}
