@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::suggest::closest;
 use crate::yaml::{Kind, Node, Path, any_of, from_node};
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, FilterValue, Place};
 
 /// One step of a route's `filters`, written as a map of one key: `kind: params`.
 ///
@@ -22,6 +22,8 @@ pub struct FilterSpec {
     /// The way to the step: `routes[0].filters[1]`.
     path: Path,
     params: Params,
+    /// The filter itself, if a program passed it as a value. It has no parameters then.
+    value: Option<FilterValue>,
 }
 
 /// The parameters of a filter, as written.
@@ -69,7 +71,7 @@ const LATER: [&str; 14] = [
 /// Equal when they mean the same, wherever they are written.
 impl PartialEq for FilterSpec {
     fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.params == other.params
+        self.kind == other.kind && self.params == other.params && self.value == other.value
     }
 }
 
@@ -82,6 +84,11 @@ impl FilterSpec {
     /// Its parameters.
     pub fn params(&self) -> &Params {
         &self.params
+    }
+
+    /// The filter itself, if a program passed it as a value.
+    pub fn value(&self) -> Option<&FilterValue> {
+        self.value.as_ref()
     }
 
     /// The diagnostic for parameters that were refused.
@@ -115,6 +122,11 @@ impl FilterSpec {
             .suggestion(closest(&self.kind, known.iter().copied()))
     }
 
+    /// The same step with the filter itself.
+    pub(crate) fn with_value(self, value: Option<FilterValue>) -> Self {
+        Self { value, ..self }
+    }
+
     /// The step that is written at a node; `None` unless it is a map of one key.
     pub(crate) fn from_node(node: &Node, path: Path) -> Option<Self> {
         let Kind::Map(entries) = &node.kind else { return None };
@@ -124,6 +136,7 @@ impl FilterSpec {
             place: entry.place.clone(),
             path,
             params: Params { node: entry.value.clone() },
+            value: None,
         })
     }
 }

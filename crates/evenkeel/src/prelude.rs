@@ -3,7 +3,7 @@
 pub use crate::discovery::{BackendSet, Discovery, DiscoveryError};
 pub use crate::filter::{
     Answer, BuildContext, Filter, FilterError, FilterKind, Refusal, Registry, Rejection, Request, Response,
-    Verdict,
+    RouteFilters, Verdict, Wait,
 };
 pub use crate::probe::{Check, Target};
 pub use crate::server::{Server, ServerError};

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use evenkeel::config::ListenAddress;
 use evenkeel::filter::{
-    BuildContext, Filter, FilterError, Registry, Rejection, Request, Response, Task, Verdict,
+    BuildContext, Filter, FilterError, Registry, Rejection, Request, Response, RouteFilters, Task, Verdict,
 };
+use evenkeel::prelude::{ConfigBuilder, RouteBuilder, Server, UpstreamBuilder};
 use serde_json::Value;
 
 use crate::support::{Backend, Balancer, PATIENCE, Reply, eventually};
@@ -221,4 +223,29 @@ async fn a_background_task_ends_with_its_filter() {
     eventually(PATIENCE, || shared.tasks.load(SeqCst) == 1).await;
     balancer.stop();
     eventually(PATIENCE, || shared.tasks.load(SeqCst) == 0).await;
+}
+
+#[tokio::test]
+async fn a_filter_can_be_passed_as_a_value() {
+    let (shared, backend) = (Arc::new(Shared::default()), Backend::saying("hello").await);
+    let quota = || Quota::new(2, &shared, &BuildContext::new("all", usize::MAX)).expect("a quota");
+    let route = || RouteBuilder::new("all").filter_value("quota", quota()).upstream("web");
+    let config = |route: RouteBuilder| {
+        let upstream = UpstreamBuilder::new("web").backend(backend.url());
+        ConfigBuilder::new().listen_address("127.0.0.1:0").upstream(upstream).route(route).build()
+    };
+    let first = route();
+    let mut server = Server::new(config(first.clone()));
+    server.start().await.expect("it starts");
+    let ListenAddress::Tcp(address) = server.addresses()[0] else { panic!("no TCP") };
+    let mut client = crate::support::Client::connect(address).await;
+    assert_eq!(client.get("/").await.header("x-number"), Some("1"));
+    let handle = server.handle().expect("it is started");
+    let changes = handle.reload(&config(first)).await.expect("a reload");
+    assert_eq!(changes.iter().count(), 0, "a clone has the same filter");
+    assert_eq!(client.get("/").await.header("x-number"), Some("2"));
+    assert_eq!(client.get("/").await.status(), 429);
+    let changes = handle.reload(&config(route())).await.expect("a reload");
+    assert_eq!(changes.iter().count(), 1, "another value is another filter");
+    assert_eq!(client.get("/").await.header("x-number"), Some("1"));
 }

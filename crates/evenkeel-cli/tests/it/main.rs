@@ -66,4 +66,5 @@ mod tls_files;
 mod tls_listener;
 mod unreachable;
 mod upgrade;
+mod waiting_filters;
 mod words;

@@ -94,7 +94,7 @@ impl RateLimit {
     /// As a step of a route.
     pub(super) fn step(&self) -> wire::Step {
         let step = Map::from_iter([("rate_limit".to_owned(), Value::Object(self.params.clone()))]);
-        wire::Step(Value::Object(step))
+        wire::Step(Value::Object(step), None)
     }
 
     fn with(mut self, key: &str, value: impl Into<Value>) -> Self {

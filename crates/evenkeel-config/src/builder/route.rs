@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{RateLimit, RetryBuilder};
+use crate::FilterValue;
 use crate::values::{self, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
@@ -77,8 +78,18 @@ impl RouteBuilder {
             self.failed.push((path, format!("has parameters that cannot be written as JSON: {error}")));
             serde_json::Value::Null
         });
+        self.step(kind, params, None)
+    }
+
+    /// Adds a filter that is a value, in the form that the registry expects. Programs use `filter_value` of the crate
+    /// `evenkeel`.
+    pub fn opaque_filter(self, name: impl Into<String>, value: FilterValue) -> Self {
+        self.step(name.into(), serde_json::Value::Null, Some(value))
+    }
+
+    fn step(mut self, kind: String, params: serde_json::Value, value: Option<FilterValue>) -> Self {
         let step = serde_json::Map::from_iter([(kind, params)]);
-        self.wire.filters.push(wire::Step(serde_json::Value::Object(step)));
+        self.wire.filters.push(wire::Step(serde_json::Value::Object(step), value));
         self
     }
 

@@ -121,7 +121,8 @@ fn filters(steps: &[wire::Step], path: &Path, context: &mut Context<'_>) -> Opti
     for (step, path) in steps.iter().zip(paths) {
         let spec = match context.node(&path) {
             Some(node) => FilterSpec::from_node(node, path.clone()),
-            None => FilterSpec::from_node(&Node::from_json(step.0.clone()), path.clone()),
+            None => FilterSpec::from_node(&Node::from_json(step.0.clone()), path.clone())
+                .map(|spec| spec.with_value(step.1.clone())),
         };
         if spec.is_none() {
             context

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Named, Retry};
+use crate::FilterValue;
 use crate::model;
 use crate::values::{Duration, Weight};
 
@@ -71,7 +72,12 @@ pub(crate) struct Match {
 /// A filter: a map with one key, the filter's kind, and its parameters. The filter defines its parameters.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
-pub(crate) struct Step(pub(crate) serde_json::Value);
+pub(crate) struct Step(
+    pub(crate) serde_json::Value,
+    /// The filter itself, which a program passed as a value.
+    #[serde(skip)]
+    pub(crate) Option<FilterValue>,
+);
 
 /// A redirect.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]

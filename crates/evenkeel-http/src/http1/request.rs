@@ -113,6 +113,11 @@ impl Head {
 // === impl ReadHead ===
 
 impl<'a> ReadHead<'a> {
+    /// The head as it came. Reading it again gives the same.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Writes the head as a backend gets it, or another data path: in origin form, without what is for this hop only, with
     /// the edits applied.
     pub fn write(&self, edits: &Edits, reader: Reader, out: &mut Buffer) {

@@ -19,3 +19,12 @@ pub struct HeadFacts {
     /// In which form the client wants to read a refusal.
     pub format: AnswerFormat,
 }
+
+// === impl HeadFacts ===
+
+impl HeadFacts {
+    /// Whether a body was said to follow.
+    pub fn has_body(&self) -> bool {
+        self.chunked || self.content_length.is_some_and(|length| length > 0)
+    }
+}

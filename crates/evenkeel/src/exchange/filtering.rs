@@ -3,17 +3,50 @@
 //! A filter can be a user's. So a panic in it ends at this place, and becomes status 500 for that one request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
 
 use evenkeel_http::message::{Answer, Edits, Refusal, RequestHead, ResponseHead};
 
+use super::path::{Respelled, respelled};
 use super::record::Ending;
-use super::request::Exchange;
+use super::request::{Decision, Exchange};
 use super::table::Rule;
-use crate::filter::{Filter, Request, Response, Verdict};
+use crate::filter::{Filter, Request, Response, Resume, Verdict, Wait};
 
 /// A filter panicked.
 #[derive(Clone, Copy, Debug)]
 pub struct Panicked;
+
+/// A request whose filter waits.
+#[derive(Debug)]
+pub struct Waiting {
+    wait: Wait,
+    /// The filter's place in the route.
+    place: usize,
+}
+
+/// How a request goes on after its filter waited: see [`Exchange::resume`].
+pub struct Resumption {
+    resume: Result<Resume, Panicked>,
+    place: usize,
+}
+
+/// What ends a request in its filters, or makes it wait.
+enum Ended {
+    Answer(Answer),
+    Refuse(Refusal),
+    Wait(Waiting),
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Looks whether the wait is over.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Resumption> {
+        let place = self.place;
+        self.wait.poll(cx).map(|resume| Resumption { resume: resume.map_err(|_| Panicked), place })
+    }
+}
 
 /// The verdict of the filter at this place of a route.
 ///
@@ -29,22 +62,80 @@ fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|_| Panicked)
 }
 
+// === impl Exchange ===
+
 impl Exchange {
-    /// Runs the filters of a request. Returns the response if one of them ends the request.
-    pub(super) fn run_filters(&mut self, rule: &Rule, head: &dyn RequestHead) -> Option<Answer> {
+    /// Goes on with a request whose filter waited.
+    pub fn resume(&mut self, head: &dyn RequestHead, resumption: Resumption) -> Decision {
+        match respelled(head, self.paths()) {
+            Ok(None) => self.resume_at(head, resumption),
+            Ok(Some(path)) => self.resume_at(&Respelled::new(head, &path), resumption),
+            Err(refusal) => Decision::Answer(self.refusal_answer(&refusal)),
+        }
+    }
+
+    fn resume_at(&mut self, head: &dyn RequestHead, resumption: Resumption) -> Decision {
+        let table = self.table.clone();
+        match self.route.and_then(|index| table.rules.get(index)) {
+            Some(rule) => self.filter(rule, head, Some(resumption), fastrand::Rng::new()),
+            None => Decision::Answer(self.refusal_answer(&Refusal::Internal)),
+        }
+    }
+
+    /// Runs the filters of a request, from the first or from the one that waited, and then does what the route says.
+    pub(super) fn filter(
+        &mut self,
+        rule: &Rule,
+        head: &dyn RequestHead,
+        resumption: Option<Resumption>,
+        rng: fastrand::Rng,
+    ) -> Decision {
+        match self.run_filters(rule, head, resumption) {
+            Some(Ended::Answer(answer)) => Decision::Answer(self.answered(answer)),
+            Some(Ended::Refuse(refusal)) => Decision::Answer(self.refusal_answer(&refusal)),
+            Some(Ended::Wait(waiting)) => {
+                // A second wait has what the first one left.
+                let left = self.in_flight.time_left().or_else(|| self.timeout(rule, head));
+                self.in_flight.set_deadline(left);
+                Decision::Wait(waiting)
+            }
+            None => self.act(rule, head, rng),
+        }
+    }
+
+    /// Runs the filters of a request. Gives what ends it, or makes it wait.
+    fn run_filters(
+        &mut self,
+        rule: &Rule,
+        head: &dyn RequestHead,
+        resumption: Option<Resumption>,
+    ) -> Option<Ended> {
         if rule.filters.is_empty() {
             return None;
         }
-        let (now, worker) = (self.in_flight.connection().moment(), self.environment.worker);
         let mut request = Request::new(head, self.record.client, &mut self.edits, &mut self.state);
-        (request.now, request.worker, request.route) = (now, worker, &rule.name);
-        request.tls = self.in_flight.connection().is_tls();
-        for (place, filter) in rule.filters.iter().enumerate() {
-            match verdict(&**filter, place, &mut request) {
+        (request.now, request.worker) = (self.in_flight.connection().moment(), self.environment.worker);
+        (request.route, request.tls) = (&rule.name, self.in_flight.connection().is_tls());
+        let first = resumption.as_ref().map_or(0, |resumption| resumption.place);
+        let mut resume = resumption.map(|resumption| resumption.resume);
+        for (place, filter) in rule.filters.iter().enumerate().skip(first) {
+            let verdict = match resume.take() {
+                None => verdict(&**filter, place, &mut request),
+                Some(Ok(resume)) => {
+                    request.state.turn_to(place);
+                    guarded(|| resume(&mut request))
+                }
+                Some(Err(Panicked)) => Err(Panicked),
+            };
+            match verdict {
                 Ok(Verdict::Continue) => {}
-                Ok(Verdict::Answer(answer)) => return Some(self.answered(answer)),
-                Ok(Verdict::Refuse(refusal)) => return Some(self.refusal_answer(&refusal)),
-                Err(Panicked) => return Some(self.panicked()),
+                Ok(Verdict::Answer(answer)) => return Some(Ended::Answer(answer)),
+                Ok(Verdict::Refuse(refusal)) => return Some(Ended::Refuse(refusal)),
+                Ok(Verdict::Wait(wait)) => return Some(Ended::Wait(Waiting { wait, place })),
+                Err(Panicked) => {
+                    self.record.ending = Some(Ending::Panic);
+                    return Some(Ended::Refuse(Refusal::Internal));
+                }
             }
         }
         None
@@ -70,11 +161,5 @@ impl Exchange {
             }
         }
         Ok(edits)
-    }
-
-    /// The response to a request of which a filter panicked.
-    fn panicked(&mut self) -> Answer {
-        self.record.ending = Some(Ending::Panic);
-        self.refusal_answer(&Refusal::Internal)
     }
 }

@@ -176,6 +176,11 @@ impl InFlight {
         self.limits.first_byte.store(micros(timeouts.first_byte), Relaxed);
         self.limits.backend_idle.store(micros(timeouts.idle), Relaxed);
         self.limits.upgraded_idle.store(micros(timeouts.upgraded_idle), Relaxed);
+        self.set_deadline(deadline);
+    }
+
+    /// Sets in what time the whole request must have its response head, if it must.
+    pub fn set_deadline(&self, deadline: Option<Duration>) {
         if let Some(deadline) = deadline {
             self.limits.deadline.store(self.now().saturating_add(micros(deadline)), Relaxed);
         }

@@ -29,7 +29,7 @@ mod tests;
 
 pub use client::{ClientAddress, client_address};
 pub use connection::Connection;
-pub use filtering::{Panicked, verdict};
+pub use filtering::{Panicked, Resumption, Waiting, verdict};
 pub use in_flight::{Expired, InFlight, Phase};
 pub use interim::Interim;
 pub use lane::Lane;

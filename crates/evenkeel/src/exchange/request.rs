@@ -13,6 +13,7 @@ use http::header;
 
 use super::client::{ClientAddress, client_address};
 use super::connection::Connection;
+use super::filtering::Waiting;
 use super::forwarding::{self, Hop};
 use super::grpc;
 use super::in_flight::{Expired, InFlight};
@@ -56,6 +57,8 @@ pub enum Decision {
     Proxy,
     /// The balancer responds.
     Answer(Answer),
+    /// A filter waits: see [`Exchange::resume`]. Until then, only the head is needed.
+    Wait(Waiting),
 }
 
 /// One request. Dropping it, on whatever path, writes its one record and counts it once.
@@ -170,13 +173,11 @@ impl Exchange {
         if self.facts.content_length.zip(self.listener.max_body).is_some_and(|(length, max)| length > max) {
             return self.refuse(&Refusal::BodyTooLarge);
         }
-        match self.run_filters(rule, head) {
-            Some(answer) => Decision::Answer(answer),
-            None => self.act(rule, head, rng),
-        }
+        self.filter(rule, head, None, rng)
     }
 
-    fn act(&mut self, rule: &Rule, head: &dyn RequestHead, mut rng: fastrand::Rng) -> Decision {
+    /// Does what the route says.
+    pub(super) fn act(&mut self, rule: &Rule, head: &dyn RequestHead, mut rng: fastrand::Rng) -> Decision {
         let upstream = match &rule.action {
             RuleAction::Upstream(upstream) => upstream,
             RuleAction::Split { shares, total } => {
@@ -198,7 +199,8 @@ impl Exchange {
         if let Some(answer) = max_forwards::count(head, &mut self.edits) {
             return Decision::Answer(self.answered(answer));
         }
-        let timeout = self.timeout(rule, head);
+        // Its time has begun if a filter waited.
+        let timeout = self.in_flight.time_left().or_else(|| self.timeout(rule, head));
         self.in_flight.set_limits(&upstream.timeouts, timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
         let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
@@ -218,7 +220,7 @@ impl Exchange {
     }
 
     /// The route's timeout, or the client's own of a gRPC call if that is shorter.
-    fn timeout(&self, rule: &Rule, head: &dyn RequestHead) -> Option<Duration> {
+    pub(super) fn timeout(&self, rule: &Rule, head: &dyn RequestHead) -> Option<Duration> {
         if self.facts.format != AnswerFormat::Grpc {
             return rule.timeout;
         }
@@ -320,12 +322,17 @@ impl Exchange {
 
     /// Whether the request's body was said to be there.
     pub fn has_body(&self) -> bool {
-        self.facts.chunked || self.facts.content_length.is_some_and(|length| length > 0)
+        self.facts.has_body()
     }
 
     /// What the listener learned of the head.
     pub fn facts(&self) -> &HeadFacts {
         &self.facts
+    }
+
+    /// In which form its path is matched and forwarded.
+    pub(super) fn paths(&self) -> Paths {
+        self.listener.paths
     }
 
     /// Largest body that the listener allows.

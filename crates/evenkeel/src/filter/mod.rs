@@ -13,6 +13,8 @@ mod request;
 mod rewrite_path;
 mod state;
 mod strip_prefix;
+mod value;
+mod wait;
 
 pub use access::{AllowFilter, DenyFilter, NetworkParams};
 pub use context::{BuildContext, Task};
@@ -27,14 +29,18 @@ pub use request::{Request, Response};
 pub use rewrite_path::{RewritePath, RewritePathParams};
 pub use state::State;
 pub use strip_prefix::StripPrefix;
+pub use value::RouteFilters;
+pub(crate) use wait::Resume;
+pub use wait::Wait;
 
 use std::any::Any;
 use std::fmt::Debug;
 
 /// A step in the processing of a request.
 ///
-/// One value serves every request of a route on every core. So it keeps its state in atomics and never blocks. What it keeps of
-/// one request is in [`Request::state`]. A panic ends the request with status 500 and nothing else.
+/// One value serves every request of a route on every core. So it keeps its state in atomics and never blocks: a filter that must
+/// wait returns [`Verdict::Wait`]. What it keeps of one request is in [`Request::state`]. A panic ends the request with status
+/// 500 and nothing else.
 pub trait Filter: Any + Debug + Send + Sync {
     /// Sees a request before a backend is picked. Called once for each request, in the order of the route's filters,
     /// whatever the number of attempts. Does nothing by default.
@@ -60,4 +66,7 @@ pub enum Verdict {
     Answer(Answer),
     /// Reject the request; no backend receives it. Usually a [`Rejection`], as `Verdict::Refuse(rejection.into())`.
     Refuse(Refusal),
+    /// Wait for the verdict. Other requests of the worker go on meanwhile. Then the next filters run, with the edits so far. A
+    /// request that is only explained does not wait: the explanation says that the filter would, and goes on.
+    Wait(Wait),
 }

@@ -158,6 +158,9 @@ impl Registry {
         step: &FilterSpec,
         context: &BuildContext<'_>,
     ) -> Result<Arc<dyn Filter>, Diagnostic> {
+        if let Some(filter) = step.value().and_then(|value| value.get::<Arc<dyn Filter>>()) {
+            return Ok(filter.clone());
+        }
         match self.kinds.iter().find(|kind| kind.name == step.kind()) {
             Some(kind) => (kind.build)(step.params(), context).map_err(|error| step.error(error)),
             None => Err(step.unknown_kind(&self.names().collect::<Vec<_>>())),

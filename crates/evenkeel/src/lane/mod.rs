@@ -14,11 +14,13 @@ mod pump;
 mod request;
 mod tunnel;
 mod upload;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use request::{Begun, Request};
+pub use waiting::WaitingRequest;
 
 use self::pool::Pool;
 use crate::exchange::Environment;

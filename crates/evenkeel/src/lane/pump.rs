@@ -293,7 +293,7 @@ pub(super) struct Progress {
 
 /// Whether a client that has closed its half may still be there: it said before that this is its last request, or has sent
 /// the next one with it, and then that it says nothing more is no news.
-fn says_no_more(link: &Link, head: &Head) -> bool {
+pub(super) fn says_no_more(link: &Link, head: &Head) -> bool {
     !head.persistent || link.pending_input() > 0
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use evenkeel_http::http1::{Buffer, Head, ReadHead, Reader};
 use evenkeel_http::message::{Answer, RequestHead};
 
-use super::Lane;
+use super::{Lane, WaitingRequest};
 use crate::exchange::{self, Decision, Exchange, InFlight, ListenerFacts};
 
 /// A request on which the exchange has decided.
@@ -27,7 +27,23 @@ pub enum Begun {
     Lean(Box<Request>),
     /// Another lane must; nothing has happened but the decision.
     Other(Box<Request>),
+    /// None yet: a filter waits. See [`Lane::wait`].
+    Waiting(Box<WaitingRequest>),
 }
+
+// === impl Begun ===
+
+impl Begun {
+    /// The framing of the request's head.
+    pub fn head(&self) -> &Head {
+        match self {
+            Self::Lean(request) | Self::Other(request) => request.head(),
+            Self::Waiting(request) => request.head(),
+        }
+    }
+}
+
+// === impl Lane ===
 
 impl Lane {
     /// Lets the exchange decide on a request whose head has come, and which is to take this lane, if it can.
@@ -41,9 +57,25 @@ impl Lane {
         let facts = (head.head.facts, listener);
         let mut exchange = Box::new(Exchange::new(self.environment.clone(), in_flight.clone(), facts, lane));
         let view: &dyn RequestHead = head;
-        let answer = match exchange.decide(view) {
+        let decision = exchange.decide(view);
+        self.begun(exchange, head, decision, lane)
+    }
+
+    /// What becomes of a request by this decision.
+    pub(super) fn begun(
+        &self,
+        exchange: Box<Exchange>,
+        head: &ReadHead<'_>,
+        decision: Decision,
+        lane: exchange::Lane,
+    ) -> Begun {
+        let answer = match decision {
             Decision::Answer(answer) => Some(answer),
             Decision::Proxy => None,
+            Decision::Wait(waiting) => {
+                let (text, head) = (head.bytes().to_vec(), head.head);
+                return Begun::Waiting(Box::new(WaitingRequest { exchange, waiting, head, text, lane }));
+            }
         };
         let lean = lane == exchange::Lane::Lean && (answer.is_some() || exchange.is_plain());
         let mut text = Buffer::default();
@@ -56,6 +88,8 @@ impl Lane {
         if lean { Begun::Lean(request) } else { Begun::Other(request) }
     }
 }
+
+// === impl Request ===
 
 impl Request {
     /// The framing of its head.

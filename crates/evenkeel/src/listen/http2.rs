@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use evenkeel_config::HttpLimits;
 use evenkeel_http::http2::{HeadLimits, StreamHead};
-use evenkeel_http::message::{Answer, Refusal, RequestHead};
+use evenkeel_http::message::{Answer, Refusal};
 use h2::server::{Builder, Connection as Codec, SendResponse};
 use h2::{Reason, RecvStream};
 use pingora_core::apps::HttpServerApp;
@@ -21,7 +21,8 @@ use super::conn::Conn;
 use super::serve::Service;
 use super::watch::Watch;
 use crate::exchange::{
-    self, Connection, Decision, Ending, Exchange, Expired, InFlight, ListenerFacts, Phase,
+    self, Connection, Decision, Ending, Exchange, Expired, InFlight, ListenerFacts, Phase, Resumption,
+    Waiting,
 };
 use crate::proxy::{H2Session, Incoming};
 use crate::stream::{Grant, H2Stream, Link};
@@ -237,20 +238,45 @@ impl Task {
         let environment = self.service.environment.clone();
         let facts = (*head.facts(), listener);
         let mut exchange = Exchange::new(environment, in_flight.clone(), facts, lane);
-        let view: &dyn RequestHead = &head;
-        match exchange.decide(view) {
-            Decision::Answer(answer) => {
-                exchange.count_sent(self.stream.say(&answer, head_only));
-                exchange.on_end(Ending::Ok);
-                Served::Sound
-            }
-            Decision::Proxy => {
-                exchange.hand_over(exchange::Lane::Pingora);
-                let mut parts = head.forward(exchange.request_edits());
-                parts.extensions.insert(Incoming::new(exchange, None));
-                Box::pin(self.proxy(parts, head_only)).await
-            }
+        let mut decision = exchange.decide(&head);
+        loop {
+            decision = match decision {
+                Decision::Answer(answer) => {
+                    exchange.count_sent(self.stream.say(&answer, head_only));
+                    exchange.on_end(Ending::Ok);
+                    return Served::Sound;
+                }
+                Decision::Proxy => {
+                    exchange.hand_over(exchange::Lane::Pingora);
+                    let mut parts = head.forward(exchange.request_edits());
+                    parts.extensions.insert(Incoming::new(exchange, None));
+                    return Box::pin(self.proxy(parts, head_only)).await;
+                }
+                Decision::Wait(waiting) => match self.wait(waiting).await {
+                    Some(resumption) => exchange.resume(&head, resumption),
+                    None => {
+                        drop(exchange);
+                        return self.gave_up(head_only);
+                    }
+                },
+            };
         }
+    }
+
+    /// Waits for a filter. `None` if the wait has lasted too long, or the client gave the request up.
+    async fn wait(&self, mut waiting: Waiting) -> Option<Resumption> {
+        let mut watch = Watch::new();
+        let waited = std::future::poll_fn(|cx| waiting.poll(cx));
+        Box::pin(watch.guard_stream(&self.stream, &self.wake, waited)).await.ok()
+    }
+
+    /// The request has ended while a filter waited.
+    fn gave_up(&self, head_only: bool) -> Served {
+        if let Some(answer) = self.stream.in_flight.take_farewell() {
+            self.say(&answer, head_only);
+        }
+        self.stream.reset(Reason::CANCEL);
+        Served::Sound
     }
 
     /// Pingora's request.

@@ -18,7 +18,7 @@ use super::http2;
 use super::shared::Shared;
 use super::watch::Watch;
 use crate::exchange::{self, Connection, Environment, Exchange, Expired, InFlight, ListenerFacts, Phase};
-use crate::lane::{Begun, Lane, Request, Then};
+use crate::lane::{Begun, Lane, Request, Then, WaitingRequest};
 use crate::proxy::{Incoming, Proxy};
 use crate::stream::{Grant, Link, Read};
 
@@ -39,11 +39,10 @@ struct Serving<'a> {
     watch: Watch,
 }
 
-/// What came on a connection: a request on which is decided and the lane that takes it, or another protocol.
+/// What came on a connection: a request, or another protocol.
 enum Arrived {
     Http2,
-    Lean(Box<Request>),
-    Pingora(Box<Request>),
+    Request(Begun),
 }
 
 /// A head that is arriving. Dropping it before it has become a request or a refusal records that the client
@@ -77,10 +76,10 @@ async fn serve_all(service: &Arc<Service>, link: Arc<Link>) {
     loop {
         serving.link.in_flight.begin_request();
         let then = match serving.next_head(phase).await {
-            Ok(Some(Arrived::Lean(request))) => serving.carry(request).await,
-            // The rarer case is in a box: a connection does not always need room for it.
-            Ok(Some(Arrived::Pingora(request))) => Box::pin(serving.hand_over(request)).await,
-            // A box for the same reason.
+            Ok(Some(Arrived::Request(Begun::Lean(request)))) => serving.carry(request).await,
+            // The rarer cases are in a box: a connection does not always need room for them.
+            Ok(Some(Arrived::Request(Begun::Other(request)))) => Box::pin(serving.hand_over(request)).await,
+            Ok(Some(Arrived::Request(Begun::Waiting(request)))) => Box::pin(serving.wait(request)).await,
             Ok(Some(Arrived::Http2)) => return Box::pin(serving.http2()).await,
             Ok(None) => Then::Close,
             Err(refusal) => serving.refuse_head(&refusal),
@@ -164,14 +163,14 @@ impl Serving<'_> {
                 None => Ok(None),
             }
         })?;
-        if let Some(Arrived::Lean(request) | Arrived::Pingora(request)) = &arrived {
-            link.skip(request.head().length);
+        if let Some(begun) = &arrived {
+            link.skip(begun.head().length);
         }
-        Ok(arrived)
+        Ok(arrived.map(Arrived::Request))
     }
 
     /// Which lane takes a request. The lean one takes HTTP/1.1, and must be allowed to.
-    fn sort(&self, request: &ReadHead<'_>, started: u64) -> Arrived {
+    fn sort(&self, request: &ReadHead<'_>, started: u64) -> Begun {
         let HttpLimits { max_body_size: max_body, paths, .. } = *self.limits();
         let facts = ListenerFacts { max_body, paths, started };
         let lane = if self.service.shared.pingora_only.load(Relaxed) {
@@ -179,9 +178,23 @@ impl Serving<'_> {
         } else {
             exchange::Lane::Lean
         };
-        match self.service.lane.begin(&self.link.in_flight, request, facts, lane) {
-            Begun::Lean(request) => Arrived::Lean(request),
-            Begun::Other(request) => Arrived::Pingora(request),
+        self.service.lane.begin(&self.link.in_flight, request, facts, lane)
+    }
+
+    /// A request whose filter waits. The wait is one of the request: its deadline and a drain can end it.
+    async fn wait(&mut self, mut waiting: Box<WaitingRequest>) -> Then {
+        loop {
+            let (link, head) = (&*self.link, *waiting.head());
+            link.in_flight.enter(Phase::Exchange);
+            let waited = Box::pin(self.service.lane.wait(link, waiting));
+            waiting = match self.watch.guard(link, waited).await {
+                Ok(Some(Begun::Lean(request))) => return self.carry(request).await,
+                Ok(Some(Begun::Other(request))) => return self.hand_over(request).await,
+                Ok(Some(Begun::Waiting(request))) => request,
+                Ok(None) => return Then::Close,
+                // The next request can follow if there is no body to be read before it.
+                Err(_) => return self.farewell(&head.facts, head.persistent && !head.facts.has_body()),
+            };
         }
     }
 

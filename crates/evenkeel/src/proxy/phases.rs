@@ -329,8 +329,7 @@ impl ProxyHttp for Proxy {
             Ok(edits) => edits,
             Err(refusal) => {
                 context.refusal = Some(refusal);
-                return Error::e_explain(ErrorType::InternalError, "the response was rejected")
-                    .map_err(Error::into_in);
+                return Error::e_explain(ErrorType::InternalError, "").map_err(Error::into_in);
             }
         };
         if exchange.connection().is_draining() {

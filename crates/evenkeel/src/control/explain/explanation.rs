@@ -91,6 +91,8 @@ pub enum VerdictKind {
     Answer,
     /// It refuses.
     Refuse,
+    /// It waits for something before it decides. The explanation goes on as if it let the request continue.
+    Wait,
 }
 
 /// The result of a request.

@@ -147,6 +147,10 @@ fn run_filters(
                 step.verdict = VerdictKind::Refuse;
                 Some(refused(&refusal))
             }
+            Ok(Verdict::Wait(_)) => {
+                step.verdict = VerdictKind::Wait;
+                None
+            }
             Err(Panicked) => {
                 step.verdict = VerdictKind::Refuse;
                 Some(refused(&Refusal::Internal))
