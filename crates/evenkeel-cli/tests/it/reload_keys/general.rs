@@ -32,6 +32,7 @@ fn clients_and_backends() -> Vec<Row> {
         })
         .shows("false", "true"),
         row("forwarding.via", "first", "second", sent("via")).shows("1.1 first", "1.1 second"),
+        row("include", Value::Null, "more.yaml", sent("via")).shows("", "1.1 included"),
         restart("workers", 1, 2),
         row("lanes", "auto", "pingora", |world| {
             Box::pin(async move { world.record("/").await["lane"].as_str().expect("text").to_owned() })

@@ -18,8 +18,9 @@ use crate::support::{
 /// A balancer with one route to one upstream, `web`, of one backend, `one`.
 ///
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
-/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, and `KEY-OTHER`; `HOLE-URL` (nothing connects), `TAP-URL` (it only
-/// listens), and `OWN-FOLDER`.
+/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, and `KEY-OTHER`; `HOLE-URL`
+/// (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
+/// `forwarding: { via: included }`.
 pub(super) struct World {
     pub(super) balancer: Balancer,
     pub(super) one: Backend,
@@ -146,6 +147,7 @@ impl World {
         let text = config.to_string();
         let (mut secure, mut hole) = (None, None);
         let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("more.yaml"), "forwarding: { via: included }").expect("a file");
         let mut names = vec![
             ("ONE-URL", one.url()),
             ("TWO-URL", two.url()),
@@ -192,7 +194,8 @@ impl World {
     pub(super) async fn change(&self, key: &str, to: Value) -> Result<Vec<String>, String> {
         let mut next = self.config.lock().expect("no panic").clone();
         set(&mut next, key, to);
-        let changes = self.balancer.reload(&yaml(&next, &self.names)).await?;
+        let file = self.folder.path().join("evenkeel.yaml");
+        let changes = self.balancer.reload_file(&file, &yaml(&next, &self.names)).await?;
         *self.config.lock().expect("no panic") = next;
         Ok(changes)
     }

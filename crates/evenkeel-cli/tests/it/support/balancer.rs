@@ -15,6 +15,11 @@ use super::{Authority, Client, Message, PATIENCE, TlsClient, eventually, get};
 
 /// What a text says, with what it does not say: see [`Balancer::start`].
 fn configured(yaml: &str, log: &Path) -> Result<Config, ConfigError> {
+    Config::from_yaml(&filled(yaml, log), "test.yaml", &|_| None)
+}
+
+/// The text with what it does not say.
+fn filled(yaml: &str, log: &Path) -> String {
     let plain = "[{ address: 127.0.0.1:0 }]";
     let listeners = if over_tls() { over_tls_listeners(log) } else { plain.to_owned() };
     let to_log = format!("{{ to: {}, format: json }}", log.display());
@@ -23,7 +28,7 @@ fn configured(yaml: &str, log: &Path) -> Result<Config, ConfigError> {
         ("admin:", "{ address: 127.0.0.1:0, hosts: [test] }"),
         ("access_log:", to_log.as_str()),
     ];
-    Config::from_yaml(&filled_up(yaml, &defaults), "test.yaml", &|_| None)
+    filled_up(yaml, &defaults)
 }
 
 /// A health check with a fixed result.
@@ -102,6 +107,14 @@ impl Balancer {
     /// Puts another text in force, filled up like the first. Gives the changes as text.
     pub(crate) async fn reload(&self, yaml: &str) -> Result<Vec<String>, String> {
         let config = configured(yaml, &self.log).map_err(|error| error.to_string())?;
+        let changes = self.handle().reload(&config).await.map_err(|error| error.to_string())?;
+        Ok(changes.iter().map(ToString::to_string).collect())
+    }
+
+    /// Puts the text of a file in force, which can include other files. The text is filled up like the first.
+    pub(crate) async fn reload_file(&self, file: &Path, yaml: &str) -> Result<Vec<String>, String> {
+        std::fs::write(file, filled(yaml, &self.log)).expect("a file");
+        let config = Config::from_file(file, &|_| None).map_err(|error| error.to_string())?;
         let changes = self.handle().reload(&config).await.map_err(|error| error.to_string())?;
         Ok(changes.iter().map(ToString::to_string).collect())
     }
