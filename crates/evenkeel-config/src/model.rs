@@ -15,6 +15,7 @@ use evenkeel_core::route::{HostPattern, RouteMatch};
 use crate::{FilterSpec, Template};
 
 mod discovery;
+mod files;
 mod paths;
 mod resilience;
 mod tls;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::control::{Extensions, Order, Running, Signals, StartError, State};
 use crate::discovery::Discovery;
 use crate::filter::Registry;
 use crate::handle::{Drain, Handle, Source, Started};
+use crate::listen::{Inherited, Sharing};
 use crate::probe::Check;
 
 /// A load balancer: configured, then [`run`](Server::run).
@@ -93,6 +95,31 @@ impl Server {
         make: impl Fn() -> D + Send + Sync + 'static,
     ) -> Self {
         self.extensions.sources.insert(name.into(), make);
+        self
+    }
+
+    /// Sets listening sockets that the program was given, by systemd for example: a listener of the configuration whose address is
+    /// that of a socket accepts connections from it and binds nothing. Connections that wait in such a socket when the server
+    /// ends stay there for the next process. A socket whose address is no listener's is not used, and
+    /// logged. Default: none.
+    ///
+    /// # Errors
+    /// When one of them is not a listening TCP or Unix stream socket.
+    pub fn listening_sockets(
+        mut self,
+        sockets: impl IntoIterator<Item = OwnedFd>,
+    ) -> Result<Self, ServerError> {
+        let sockets = sockets.into_iter().map(Inherited::new).collect::<Result<_, _>>();
+        self.extensions.sockets = sockets.map_err(|error| ServerError::Start(error.into()))?;
+        Ok(self)
+    }
+
+    /// Listens also where another process of the same user listens, if that allows it, as every evenkeel does (`SO_REUSEPORT`):
+    /// for a restart in which the new process begins before the old one ends. The system deals new connections out to
+    /// both. Default: an address in use is an error, since two servers on one address are a mistake most of the time.
+    #[must_use]
+    pub fn reuse_port(mut self) -> Self {
+        self.extensions.sharing = Sharing::Allowed;
         self
     }
 

@@ -17,6 +17,8 @@ mod reload;
 mod run;
 mod schema;
 mod simulate;
+mod sockets;
+mod watch;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! `evenkeel run`: the balancer, from a file or from a few options, until a signal ends it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::pin;
 
 use evenkeel::Server;
@@ -13,6 +13,8 @@ use super::check::problems;
 use super::failure::Failure;
 use super::file::{FileArgument, load};
 use super::logging::{Level, Logging};
+use super::sockets;
+use super::watch::Watch;
 use super::{block_on, tell};
 
 /// The arguments of `run`.
@@ -43,6 +45,12 @@ pub(super) struct Args {
     /// Show /metrics, /status, /livez and /readyz here
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "argument"], requires = "listen")]
     admin: Option<String>,
+    /// Reload when the configuration, or a file that it names, changes
+    #[arg(long, conflicts_with = "listen")]
+    watch: bool,
+    /// Listen also where another evenkeel of the same user listens, to start a new process before the old one ends
+    #[arg(long)]
+    reuse_port: bool,
     #[command(flatten)]
     logging: Logging,
 }
@@ -52,9 +60,25 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     args.logging.start(Level::Info);
     let source = args.source()?;
     let again = if args.listen.is_empty() { args.file.again()? } else { None };
+    let watch = args.watch;
+    if watch && again.is_none() {
+        return Err(Failure::usage("--watch needs a file: standard input can be read once only"));
+    }
+    let reuse_port = args.reuse_port;
     let config = args.config()?;
     raise_file_limit();
-    block_on(serve(config, &source, again))
+    let mut server = Server::new(config.clone()).give_back_memory(evenkeel_allocator::give_back);
+    server = server.listening_sockets(sockets::passed()?)?;
+    if reuse_port {
+        sockets::warn_of_resets();
+        server = server.reuse_port();
+    }
+    // What it watches are the files of the configuration that was just read.
+    let watch = again.clone().filter(|_| watch).map(|path| Watch::new(path, &config));
+    if let Some(path) = again {
+        server = server.reload_from(move || read_again(&path).map_err(|failure| failure.to_string()));
+    }
+    block_on(serve(server, &source, watch))
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
@@ -71,12 +95,12 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(config: Config, source: &str, again: Option<PathBuf>) -> Result<(), Failure> {
-    let mut server = Server::new(config).give_back_memory(evenkeel_allocator::give_back);
-    if let Some(path) = again {
-        server = server.reload_from(move || read_again(&path).map_err(|failure| failure.to_string()));
-    }
+async fn serve(mut server: Server, source: &str, watch: Option<Watch>) -> Result<(), Failure> {
     server.start().await?;
+    if let (Some(watch), Some(handle)) = (watch, server.handle()) {
+        // It ends with the server.
+        tokio::spawn(watch.run(handle));
+    }
     let lines = announcement(&server, source);
     let mut running = pin!(server.run());
     // Its first poll catches the signals. Only after that may anyone learn that there is a process to send one to.

@@ -45,6 +45,8 @@ mod reload;
 mod reload_command;
 mod reload_keys;
 mod reload_mistakes;
+mod reload_watch;
+mod restart;
 mod retries;
 mod retry_policy;
 mod routes;

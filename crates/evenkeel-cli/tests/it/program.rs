@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -155,6 +156,19 @@ impl Program {
         let mut command = Command::new("sh");
         let script = format!("ulimit -n {files}; exec {} run", env!("CARGO_BIN_EXE_evenkeel"));
         command.args(["-c", &script]).current_dir(folder.path()).stdin(Stdio::null()).kill_on_drop(true);
+        Self::spawn(folder, command, "admin on http://").await
+    }
+
+    /// Runs this configuration as [`Program::run`] does, with this listening socket, passed as systemd passes it.
+    pub(crate) async fn run_with_socket(yaml: &str, socket: OwnedFd) -> Self {
+        let folder = configured(yaml);
+        let mut command = Command::new("sh");
+        let script = format!("exec 3<&0 </dev/null; LISTEN_FDS=1 exec {} run", executable().display());
+        command
+            .args(["-c", &script])
+            .current_dir(folder.path())
+            .stdin(Stdio::from(socket))
+            .kill_on_drop(true);
         Self::spawn(folder, command, "admin on http://").await
     }
 

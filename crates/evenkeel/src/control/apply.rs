@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::{ListenAddress, Model};
+use evenkeel_config::Model;
 use socket2::Socket;
 use tokio::sync::mpsc;
 
@@ -62,7 +62,7 @@ impl Running {
         self.publish(&next, &model, table);
         self.workers.set_lanes(model.lanes);
         for listener in closing {
-            retire_listener(listener, &next, model.shutdown.drain_timeout);
+            retire_listener(listener, model.shutdown.drain_timeout);
         }
         if let Some(log) = old_log {
             tokio::spawn(retire_log(log));
@@ -101,10 +101,12 @@ impl Running {
                 PreparedListener::New(options, tls, bound) => {
                     let metrics = Arc::new(ListenerMetrics::new(self.state().metrics.workers()));
                     let name: Arc<str> = bound.address.to_string().into();
-                    let shared = Arc::new(ListenerShared::new(&options, tls, name, metrics));
+                    let shared =
+                        ListenerShared::new(&options, tls, name, metrics).inherited(bound.inherited);
+                    let shared = Arc::new(shared);
                     opening.push((shared.clone(), bound.sockets));
-                    let (configured, address) = (options.address, bound.address);
-                    next.listeners.push(LiveListener { configured, address, shared });
+                    let (configured, address, file) = (options.address, bound.address, bound.file);
+                    next.listeners.push(LiveListener { configured, address, shared, file });
                 }
             }
         }
@@ -158,13 +160,10 @@ async fn begin(
 
 /// Ends a listener that is no longer configured: no new connections, and those that are open end with their request, or are
 /// cut after `drain_timeout`.
-fn retire_listener(listener: LiveListener, next: &Live, drain_timeout: Duration) {
+fn retire_listener(listener: LiveListener, drain_timeout: Duration) {
     listener.shared.drain();
-    let taken_over = |path: &std::path::Path| {
-        next.listeners.iter().any(|one| matches!(&one.address, ListenAddress::Unix(other) if other == path))
-    };
-    if let Some(path) = listener.socket_file().filter(|path| !taken_over(path.as_path())) {
-        let _ = std::fs::remove_file(path);
+    if let Some(file) = &listener.file {
+        file.remove();
     }
     tokio::spawn(async move {
         tokio::time::sleep(drain_timeout).await;

@@ -13,7 +13,7 @@ use super::plan::{Extensions, PlanError};
 use super::running::StartError;
 use super::upstream::Prepared;
 use crate::filter::{BuildContext, Registry};
-use crate::listen::{Bound, bind};
+use crate::listen::{Bound, Sharing, bind};
 use crate::observe::{AccessLog, Metrics, RouteMetrics};
 use crate::tls::ServerTls;
 use crate::upstream::moment_of;
@@ -99,7 +99,7 @@ impl Change {
             upstreams.push(prepared.map_err(StartError::from_plan)?);
         }
         let log = prepare_log(live, model, metrics)?;
-        let listeners = prepare_listeners(live, model, workers)?;
+        let listeners = prepare_listeners(live, model, extensions, workers)?;
         Ok(Self { model: model.clone(), changes, upstreams, sources, routes, listeners, log })
     }
 }
@@ -169,6 +169,7 @@ fn prepare_log(live: &Live, model: &Model, metrics: &Metrics) -> Result<Prepared
 fn prepare_listeners(
     live: &Live,
     model: &Model,
+    extensions: &Extensions,
     workers: usize,
 ) -> Result<Vec<PreparedListener>, StartError> {
     let mut free: Vec<usize> = (0..live.listeners.len()).collect();
@@ -186,13 +187,18 @@ fn prepare_listeners(
     let prepared = model.listeners.iter().zip(kept).map(|(listener, kept)| {
         let before = kept.and_then(|index| live.listeners.get(index)).and_then(|one| one.shared.tls());
         let tls = prepare_tls(listener, before.as_deref())?;
-        Ok(match kept {
-            Some(index) => PreparedListener::Kept(index, listener.clone(), tls),
+        match kept {
+            Some(index) => Ok(PreparedListener::Kept(index, listener.clone(), tls)),
             None => {
-                let bound = bind(&listener.address, workers, leaving(listener))?;
-                PreparedListener::New(listener.clone(), tls, bound)
+                let passed = extensions.sockets.iter().find(|socket| socket.is_for(&listener.address));
+                let sharing = if leaving(listener) { Sharing::Allowed } else { extensions.sharing };
+                let bound = match passed {
+                    Some(socket) => socket.bound(workers)?,
+                    None => bind(&listener.address, workers, sharing)?,
+                };
+                Ok(PreparedListener::New(listener.clone(), tls, bound))
             }
-        })
+        }
     });
     prepared.collect()
 }

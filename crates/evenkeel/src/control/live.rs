@@ -3,7 +3,6 @@
 //! A start is a reload from nothing: both prepare what is new, and then put it in force.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -18,7 +17,7 @@ use super::plan::PlanError;
 use super::state::ShownSource;
 use super::trust::authorities;
 use crate::filter::Filter;
-use crate::listen::ListenerShared;
+use crate::listen::{ListenerShared, SocketFile};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::upstream::Upstream;
 
@@ -82,6 +81,8 @@ pub(super) struct LiveListener {
     /// Its address with the real port.
     pub(super) address: ListenAddress,
     pub(super) shared: Arc<ListenerShared>,
+    /// The file of its Unix socket, to be removed at the end.
+    pub(super) file: Option<SocketFile>,
 }
 
 // === impl LiveUpstream ===
@@ -137,17 +138,5 @@ impl<'a> FiltersBefore<'a> {
     pub(super) fn take_of_kind(&mut self, kind: &str) -> Option<&'a dyn Filter> {
         let at = self.0.iter().position(|(known, _)| known.kind() == kind)?;
         Some(&*self.0.remove(at).1)
-    }
-}
-
-// === impl LiveListener ===
-
-impl LiveListener {
-    /// The file of its Unix socket, to be removed at the end.
-    pub(super) fn socket_file(&self) -> Option<&PathBuf> {
-        match &self.address {
-            ListenAddress::Unix(path) => Some(path),
-            _ => None,
-        }
     }
 }

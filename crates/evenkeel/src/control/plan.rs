@@ -18,6 +18,7 @@ use super::trust::authorities;
 use super::upstream::Prepared;
 use crate::exchange::{Rule, RuleAction, Table};
 use crate::filter::{BuildContext, Filter, Registry};
+use crate::listen::{Inherited, Sharing};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
 use crate::tls::{ServerTls, TlsError};
@@ -41,6 +42,10 @@ pub struct Extensions {
     pub checks: HashMap<String, Arc<dyn Check>>,
     /// Sources of backends by name.
     pub(crate) sources: Factories,
+    /// Listening sockets that the process was given. Listeners on their addresses use them.
+    pub sockets: Vec<Inherited>,
+    /// Whether another process may listen on the same addresses.
+    pub sharing: Sharing,
     /// How memory is given back to the system, if the program's allocator must be told to.
     pub give_back: Option<fn()>,
 }

@@ -1,6 +1,5 @@
 //! What is running: started whole or not at all, changed whole or not at all, and drained before it ends.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use super::live::Live;
 use super::plan::{Extensions, PlanError};
 use super::state::{Reloads, Shown, State};
 use crate::exchange::{Environment, Table};
-use crate::listen::{BindError, WorkerError, Workers};
+use crate::listen::{BindError, Inherited, SocketFile, WorkerError, Workers};
 use crate::observe::{AccessLogError, Metrics};
 use crate::tls::install_provider;
 
@@ -90,6 +89,13 @@ impl Running {
         let live = Live::default();
         let sources = sources(&live, model, extensions).map_err(StartError::from_plan)?;
         let change = Change::prepare(&live, model, sources, extensions, &metrics).await?;
+        let is_used = |socket: &&Inherited| model.listeners.iter().any(|one| socket.is_for(&one.address));
+        for socket in extensions.sockets.iter().filter(|socket| !is_used(socket)) {
+            log::warn!(
+                "no listener is on {}: the socket that was passed for it is not used",
+                socket.address()
+            );
+        }
         let table = Arc::new(ArcSwap::from_pointee(Table::default()));
         let environments = (0..workers)
             .map(|worker| Arc::new(Environment { worker, table: table.clone(), metrics: metrics.clone() }));
@@ -212,15 +218,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.workers.stop();
         let live = std::mem::take(self.live.get_mut());
-        let files: Vec<PathBuf> =
-            live.listeners.iter().filter_map(|listener| listener.socket_file().cloned()).collect();
         drop(std::mem::take(&mut self.workers));
         if let Some(log) = &live.log {
             // A reader of the state may still hold it.
             log.close();
         }
-        for path in files {
-            let _ = std::fs::remove_file(path);
-        }
+        live.listeners.iter().filter_map(|listener| listener.file.as_ref()).for_each(SocketFile::remove);
     }
 }

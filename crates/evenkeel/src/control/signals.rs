@@ -15,9 +15,9 @@ pub enum Order {
     Quit,
     /// SIGUSR1: open the access log's file again.
     Reopen,
-    /// SIGHUP: read the configuration again. Not supported yet.
+    /// SIGHUP: read the configuration again.
     Reload,
-    /// SIGUSR2: hand over to a new binary. Not supported yet.
+    /// SIGUSR2: reserved for handing over to a new binary; nothing changes.
     Upgrade,
 }
 

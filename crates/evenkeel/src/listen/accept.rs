@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(super) struct Acceptor(TcpStream);
 
+/// What an accepted socket is like.
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
 impl Acceptor {
     pub(super) fn new(socket: RawSocket) -> io::Result<Self> {
         // Responses leave in one piece: waiting for more would only delay them. Connections inherit this from their
@@ -24,9 +27,14 @@ impl Acceptor {
 
     /// The next connection, and its other end if that has an address.
     pub(super) async fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let accept = || Ok(acceptfrom_with(&self.0, flags)?);
+        let accept = || Ok(acceptfrom_with(&self.0, FLAGS)?);
         let (socket, peer) = self.0.async_io(Interest::READABLE, accept).await?;
         Ok((socket, peer.and_then(|peer| peer.try_into().ok())))
+    }
+
+    /// A connection that waits already, also one that came since the event queue was last read.
+    pub(super) fn waiting(&self) -> Option<(OwnedFd, Option<SocketAddr>)> {
+        let (socket, peer) = acceptfrom_with(&self.0, FLAGS).ok()?;
+        Some((socket, peer.and_then(|peer| peer.try_into().ok())))
     }
 }

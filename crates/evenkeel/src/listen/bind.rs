@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use evenkeel_config::ListenAddress;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -15,6 +17,36 @@ pub struct Bound {
     pub address: ListenAddress,
     /// The sockets.
     pub sockets: Vec<Socket>,
+    /// The file of a Unix socket that was made here.
+    pub file: Option<SocketFile>,
+    /// Whether other processes have the same sockets: see [`Inherited`].
+    pub inherited: bool,
+}
+
+/// A listening socket that the process was given, by a supervisor that keeps it open while the balancer is restarted. Connections
+/// that wait in it are lost to no one: who accepts next has them.
+#[derive(Clone, Debug)]
+pub struct Inherited {
+    address: ListenAddress,
+    socket: Arc<Socket>,
+}
+
+/// The file of a Unix socket.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: another process may have put its own socket in the place.
+    id: Option<(u64, u64)>,
+}
+
+/// How an address may be bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Not if anyone listens there.
+    #[default]
+    Never,
+    /// Also if another process of this user listens there, and allows it.
+    Allowed,
 }
 
 /// Why an address could not be bound.
@@ -30,6 +62,9 @@ pub enum BindError {
     /// Something is at the path that is not a socket.
     #[error("address unix:{0}: there is a file that is not a socket")]
     NotASocket(PathBuf),
+    /// A socket that the process was given does not listen.
+    #[error("socket {0} that was passed to the process: it does not listen on an IP address or a path")]
+    NotListening(String),
     /// Something else.
     #[error("address {address}: {source}")]
     Io {
@@ -43,26 +78,25 @@ pub enum BindError {
 /// How many connections may wait to be accepted; the system's own limit (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 4096;
 
-/// Binds an address for this many workers. Nothing is retried. `shared` allows that another socket of this process has the
-/// port already: one that is about to be closed.
+/// Binds an address for this many workers. Nothing is retried.
 ///
 /// On TCP each worker has a socket of its own (`SO_REUSEPORT`), so that accepting needs no lock; a Unix socket is shared.
 ///
 /// # Errors
 /// When the address is in use or cannot be had.
-pub fn bind(address: &ListenAddress, workers: usize, shared: bool) -> Result<Bound, BindError> {
+pub fn bind(address: &ListenAddress, workers: usize, sharing: Sharing) -> Result<Bound, BindError> {
     match address {
-        ListenAddress::Unix(path) => bind_unix(path, workers),
-        ListenAddress::Tcp(address) => bind_tcp(*address, workers, shared),
+        ListenAddress::Unix(path) => bind_unix(path, workers, sharing),
+        ListenAddress::Tcp(address) => bind_tcp(*address, workers, sharing),
         _ => {
             Err(BindError::Io { address: format!("{address:?}"), source: io::ErrorKind::Unsupported.into() })
         }
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> Result<Bound, BindError> {
+fn bind_tcp(address: SocketAddr, workers: usize, sharing: Sharing) -> Result<Bound, BindError> {
     let explain = |error| explain(address.to_string(), error);
-    if address.port() != 0 && !shared {
+    if address.port() != 0 && sharing == Sharing::Never {
         // Without SO_REUSEPORT first: with it, a second balancer would take half of the first one's connections in silence.
         drop(tcp_socket(address, false).map_err(explain)?);
     }
@@ -75,7 +109,7 @@ fn bind_tcp(address: SocketAddr, workers: usize, shared: bool) -> Result<Bound, 
         Ok(socket)
     });
     let sockets = sockets.collect::<io::Result<_>>().map_err(explain)?;
-    Ok(Bound { address: ListenAddress::Tcp(address), sockets })
+    Ok(Bound { address: ListenAddress::Tcp(address), sockets, file: None, inherited: false })
 }
 
 fn tcp_socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
@@ -88,17 +122,32 @@ fn tcp_socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, workers: usize) -> Result<Bound, BindError> {
+fn bind_unix(path: &Path, workers: usize, sharing: Sharing) -> Result<Bound, BindError> {
     let name = format!("unix:{}", path.display());
     let explain = |error| explain(name.clone(), error);
-    clear_stale_socket(path, &name)?;
+    let replaces = match clear_stale_socket(path, &name) {
+        Err(BindError::InUse(_)) if sharing == Sharing::Allowed => true,
+        cleared => cleared.map(|()| false)?,
+    };
+    // Two sockets cannot have one path: the new one takes the place of the other in one step.
+    let place =
+        if replaces { path.with_extension(format!("{}.new", std::process::id())) } else { path.to_owned() };
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
-    let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&SockAddr::unix(path)?));
+    let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&SockAddr::unix(&place)?));
     bound.and_then(|()| socket.listen(BACKLOG)).map_err(explain)?;
-    let mut sockets: Vec<Socket> =
-        (1..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>().map_err(explain)?;
+    if replaces {
+        std::fs::rename(&place, path).map_err(explain)?;
+    }
+    let file = Some(SocketFile::new(path));
+    let sockets = clones(socket, workers).map_err(explain)?;
+    Ok(Bound { address: ListenAddress::Unix(path.to_owned()), sockets, file, inherited: false })
+}
+
+/// One socket for each worker.
+fn clones(socket: Socket, workers: usize) -> io::Result<Vec<Socket>> {
+    let mut sockets: Vec<Socket> = (1..workers).map(|_| socket.try_clone()).collect::<io::Result<_>>()?;
     sockets.push(socket);
-    Ok(Bound { address: ListenAddress::Unix(path.to_owned()), sockets })
+    Ok(sockets)
 }
 
 /// Removes the socket file of a balancer that has ended; never one with a listener, never another file.
@@ -124,20 +173,87 @@ fn explain(address: String, source: io::Error) -> BindError {
     }
 }
 
+// === impl Inherited ===
+
+impl Inherited {
+    /// Takes a socket over.
+    ///
+    /// # Errors
+    /// When it is not a listening stream socket.
+    pub fn new(socket: OwnedFd) -> Result<Self, BindError> {
+        let socket = Socket::from(socket);
+        let local = socket.local_addr().ok();
+        let address = local.as_ref().and_then(|local| match local.as_socket() {
+            Some(address) => Some(ListenAddress::Tcp(address)),
+            None => local.as_pathname().map(|path| ListenAddress::Unix(path.to_owned())),
+        });
+        let listens = socket.is_listener().unwrap_or(false) && socket.r#type().ok() == Some(Type::STREAM);
+        match address.filter(|_| listens) {
+            Some(address) => Ok(Self { address, socket: Arc::new(socket) }),
+            None => Err(BindError::NotListening(format!("{}", socket.as_raw_fd()))),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Whether it listens where this address says. `[::]` stands for `0.0.0.0` too: systemd makes that of a port alone.
+    pub fn is_for(&self, address: &ListenAddress) -> bool {
+        match (&self.address, address) {
+            (ListenAddress::Tcp(own), ListenAddress::Tcp(other)) => {
+                let any = own.ip().is_unspecified() && other.ip().is_unspecified();
+                own.port() == other.port() && (own.ip() == other.ip() || any && own.is_ipv6())
+            }
+            (own, other) => own == other,
+        }
+    }
+
+    /// The socket for this many workers.
+    ///
+    /// # Errors
+    /// When there are too few descriptors.
+    pub fn bound(&self, workers: usize) -> Result<Bound, BindError> {
+        let made = self.socket.set_nonblocking(true).and_then(|()| clones(self.socket.try_clone()?, workers));
+        let sockets = made.map_err(|error| explain(self.address.to_string(), error))?;
+        Ok(Bound { address: self.address.clone(), sockets, file: None, inherited: true })
+    }
+}
+
+// === impl SocketFile ===
+
+impl SocketFile {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), id: Self::id(path) }
+    }
+
+    fn id(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
+
+    /// Removes the file, unless another socket has taken its place.
+    pub fn remove(&self) {
+        if self.id.is_some() && Self::id(&self.path) == self.id {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{BindError, bind};
+    use super::{BindError, Inherited, Sharing, bind};
     use evenkeel_config::ListenAddress;
 
     #[test]
     fn port_zero_gives_one_real_port_to_all_workers() {
-        let bound = bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 3, false).unwrap();
+        let bound = bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 3, Sharing::Never).unwrap();
         let ListenAddress::Tcp(address) = bound.address else { panic!("not TCP") };
         assert_ne!(address.port(), 0);
         for socket in &bound.sockets {
             assert_eq!(socket.local_addr().unwrap().as_socket(), Some(address));
         }
-        let again = bind(&ListenAddress::Tcp(address), 1, false).unwrap_err();
+        let again = bind(&ListenAddress::Tcp(address), 1, Sharing::Never).unwrap_err();
         assert!(matches!(again, BindError::InUse(_)), "{again}");
     }
 
@@ -145,7 +261,7 @@ mod tests {
     fn a_file_that_is_no_socket_is_left_alone() {
         let path = std::env::temp_dir().join(format!("evenkeel-bind-{}", std::process::id()));
         std::fs::write(&path, "mine").unwrap();
-        let error = bind(&ListenAddress::Unix(path.clone()), 1, false).unwrap_err();
+        let error = bind(&ListenAddress::Unix(path.clone()), 1, Sharing::Never).unwrap_err();
         assert!(matches!(error, BindError::NotASocket(_)), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         std::fs::remove_file(&path).unwrap();
@@ -155,10 +271,29 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let path = std::env::temp_dir().join(format!("evenkeel-bind-{}.sock", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let bound = bind(&address, 2, false).unwrap();
-        assert!(matches!(bind(&address, 1, false), Err(BindError::InUse(_))));
+        let bound = bind(&address, 2, Sharing::Never).unwrap();
+        assert!(matches!(bind(&address, 1, Sharing::Never), Err(BindError::InUse(_))));
+        // Unless it is to be replaced; the old one leaves the file of the new one alone.
+        let replacing = bind(&address, 1, Sharing::Allowed).unwrap();
+        bound.file.as_ref().unwrap().remove();
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         drop(bound);
-        drop(bind(&address, 1, false).unwrap());
-        std::fs::remove_file(&path).unwrap();
+        drop(replacing);
+        let last = bind(&address, 1, Sharing::Never).unwrap();
+        last.file.as_ref().unwrap().remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_passed_socket_must_listen_and_serves_its_address() {
+        let listener = std::net::TcpListener::bind("[::]:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let inherited = Inherited::new(listener.into()).unwrap();
+        let is_for = |text: String| inherited.is_for(&ListenAddress::Tcp(text.parse().unwrap()));
+        assert!(is_for(format!("[::]:{port}")) && is_for(format!("0.0.0.0:{port}")));
+        assert!(!is_for(format!("127.0.0.1:{port}")) && !is_for(format!("[::]:{}", port ^ 1)));
+        assert_eq!(inherited.bound(3).unwrap().sockets.len(), 3);
+        let other = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(Inherited::new(other.into()), Err(BindError::NotListening(_))));
     }
 }

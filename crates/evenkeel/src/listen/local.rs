@@ -70,6 +70,8 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 const HOUSE_EVERY: Duration = Duration::from_secs(1);
 /// How long accepting pauses when there are no more files to be had.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Most connections that wait in a socket: its backlog.
+const MOST_WAITING: usize = 4096;
 /// What the log has of it: one line for all workers.
 static COMPLAINT: Pause = Pause::new();
 
@@ -200,10 +202,12 @@ impl Local {
         loop {
             let accepted = tokio::select! {
                 biased;
-                accepted = acceptor.accept() => accepted,
-                // Only once no connection waits to be accepted: clients that connected before the end are served.
-                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => return AcceptEnd::Asked,
+                _ = stage.wait_for(|stage| *stage >= Stage::Draining) => {
+                    self.accept_waiting(&acceptor, &listener);
+                    return AcceptEnd::Asked;
+                }
                 _ = ending.wait_for(|stage| *stage >= ListenerStage::Draining) => break,
+                accepted = acceptor.accept() => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => self.admit(socket, peer, &listener),
@@ -217,6 +221,7 @@ impl Local {
                 }
             }
         }
+        self.accept_waiting(&acceptor, &listener);
         drop(acceptor);
         let of_listener = |open: &Open| Arc::ptr_eq(&open.listener, &listener);
         self.each_connection(of_listener, Connection::drain);
@@ -227,6 +232,18 @@ impl Local {
             _ = stage.wait_for(|stage| *stage >= Stage::Draining) => {}
         }
         AcceptEnd::Asked
+    }
+
+    /// Accepts what waits, before the socket is closed: clients that connected before the end are served. What waits in a socket
+    /// that other processes have too is left to them.
+    fn accept_waiting(self: &Arc<Self>, acceptor: &Acceptor, listener: &Arc<ListenerShared>) {
+        if listener.inherited {
+            return;
+        }
+        // Clients that connect faster than they are accepted must not hold up the end.
+        for (socket, peer) in std::iter::from_fn(|| acceptor.waiting()).take(MOST_WAITING) {
+            self.admit(socket, peer, listener);
+        }
     }
 
     fn admit(self: &Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, listener: &Arc<ListenerShared>) {

@@ -14,6 +14,6 @@ mod shared;
 mod watch;
 mod worker;
 
-pub use bind::{BindError, Bound, bind};
+pub use bind::{BindError, Bound, Inherited, Sharing, SocketFile, bind};
 pub use shared::ListenerShared;
 pub use worker::{WorkerError, Workers};

@@ -26,6 +26,8 @@ pub struct ListenerShared {
     pub(super) handshakes: ArcSwapOption<Handshakes>,
     pub(super) permits: Arc<Permits>,
     pub(super) stage: watch::Sender<ListenerStage>,
+    /// Whether another process may accept what waits in its sockets.
+    pub(super) inherited: bool,
 }
 
 /// How far a listener is on its way to its end.
@@ -67,7 +69,15 @@ impl ListenerShared {
             handshakes: ArcSwapOption::new(tls.map(Handshakes::new)),
             permits: Permits::new(listener.max_connections, listener.max_connections_per_client),
             stage: watch::channel(ListenerStage::Open).0,
+            inherited: false,
         }
+    }
+
+    /// With sockets that other processes have too: what waits in them at the end is left to those.
+    #[must_use]
+    pub fn inherited(mut self, inherited: bool) -> Self {
+        self.inherited = inherited;
+        self
     }
 
     /// How it speaks TLS, if it does.
