@@ -147,7 +147,10 @@ impl BackendFactory {
                 .map_or_else(|| Arc::new(ConnectionGroup::new()), |one| one.connections.clone()),
             tls,
             http2: model.http2,
-            cookie: model.sticky.as_ref().map(|sticky| cookie_value(sticky, &model.name, &spec.url.text)),
+            cookie: model
+                .sticky
+                .as_ref()
+                .map(|sticky| cookie_value(sticky, &model.name, &spec.url.text).into()),
             metrics: known
                 .map_or_else(|| Arc::new(BackendMetrics::new(self.workers)), |one| one.metrics.clone()),
             failures: FailureLog::default(),

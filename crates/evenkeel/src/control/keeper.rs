@@ -346,7 +346,7 @@ pub(super) fn members(
         true => roster.endpoints().clone(),
         false => endpoints.into_iter().cloned().collect(),
     };
-    Members { roster, snapshot, endpoints, others, balancer }
+    Members::new(roster, snapshot, endpoints, others, balancer)
 }
 
 async fn next_report(checks: &mut Option<Checks>) -> super::checks::Report {

@@ -7,7 +7,7 @@ use evenkeel_core::route::{query_decoded, query_parameter};
 use evenkeel_http::message::{RequestHead, cookie};
 use http::HeaderValue;
 
-use crate::upstream::{Affinity, Endpoint, hash, hash_of_client};
+use crate::upstream::{Affinity, Endpoint, Members, hash, hash_of_client};
 
 // === impl Affinity ===
 
@@ -47,14 +47,10 @@ impl Affinity {
         cookie(head, &self.sticky.as_ref()?.cookie, |value| String::from_utf8_lossy(value).into_owned())
     }
 
-    /// The backend that the client's cookie names, by its place, if it may be chosen now.
-    pub fn named(&self, head: &dyn RequestHead, endpoints: &[std::sync::Arc<Endpoint>]) -> Option<usize> {
+    /// The backend that the client's cookie names, by its place, if it can be picked now.
+    pub fn named(&self, head: &dyn RequestHead, members: &Members) -> Option<usize> {
         let sticky = self.sticky.as_ref()?;
-        let is_of = |endpoint: &Endpoint, value: &[u8]| {
-            endpoint.cookie.as_deref().is_some_and(|cookie| cookie.as_bytes() == value)
-        };
-        let place = |value: &[u8]| endpoints.iter().position(|endpoint| is_of(endpoint, value));
-        cookie(head, &sticky.cookie, place)?
+        cookie(head, &sticky.cookie, |value| members.by_cookie(value))?
     }
 
     /// The `Set-Cookie` that names this backend.

@@ -213,7 +213,7 @@ impl Exchange {
             explained: rule.explain && self.table.log.is_some(),
         };
         let mut attempts = Attempts::new(upstream.clone(), options, rng);
-        attempts.stick_to(|endpoints| upstream.affinity.named(head, endpoints));
+        attempts.stick_to(|members| upstream.affinity.named(head, members));
         self.attempts = Some(attempts);
         self.announce_deadline();
         Decision::Proxy

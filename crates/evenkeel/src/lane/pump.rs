@@ -15,7 +15,7 @@ use super::upload::Upload;
 use super::{Lane, Request, Then};
 use crate::exchange::{Ending, Exchange};
 use crate::stream::Link;
-use crate::upstream::{Attempt, Break, Failure};
+use crate::upstream::{Attempt, Break, BrokenConnection, Failure};
 
 /// Why passing on came to a stop.
 #[derive(Debug)]
@@ -216,16 +216,13 @@ impl Pump<'_> {
 
     /// What it means that a backend broke off before its response.
     pub(super) fn failure(&self, backend: &Backend, broken: Break) -> Failure {
-        let silent = backend.input.is_empty();
-        let unsent = !self.upload.has_begun();
-        let unread = unsent || self.exchange.is_idempotent() && self.upload.whole;
-        match backend.reused {
-            _ if !silent => Failure::Broken(broken),
-            true if unread => Failure::Stale,
-            true => Failure::Broken(broken),
-            false if unsent => Failure::Unsent,
-            false => Failure::Closed(broken),
-        }
+        let connection = BrokenConnection {
+            reused: backend.reused,
+            responding: !backend.input.is_empty(),
+            sent: self.upload.has_begun(),
+            repeatable: self.exchange.is_idempotent() && self.upload.whole,
+        };
+        connection.failure(broken)
     }
 
     /// The response is forwarded completely.

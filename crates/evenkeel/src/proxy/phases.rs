@@ -23,7 +23,7 @@ use super::peer::{Authorities, peer};
 use super::respond;
 use super::turns::{Turn, Turns};
 use crate::exchange::{Ending, Exchange, Interim};
-use crate::upstream::Failure;
+use crate::upstream::{BrokenConnection, Failure};
 
 /// Pingora's lane for one worker.
 #[derive(Debug)]
@@ -409,9 +409,12 @@ impl ProxyHttp for Proxy {
         let repeatable = idempotent && replayable;
         let failure = match malformed {
             Some(malformed) => Failure::Malformed(malformed.text()),
-            None if unprocessed || reused && repeatable => Failure::Stale,
-            None if !reused && !cause::has_begun_to_answer(&error) => Failure::Closed(cause::broken(&error)),
-            None => Failure::Broken(cause::broken(&error)),
+            None if unprocessed => Failure::Stale,
+            None => {
+                // Pingora does not say how much of the request was sent.
+                let (responding, sent) = (cause::has_begun_to_answer(&error), true);
+                BrokenConnection { reused, responding, sent, repeatable }.failure(cause::broken(&error))
+            }
         };
         context.fail(failure, replayable, &mut error);
         error

@@ -176,8 +176,8 @@ impl Attempts {
     }
 
     /// Prefers the backend at the place that `find` gives, of those that can be picked: the one that the client's cookie names.
-    pub fn stick_to(&mut self, find: impl FnOnce(&[Arc<Endpoint>]) -> Option<usize>) {
-        self.sticky = self.members.as_ref().and_then(|members| find(&members.endpoints));
+    pub fn stick_to(&mut self, find: impl FnOnce(&Members) -> Option<usize>) {
+        self.sticky = self.members.as_deref().and_then(find);
     }
 
     /// Checks the circuit breaker, once.

@@ -28,7 +28,7 @@ pub struct Endpoint {
     /// Its idle connections.
     pub connections: Arc<ConnectionGroup>,
     /// What a sticky cookie calls it, if there is one.
-    pub cookie: Option<Box<str>>,
+    pub cookie: Option<Arc<str>>,
     /// What it counts.
     pub metrics: Arc<BackendMetrics>,
     /// Its failures that have a line in the error log.

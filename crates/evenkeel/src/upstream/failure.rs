@@ -108,6 +108,19 @@ pub enum Break {
     Other,
 }
 
+/// What is known of a connection that broke before the head of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokenConnection {
+    /// Whether it had served requests before.
+    pub reused: bool,
+    /// Whether some of a response has arrived.
+    pub responding: bool,
+    /// Whether some of the request was sent, or may have been.
+    pub sent: bool,
+    /// Whether to send the request again does no harm, and all of it is still there.
+    pub repeatable: bool,
+}
+
 /// How soon after connecting a backend closes that does not work on the request at all.
 const AT_ONCE: Duration = Duration::from_millis(250);
 /// How many failures in a row show that a backend closes every connection at once, and not only that of one request which it
@@ -206,6 +219,22 @@ impl Failure {
             Self::Malformed(_) | Self::Shortage | Self::Cut(_) | Self::Idle => false,
             Self::Slow => on.timeout,
             Self::Response(_) => true,
+        }
+    }
+}
+
+// === impl BrokenConnection ===
+
+impl BrokenConnection {
+    /// What it means for the attempt: the one rule for every lane.
+    pub fn failure(self, broken: Break) -> Failure {
+        match self.reused {
+            _ if self.responding => Failure::Broken(broken),
+            // Backends close idle connections as they like.
+            true if !self.sent || self.repeatable => Failure::Stale,
+            true => Failure::Broken(broken),
+            false if !self.sent => Failure::Unsent,
+            false => Failure::Closed(broken),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The backends of an upstream: all of them, and those that can be picked now.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Members {
     pub others: Vec<Arc<Endpoint>>,
     /// What picks one.
     pub balancer: Arc<dyn Balancer>,
+    /// The places of those that can be picked by what a sticky cookie calls them; empty without one.
+    by_cookie: HashMap<Arc<str>, usize, foldhash::fast::FixedState>,
 }
 
 /// Every backend of an upstream, in the order of the configuration or of the set that replaced it.
@@ -34,6 +37,24 @@ pub struct Roster {
 // === impl Members ===
 
 impl Members {
+    /// A state. `snapshot` and `endpoints` have the same backends in the same order.
+    pub fn new(
+        roster: Arc<Roster>,
+        snapshot: Snapshot,
+        endpoints: Arc<[Arc<Endpoint>]>,
+        others: Vec<Arc<Endpoint>>,
+        balancer: Arc<dyn Balancer>,
+    ) -> Self {
+        let cookies = endpoints.iter().enumerate();
+        let by_cookie = cookies.filter_map(|(place, one)| Some((one.cookie.clone()?, place))).collect();
+        Self { roster, snapshot, endpoints, others, balancer, by_cookie }
+    }
+
+    /// The place of the backend that a sticky cookie with this value names, if it can be picked.
+    pub fn by_cookie(&self, value: &[u8]) -> Option<usize> {
+        self.by_cookie.get(std::str::from_utf8(value).ok()?).copied()
+    }
+
     /// The backend at this place: the others come after those that can be picked.
     #[inline]
     pub fn endpoint(&self, place: usize) -> Option<&Arc<Endpoint>> {

@@ -51,13 +51,9 @@ pub(crate) fn endpoints(count: u8) -> Vec<Arc<Endpoint>> {
 pub(crate) fn members(endpoints: &[Arc<Endpoint>], picked: usize) -> Members {
     let (picked, others) = endpoints.split_at(picked);
     let member = |endpoint: &Arc<Endpoint>| Member::new(endpoint.backend.clone(), Weight::ONE);
-    Members {
-        roster: Arc::new(Roster::new(endpoints.to_vec())),
-        snapshot: Snapshot::new(picked.iter().map(member).collect::<Vec<_>>()),
-        endpoints: picked.to_vec().into(),
-        others: others.to_vec(),
-        balancer: Arc::new(InOrder),
-    }
+    let (roster, snapshot) = (Roster::new(endpoints.to_vec()), picked.iter().map(member).collect::<Vec<_>>());
+    let (picked, others) = (picked.to_vec().into(), others.to_vec());
+    Members::new(Arc::new(roster), Snapshot::new(snapshot), picked, others, Arc::new(InOrder))
 }
 
 /// An upstream of these.

@@ -9,7 +9,8 @@ use evenkeel_config::{Retry, UpstreamLimits};
 use super::retry::{RetryDecision, RetryFacts, decide};
 use super::testing::{at, endpoints, get, hedging, members, post, upstream, usual};
 use super::{
-    Attempts, Break, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream, UpstreamError,
+    Attempts, Break, BrokenConnection, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream,
+    UpstreamError,
 };
 
 const REFUSED: Failure = Failure::Connect(ConnectError::Refused);
@@ -83,6 +84,26 @@ fn what_is_retried_depends_on_the_failure_the_method_the_body_and_the_attempts()
             }
         }
     }
+}
+
+#[test]
+fn what_a_broken_connection_means_depends_on_what_was_sent_and_received() {
+    let failure = |reused, responding, sent, repeatable| {
+        BrokenConnection { reused, responding, sent, repeatable }.failure(Break::Reset)
+    };
+    let (broken, closed) = (Failure::Broken(Break::Reset), Failure::Closed(Break::Reset));
+    for repeatable in [true, false] {
+        for sent in [true, false] {
+            for reused in [true, false] {
+                assert_eq!(failure(reused, true, sent, repeatable), broken, "a response has begun");
+            }
+        }
+        assert_eq!(failure(true, false, false, repeatable), Failure::Stale);
+        assert_eq!(failure(false, false, false, repeatable), Failure::Unsent);
+        assert_eq!(failure(false, false, true, repeatable), closed);
+    }
+    assert_eq!(failure(true, false, true, true), Failure::Stale);
+    assert_eq!(failure(true, false, true, false), broken, "it may have had its effect");
 }
 
 #[test]
@@ -328,7 +349,7 @@ fn a_request_keeps_the_backends_only_until_its_response_begins() {
 #[test]
 fn a_cookie_names_the_first_backend_and_no_later_one() {
     let mut attempts = get(&usual(3));
-    attempts.stick_to(|all| all.iter().position(|one| one.cookie.as_deref() == Some("cookie-2")));
+    attempts.stick_to(|members| members.by_cookie(b"cookie-2"));
     assert_eq!(next(&mut attempts, 0).as_deref(), Ok("c"));
     assert!(attempts.is_sticky());
     attempts.failed(REFUSED, true, at(0)).unwrap();

@@ -26,7 +26,7 @@ pub(super) fn explain(
     let (members, now) = (upstream.members.load_full(), moment_of(Instant::now()));
     let affinity = &upstream.affinity;
     let key = affinity.key_of(request, client);
-    let named = affinity.named(request, &members.endpoints);
+    let named = affinity.named(request, &members);
     let name_of = |index: usize| members.endpoints.get(index).map(|one| one.backend.name().to_owned());
     let look = Look { upstream, members: &members, key };
     let (mode, mut backends) = board.read(|content| (mode_name(content.mode), look.backends(content)));
