@@ -26,6 +26,7 @@ pub struct Origin {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Seen {
     method: String,
+    /// With the characters that Pingora percent-encodes in that form: see docs/lanes.md.
     target: String,
     host: String,
     body: Vec<u8>,
@@ -245,8 +246,14 @@ fn take(buffer: &mut Vec<u8>) -> Result<Next, strict::Fault> {
     let Some(end) = body.end else { return Ok(Next::Head(head)) };
     buffer.drain(..head.length + end);
     let [method, target, _] = head.line.clone();
+    let target = encoded(&target);
     let host = head.all("host").collect();
     Ok(Next::Whole(head, Seen { method, target, host, body: body.bytes }))
+}
+
+/// A target as Pingora sends it.
+fn encoded(target: &str) -> String {
+    target.replace('"', "%22").replace('<', "%3C").replace('>', "%3E").replace('`', "%60")
 }
 
 impl fmt::Debug for Seen {
