@@ -60,8 +60,8 @@ pub enum ChangeKind {
     Changed(Vec<&'static str>),
 }
 
-/// Keys that only a restart can change.
-const RESTART_ONLY: &[&str] = &["workers"];
+/// Settings, and keys of a listener, that only a restart can change.
+const RESTART_ONLY: &[&str] = &["workers", "unix_socket"];
 
 /// The keys of two values of one struct that differ: `key: field` pairs, and after `;` the fields that are compared elsewhere.
 /// A field that is in neither list does not compile. Fields that one key sets stand next to each other.
@@ -127,8 +127,13 @@ impl Changes {
 
     /// The changes that need a restart: a reload that has any is rejected.
     pub fn needs_restart(&self) -> impl Iterator<Item = &Change> {
-        self.iter()
-            .filter(|change| matches!(change.subject, Subject::Setting(key) if RESTART_ONLY.contains(&key)))
+        self.iter().filter(|change| match (&change.subject, &change.kind) {
+            (Subject::Setting(key), _) => RESTART_ONLY.contains(key),
+            (Subject::Listener(_), ChangeKind::Changed(keys)) => {
+                keys.iter().any(|key| RESTART_ONLY.contains(key))
+            }
+            _ => false,
+        })
     }
 
     fn push(&mut self, subject: Subject, kind: ChangeKind) {
@@ -206,6 +211,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
     let mut keys = differing!(Listener, old, new, {
         "max_connections": max_connections,
         "max_connections_per_client": max_connections_per_client,
+        "unix_socket": unix_socket,
     } elsewhere address, http, tls);
     keys.extend(tls(old.tls.as_ref(), new.tls.as_ref()));
     keys.extend(differing!(HttpLimits, &old.http, &new.http, {
@@ -219,6 +225,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "http.max_header_fields": max_header_fields,
         "http.max_body_size": max_body_size,
         "http.h2c": h2c,
+        "http.spoofed_headers": spoofed_headers,
     } elsewhere paths));
     keys.extend(differing!(Paths, &old.http.paths, &new.http.paths, {
         "http.path_matching": matching,

@@ -95,10 +95,10 @@ impl Diagnostic {
         self
     }
 
-    /// With the value that was refused.
+    /// With the value that was refused; the password of a URL is not kept.
     #[must_use]
     pub fn value(mut self, value: impl Into<String>) -> Self {
-        self.value = Some(value.into());
+        self.value = Some(without_password(value.into()));
         self
     }
 
@@ -148,6 +148,22 @@ impl fmt::Display for Place {
     }
 }
 
+/// A URL like `http://user:password@host` with `***` in place of the password; other text unchanged.
+fn without_password(text: String) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let rest = text.get(start..).unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some((user_info, _)) = authority.rsplit_once('@') else { return text };
+    match user_info.split_once(':') {
+        Some((user, password)) if !text.contains(char::is_whitespace) => {
+            let from = start + user.len() + 1;
+            let (before, after) = (text.get(..from), text.get(from + password.len()..));
+            format!("{}***{}", before.unwrap_or_default(), after.unwrap_or_default())
+        }
+        _ => text,
+    }
+}
+
 /// Text from a file, made fit for a terminal: control characters escaped, long text cut.
 struct Printable<'a>(&'a str);
 
@@ -161,5 +177,27 @@ impl fmt::Display for Printable<'_> {
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { fmt::Write::write_char(f, c)? }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Diagnostic, without_password};
+
+    #[test]
+    fn no_message_shows_a_password() {
+        for (text, shown) in [
+            ("http://me:secret@10.0.0.1:80", "http://me:***@10.0.0.1:80"),
+            ("https://me:se@cr:et@host/path", "https://me:***@host/path"),
+            ("me:secret@host:80", "me:***@host:80"),
+            ("http://me@host", "http://me@host"),
+            ("http://host:80/a:b@c", "http://host:80/a:b@c"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("user: me@host", "user: me@host"),
+        ] {
+            assert_eq!(without_password(text.to_owned()), shown);
+            let said = Diagnostic::new("upstreams.web.backends[0]", "names a user").value(text).to_string();
+            assert!(!said.contains("secret"), "{said}");
+        }
     }
 }

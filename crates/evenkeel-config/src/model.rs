@@ -74,8 +74,22 @@ pub struct Listener {
     pub max_connections_per_client: usize,
     /// How it speaks TLS. Default not.
     pub tls: Option<ListenerTls>,
+    /// The mode and the owner of its socket, if that is a Unix socket.
+    pub unix_socket: UnixSocket,
     /// The limits of HTTP on this listener.
     pub http: HttpLimits,
+}
+
+/// The mode and the owner of a Unix socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixSocket {
+    /// Its mode, at most 0o777. Default: 0o777 without the umask of the process.
+    pub mode: Option<u32>,
+    /// The user that owns it, by name or number. Default: the user of the process.
+    pub user: Option<String>,
+    /// Its group, by name or number. Default: the group of the process.
+    pub group: Option<String>,
 }
 
 /// Where a listener listens.
@@ -104,7 +118,7 @@ pub struct HttpLimits {
     /// `None` for none. Default `None`.
     pub min_body_rate: Option<u64>,
     /// Lowest rate at which a client may read a response, in bytes a second, averaged over `send_timeout`; then the connection
-    /// is cut. `None` for none. Default `None`.
+    /// is cut. `None` for none. Default 100 bytes a second.
     pub min_send_rate: Option<u64>,
     /// Largest request head, in bytes; then 431. Default 32 KiB.
     pub max_header_size: usize,
@@ -116,6 +130,20 @@ pub struct HttpLimits {
     pub paths: Paths,
     /// Whether clients can speak HTTP/2 without TLS. Default no.
     pub h2c: bool,
+    /// What happens to headers that could pass for others: `X_Forwarded_For` for `X-Forwarded-For`. Default they are dropped.
+    pub spoofed_headers: SpoofedHeaders,
+}
+
+/// What happens to a header whose name has an underscore, if CGI-style servers could take it for a header that only the
+/// balancer or a trusted proxy may set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpoofedHeaders {
+    /// It is dropped.
+    #[default]
+    Drop,
+    /// The request is rejected with 400.
+    Reject,
 }
 
 /// A rule that matches requests and says where they go.
@@ -451,12 +479,13 @@ impl Default for HttpLimits {
             body_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(60),
             min_body_rate: None,
-            min_send_rate: None,
+            min_send_rate: Some(100),
             max_header_size: 32 << 10,
             max_header_fields: 100,
             max_body_size: Some(256 << 20),
             paths: Paths::default(),
             h2c: false,
+            spoofed_headers: SpoofedHeaders::default(),
         }
     }
 }

@@ -12,10 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::yaml::refuse;
 
+mod mode;
 mod percent;
 mod rate;
 mod request_rate;
 
+pub(crate) use mode::FileMode;
 pub(crate) use percent::{Percent, hundredths, in_hundredths};
 pub(crate) use rate::ByteRate;
 pub use request_rate::{RequestRate, parse_rate};
@@ -315,6 +317,7 @@ as_text! {
     Size, "a size, like 32KiB or 10MB";
     SizeLimit, "a size, like 32KiB or 10MB, or off";
     ByteRate, "a rate, like 1KiB/s, or off";
+    FileMode, "a file mode in octal digits, like 0660";
     Percent, "a percentage, like 20%";
     Weight, "a weight, a whole number from 0 to 65535";
 }

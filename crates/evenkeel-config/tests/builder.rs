@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel_config::{
     BackendBuilder, Config, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter, Http2, Lanes,
-    ListenerBuilder, PathForm, RetryBuilder, RouteBuilder, UpstreamBuilder,
+    ListenerBuilder, PathForm, RetryBuilder, RouteBuilder, SpoofedHeaders, UpstreamBuilder,
 };
 use evenkeel_core::balance::{
     ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, PrequalOptions,
@@ -108,9 +108,15 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
             ListenerBuilder::new("[::1]:0")
                 .max_body_size(None)
                 .path_matching(PathForm::Normal)
-                .forward_path(PathForm::Normal),
+                .forward_path(PathForm::Normal)
+                .spoofed_headers(SpoofedHeaders::Reject),
         )
-        .listen_address("unix:/run/evenkeel.sock")
+        .listener(
+            ListenerBuilder::new("unix:/run/evenkeel.sock")
+                .unix_socket_mode(0o660)
+                .unix_socket_user("www-data")
+                .unix_socket_group("33"),
+        )
         .route(api)
         .route(RouteBuilder::new("exact").path("/healthz").respond(204, ""))
         .route(teapot.respond_header("X-Kind", "teapot").respond_header("content-type", "text/html"))
@@ -282,6 +288,7 @@ fn what_keeps_upstreams_well_the_builder_reaches_as_a_file_does() {
         .on(["timeout"])
         .per_try_timeout(Duration::from_millis(1500))
         .backoff(Duration::from_millis(20))
+        .wait_for_backend(Duration::from_secs(2))
         .max_body(0);
     let writes = RouteBuilder::new("writes")
         .method("POST")

@@ -92,7 +92,7 @@ fn the_order_of_routes_matters_and_that_of_upstreams_does_not() {
 }
 
 #[test]
-fn workers_need_a_restart_and_nothing_else_does() {
+fn workers_need_a_restart_and_other_settings_do_not() {
     let changes = changes(|base| format!("{base}\nworkers: 3\nforwarding: {{ forwarded: true }}\n"));
     let restart: Vec<String> = changes.needs_restart().map(ToString::to_string).collect();
     assert_eq!(restart, ["workers changed"]);
@@ -151,4 +151,17 @@ fn tls_of_a_listener_is_compared_key_by_key() {
     let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
     let expected = "listener 127.0.0.1:8080 changed: tls.certificates, tls.min_version, tls.strict_sni";
     assert_eq!(changes, [expected]);
+}
+
+#[test]
+fn the_mode_of_a_socket_needs_a_restart() {
+    let with = |mode: &str| {
+        let listener =
+            format!("listeners: [{{ address: 'unix:/run/web.sock', unix_socket: {{ mode: {mode} }} }}]");
+        model(&BASE.replace("listeners: [{ address: 127.0.0.1:8080 }]", &listener))
+    };
+    let changes = with("0600").changes(&with("660"));
+    let restart: Vec<String> = changes.needs_restart().map(ToString::to_string).collect();
+    assert_eq!(restart, ["listener unix:/run/web.sock changed: unix_socket"]);
+    assert!(with("0660").changes(&with("660")).is_empty());
 }

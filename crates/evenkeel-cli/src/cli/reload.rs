@@ -25,9 +25,9 @@ pub(super) struct Args {
 /// Prints what has changed, or why the balancer rejected its configuration.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     args.token.check(true)?;
-    let address = args.address()?;
+    let (address, configured) = args.address()?;
     let target = if args.dry_run { "/reload?dry_run=true" } else { "/reload" };
-    let token = args.token.field()?;
+    let token = args.token.field_or(configured.as_deref())?;
     let response = block_on(admin::send(&address, token, Method::POST, target))?;
     let said = String::from_utf8_lossy(&response.body);
     match response.status {
@@ -39,14 +39,15 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn address(&self) -> Result<String, Failure> {
+    /// The admin address, and its token if the configuration has both.
+    fn address(&self) -> Result<(String, Option<String>), Failure> {
         if let Some(address) = &self.admin {
-            return Ok(address.clone());
+            return Ok((address.clone(), None));
         }
         let config = self.file.load()?;
         let admin = config.model().map_err(Clone::clone)?.admin.as_ref();
-        let address = admin.map(|admin| admin.address).filter(|address| address.port() != 0);
-        address.map(|address| format!("http://{address}")).ok_or_else(|| {
+        let admin = admin.filter(|admin| admin.address.port() != 0);
+        admin.map(|admin| (format!("http://{}", admin.address), admin.token.clone())).ok_or_else(|| {
             Failure::refused(
                 "the configuration has no admin.address with a port: name it with --admin ADDRESS",
             )

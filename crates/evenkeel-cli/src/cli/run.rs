@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::pin::pin;
 
-use evenkeel::Server;
-use evenkeel::config::{Config, ConfigBuilder, ListenAddress, ListenerBuilder, RateLimit, Tls, parse_rate};
+use evenkeel::config::{
+    Config, ConfigBuilder, ConfigError, ListenAddress, ListenerBuilder, RateLimit, Tls, parse_rate,
+};
+use evenkeel::control::StartError;
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel::core::limit::Rate;
+use evenkeel::{Server, ServerError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::check::problems;
@@ -15,7 +18,7 @@ use super::file::{FileArgument, load};
 use super::logging::{Level, Logging};
 use super::sockets;
 use super::watch::Watch;
-use super::{block_on, tell};
+use super::{block_on, outside, tell};
 
 /// The arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +81,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     if let Some(path) = again {
         server = server.reload_from(move || read_again(&path).map_err(|failure| failure.to_string()));
     }
-    block_on(serve(server, &source, watch))
+    block_on(serve(server, &config, &source, watch))
 }
 
 fn rate(text: &str) -> Result<Rate, String> {
@@ -95,8 +98,13 @@ fn raise_file_limit() {
     }
 }
 
-async fn serve(mut server: Server, source: &str, watch: Option<Watch>) -> Result<(), Failure> {
-    server.start().await?;
+async fn serve(
+    mut server: Server,
+    config: &Config,
+    source: &str,
+    watch: Option<Watch>,
+) -> Result<(), Failure> {
+    server.start().await.map_err(|error| placed(error, config))?;
     if let (Some(watch), Some(handle)) = (watch, server.handle()) {
         // It ends with the server.
         tokio::spawn(watch.run(handle));
@@ -119,6 +127,19 @@ fn read_again(path: &Path) -> Result<Config, Failure> {
     match problems(&config, model) {
         problems if problems.is_empty() => Ok(config),
         problems => Err(Failure::Refused(problems.join("\n"))),
+    }
+}
+
+/// A failure to start, with the place in the file where the configuration names what is not there.
+fn placed(error: ServerError, config: &Config) -> Failure {
+    let problems = match (&error, config.model()) {
+        (ServerError::Start(StartError::Plan(_)), Ok(model)) => outside::files(config, model),
+        _ => Vec::new(),
+    };
+    let placed: Vec<_> = problems.into_iter().filter(|problem| problem.place.is_some()).collect();
+    match placed.is_empty() {
+        true => error.into(),
+        false => ConfigError::new(placed).into(),
     }
 }
 

@@ -271,3 +271,24 @@ fn request(target: &str, fields: &[&str]) -> String {
 fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
+
+#[tokio::test]
+async fn the_host_that_a_trusted_peer_names_in_forwarded_is_passed_on() {
+    let table: &[(&[&str], &str)] = &[
+        (&["Forwarded: for=192.0.2.60;host=shop.example;proto=https"], "shop.example"),
+        (
+            &["Forwarded: for=192.0.2.60;host=\"shop.example:8443\", for=127.0.0.1;host=inner.test"],
+            "shop.example:8443",
+        ),
+        (&["Forwarded: for=192.0.2.60;host=\"a b\""], "test"),
+        (&["Forwarded: for=192.0.2.60"], "test"),
+        (&["Forwarded: for=192.0.2.60;host=a.test", "X-Forwarded-For: 192.0.2.60"], "test"),
+        (&["Forwarded: for=192.0.2.60;host=a.test", "X-Forwarded-Host: b.test"], "b.test"),
+    ];
+    for (fields, host) in table {
+        let seen = told_to_backend(TRUSTING, fields).await;
+        assert_eq!(seen.header("x-forwarded-host"), Some(*host), "{fields:?}");
+    }
+    let seen = told_to_backend("", &["Forwarded: for=192.0.2.60;host=shop.example"]).await;
+    assert_eq!(seen.header("x-forwarded-host"), Some("test"));
+}

@@ -77,6 +77,18 @@ async fn a_backend_that_is_an_own_listener_is_rejected() {
     }
 }
 
+/// The port of a listener on port 0 is known once it is bound.
+#[tokio::test]
+async fn a_backend_that_is_an_own_listener_on_a_free_port_is_rejected() {
+    let backend = Backend::saying("hello").await;
+    let yaml = |url: &str| format!("upstreams: {{ web: {{ backends: [\"{url}\"] }} }}");
+    let balancer = Balancer::start(&yaml(&backend.url())).await;
+    let own = format!("http://{}", balancer.address());
+    let error = balancer.reload(&yaml(&own)).await.expect_err("a loop");
+    assert!(error.contains("is the balancer's own listener"), "{error}");
+    assert_eq!(balancer.get("/").await.text(), "hello");
+}
+
 /// 64 descriptors for 40 clients at once and their connections to backends.
 #[tokio::test]
 async fn running_out_of_descriptors_is_held_against_no_backend() {

@@ -270,7 +270,8 @@ async fn probes_that_are_slow_spare_requests_the_tests() {
     let is_slow = slow.clone();
     let answer = move |seen: &Seen, name, slow: &AtomicBool| {
         let body: &str = if seen.target() == "/healthz" { "health" } else { name };
-        let time = Duration::from_millis(if slow.load(SeqCst) { 50 } else { 0 });
+        // Far more than a busy machine adds to the others.
+        let time = Duration::from_millis(if slow.load(SeqCst) { 200 } else { 0 });
         let length = body.len();
         Reply::new().wait(time).send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"))
     };
@@ -282,24 +283,28 @@ async fn probes_that_are_slow_spare_requests_the_tests() {
         fast("three").await,
     ];
     let urls: Vec<String> = backends.iter().map(Backend::url).collect();
-    let check = "health_check: { http: { path: /healthz }, interval: 100ms, timeout: 100ms }, \
+    let check = "health_check: { http: { path: /healthz }, interval: 500ms, timeout: 500ms }, \
                  algorithm: { peak_ewma: { retest: 800ms } }";
     let balancer = Balancer::start(&upstream(&urls, check)).await;
     let mut client = balancer.client().await;
-    let mut served_by_slow = async |time: Duration| {
+    let mut served_by_slow = async |time: Duration, enough: u32| {
         let (end, mut count) = (std::time::Instant::now() + time, 0);
-        while std::time::Instant::now() < end {
+        while std::time::Instant::now() < end && count < enough {
             count += u32::from(client.get("/").await.text() == "slow");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         count
     };
     // Until it is known to be slow, both to requests and by its probes.
-    served_by_slow(Duration::from_millis(500)).await;
-    // Without probes, tests would come after 100, 200, 400, and then each 800 ms.
-    let tests = served_by_slow(Duration::from_millis(2_400)).await;
-    assert_eq!(tests, 0);
+    let start = std::time::Instant::now();
+    while served_by_slow(Duration::from_millis(900), u32::MAX).await > 0 {
+        assert!(start.elapsed() < PATIENCE, "it is never known to be slow");
+    }
+    // Without probes, there would be a test each 800 ms.
+    let tests = served_by_slow(Duration::from_millis(2_400), u32::MAX).await;
+    assert!(tests <= 1, "{tests} tests");
     slow.store(false, SeqCst);
-    let share = served_by_slow(Duration::from_millis(800)).await;
+    // With probes that are slow, a test would come after eight times as long.
+    let share = served_by_slow(Duration::from_secs(5), 10).await;
     assert!(share >= 10, "back at once: {share}");
 }

@@ -58,6 +58,13 @@ async fn a_reload_needs_the_token_and_a_balancer() {
     std::fs::write(folder.path().join("token"), TOKEN).expect("a file");
     let said = evenkeel(folder.path(), &[&reload[..], &["--token-file", "token"]].concat()).await;
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    // A configuration with the address has the token too.
+    let address = format!("address: \"{}\"", program.admin());
+    let text = yaml.replace("admin: { address: 127.0.0.1:0", &format!("admin: {{ {address}"));
+    assert_ne!(text, yaml);
+    std::fs::write(folder.path().join("evenkeel.yaml"), text).expect("a file");
+    let said = evenkeel(folder.path(), &["reload"]).await;
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
     let said = evenkeel_given(folder.path(), &reload, "", &[("EVENKEEL_ADMIN_TOKEN", TOKEN)]).await;
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
 

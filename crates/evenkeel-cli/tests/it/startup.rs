@@ -75,3 +75,15 @@ async fn the_first_that_sets_the_log_level_decides() {
         assert!(!said.iter().any(|line| line.contains(" pingora")), "{variables:?}: {said:#?}");
     }
 }
+
+#[tokio::test]
+async fn a_missing_file_of_authorities_has_its_place_in_the_message() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let text = "listeners: [{ address: 127.0.0.1:0 }]\n\
+                upstreams: { web: { tls: { ca: not-there.pem }, backends: [\"https://127.0.0.1:1\"] } }\n";
+    std::fs::write(folder.path().join("evenkeel.yaml"), text).expect("a file");
+    let checked = evenkeel(folder.path(), &["check"]).await;
+    assert!(checked.err.starts_with("error: evenkeel.yaml:2:32: upstreams.web.tls.ca: "), "{checked:?}");
+    let said = evenkeel(folder.path(), &["run"]).await;
+    assert_eq!((said.code, said.err), (Some(1), checked.err));
+}

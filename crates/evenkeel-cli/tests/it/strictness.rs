@@ -137,3 +137,53 @@ async fn a_filter_can_set_the_host_of_a_request() {
     assert_eq!(seen.header("x-forwarded-host"), Some("outer.test"));
     assert_eq!((seen.header("x-user"), seen.header("x_user")), (Some("me"), None));
 }
+
+#[tokio::test]
+async fn a_cookie_is_hashed_whatever_bytes_another_one_has() {
+    let backends = [Backend::saying("0").await, Backend::saying("1").await, Backend::saying("2").await];
+    let urls: Vec<_> = backends.iter().map(Backend::url).collect();
+    let yaml = format!(
+        "upstreams: {{ web: {{ backends: {urls:?}, algorithm: {{ consistent_hash: {{ key: cookie user }} }} }} }}"
+    );
+    let balancer = Balancer::start(&yaml).await;
+    let mut seen = std::collections::BTreeSet::new();
+    for user in 0..20 {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: user={user}\r\n\r\n");
+        let expected = ask(&balancer, &request).await.text();
+        let mut request = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: odd=\xff\xfe; ".to_vec();
+        request.extend_from_slice(format!("user={user}\r\n\r\n").as_bytes());
+        assert_eq!(balancer.client().await.ask(request).await.text(), expected, "user {user}");
+        seen.insert(expected);
+    }
+    // By the client's address, all would go to one.
+    assert!(seen.len() > 1);
+}
+
+/// A CGI-style server reads `X_Forwarded_For` as `X-Forwarded-For`.
+#[tokio::test]
+async fn a_header_that_could_pass_for_another_is_dropped_or_rejected() {
+    let backend = Backend::saying("hello").await;
+    for (option, rejected) in [("", false), (", http: { spoofed_headers: reject }", true)] {
+        let yaml = format!(
+            "listeners: [{{ address: 127.0.0.1:0{option} }}]\nupstreams: {{ web: {{ backends: [\"{}\"] }} }}",
+            backend.url()
+        );
+        let balancer = Balancer::start(&yaml).await;
+        for name in ["X_Forwarded_For", "X-Forwarded_Proto", "x_request_id", "Content_Length"] {
+            let request = format!("GET /{name} HTTP/1.1\r\nHost: a\r\n{name}: 6\r\n\r\n");
+            let response = ask(&balancer, &request).await;
+            let target = format!("/{name}");
+            if rejected {
+                assert_eq!(response.status(), 400, "{name}");
+                let error = &balancer.log_line_of(&target).await["error"];
+                assert_eq!(error, "a header name has an underscore in place of a hyphen", "{name}");
+            } else {
+                assert_eq!(response.status(), 200, "{name}");
+                assert_eq!(backend.last_request().all(name), [""; 0], "{name}");
+            }
+        }
+        // Any other header with an underscore passes.
+        assert_eq!(ask(&balancer, "GET / HTTP/1.1\r\nHost: a\r\nMy_Header: 1\r\n\r\n").await.status(), 200);
+        assert_eq!(backend.last_request().header("my_header"), Some("1"));
+    }
+}

@@ -4,9 +4,9 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::Tls;
-use crate::PathForm;
-use crate::values::{self, ByteRate, Size, SizeLimit};
+use crate::values::{self, ByteRate, FileMode, Size, SizeLimit};
 use crate::wire;
+use crate::{PathForm, SpoofedHeaders};
 
 /// Builds a listener.
 #[derive(Clone, Debug)]
@@ -38,6 +38,24 @@ impl ListenerBuilder {
     /// How it speaks TLS. Default not.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.wire.tls = Some(tls.wire);
+        self
+    }
+
+    /// The mode of the socket of a `unix:` address, at most `0o777`. Default: what the umask of the process leaves.
+    pub fn unix_socket_mode(mut self, mode: u32) -> Self {
+        self.wire.unix_socket.mode = Some(FileMode(mode));
+        self
+    }
+
+    /// The user that owns the socket of a `unix:` address, by name or number. Default: the user of the process.
+    pub fn unix_socket_user(mut self, user: impl Into<String>) -> Self {
+        self.wire.unix_socket.user = Some(user.into());
+        self
+    }
+
+    /// The group of the socket of a `unix:` address, by name or number. Default: the group of the process.
+    pub fn unix_socket_group(mut self, group: impl Into<String>) -> Self {
+        self.wire.unix_socket.group = Some(group.into());
         self
     }
 
@@ -73,9 +91,9 @@ impl ListenerBuilder {
     }
 
     /// The lowest rate at which a client may read a response, in bytes a second, averaged over the send timeout; then the
-    /// connection is cut. Off by default: see the key `min_send_rate`.
-    pub fn min_send_rate(mut self, bytes: NonZeroU64) -> Self {
-        self.wire.http.min_send_rate = ByteRate(Some(bytes.get()));
+    /// connection is cut. `None` for no limit. Default 100 bytes a second: see the key `min_send_rate`.
+    pub fn min_send_rate(mut self, bytes: impl Into<Option<NonZeroU64>>) -> Self {
+        self.wire.http.min_send_rate = ByteRate(bytes.into().map(NonZeroU64::get));
         self
     }
 
@@ -100,6 +118,12 @@ impl ListenerBuilder {
     /// Which form of a request's path routes and filters see. Default [`PathForm::Normal`].
     pub fn path_matching(mut self, form: PathForm) -> Self {
         self.wire.http.path_matching = form.into();
+        self
+    }
+
+    /// What happens to headers that could pass for others. Default [`SpoofedHeaders::Drop`].
+    pub fn spoofed_headers(mut self, done: SpoofedHeaders) -> Self {
+        self.wire.http.spoofed_headers = done.into();
         self
     }
 

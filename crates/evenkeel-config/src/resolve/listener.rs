@@ -7,7 +7,7 @@ use super::{Context, address, given, tls};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
-use crate::{HttpLimits, ListenAddress, Listener, PathForm, Paths, values};
+use crate::{HttpLimits, ListenAddress, Listener, PathForm, Paths, UnixSocket, values};
 
 /// Every listener that is right. Addresses that only the system can refuse are not tried here.
 pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Context<'_>) -> Vec<Listener> {
@@ -50,14 +50,37 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
     at_least_one(listener.max_connections, &path.key("max_connections"), context);
     at_least_one(listener.max_connections_per_client, &path.key("max_connections_per_client"), context);
     let tls = given(listener.tls.as_ref(), |wire| tls::listener(wire, &path.key("tls"), context));
+    let unix_socket = unix_socket(&listener.unix_socket, &path.key("unix_socket"), context);
+    if let Some(ListenAddress::Tcp(address)) = &address
+        && unix_socket != UnixSocket::default()
+    {
+        let message = "applies to a unix: address only: remove it, or listen on unix:/path";
+        context.wrong(&path.key("unix_socket"), &address.to_string(), message);
+    }
     let http = http(&listener.http, &path.key("http"), context);
     Some(Listener {
         address: address?,
         max_connections: listener.max_connections,
         max_connections_per_client: listener.max_connections_per_client,
         tls: tls?,
+        unix_socket,
         http: http?,
     })
+}
+
+/// Whether there is such a user or group is known where the socket is made.
+fn unix_socket(socket: &wire::UnixSocket, path: &Path, context: &mut Context<'_>) -> UnixSocket {
+    let wire::UnixSocket { mode, user, group } = socket;
+    // Text cannot say more; the builder can.
+    if let Some(mode) = mode.filter(|mode| mode.0 > 0o777) {
+        context.wrong(&path.key("mode"), &mode.to_string(), "is not a file mode: expected at most 0777");
+    }
+    for (key, name) in [("user", user), ("group", group)] {
+        if name.as_ref().is_some_and(String::is_empty) {
+            context.wrong(&path.key(key), "", format!("is empty: expected the name or number of a {key}"));
+        }
+    }
+    UnixSocket { mode: mode.map(|mode| mode.0), user: user.clone(), group: group.clone() }
 }
 
 fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<HttpLimits> {
@@ -92,6 +115,7 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
         max_body_size: http.max_body_size.0,
         paths,
         h2c: http.h2c,
+        spoofed_headers: http.spoofed_headers.into(),
     })
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ListenerTls;
 use crate::model;
-use crate::values::{ByteRate, Duration, Size, SizeLimit};
+use crate::values::{ByteRate, Duration, FileMode, Size, SizeLimit};
 
 /// A local address that accepts connections.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -27,9 +27,28 @@ pub(crate) struct Listener {
     pub(crate) max_connections_per_client: usize,
     /// How this listener speaks TLS. Default: not at all, it speaks plain HTTP.
     pub(crate) tls: Option<ListenerTls>,
+    /// The mode and the owner of the socket of a `unix:` address. A process that may write to the socket can connect.
+    #[serde(default)]
+    pub(crate) unix_socket: UnixSocket,
     /// The HTTP limits of this listener.
     #[serde(default)]
     pub(crate) http: Http,
+}
+
+/// The mode and the owner of a Unix socket. They are set before the first client can connect. A change needs a restart.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "unix_socket")]
+pub(crate) struct UnixSocket {
+    /// The mode of the socket in octal digits. A client needs the permission to write. Default: all permissions except those in
+    /// the umask of the process.
+    pub(crate) mode: Option<FileMode>,
+    /// The user that owns the socket: a name, or a number. Another user than evenkeel's own needs `CAP_CHOWN`.
+    /// Default: the user of the process.
+    pub(crate) user: Option<String>,
+    /// The group of the socket: a name, or a number. A group that the user of the process does not belong to needs `CAP_CHOWN`.
+    /// Default: the group of the process.
+    pub(crate) group: Option<String>,
 }
 
 /// The HTTP limits of a listener: how much time and memory a client can use.
@@ -55,8 +74,9 @@ pub(crate) struct Http {
     /// The lowest rate at which a client may read a response, or `off` for none; then the connection is closed, recorded as
     /// `timeout=send`. It is an average over `send_timeout`, and only the time in which the client is waited for counts. Each
     /// client that reads slowly holds a connection to a backend and up to 96 KiB of memory, or 700 KiB in Pingora's lane
-    /// (docs/memory.md has the arithmetic). Give a rate, such as `1KiB/s`, where many clients read slowly. It also closes the
-    /// connections of honest clients on very slow lines.
+    /// (docs/memory.md has the arithmetic). The default closes only connections of clients that hardly read at all. Raise it, for
+    /// example to `1KiB/s`, where many clients read slowly. A high rate also closes the connections of honest clients on very slow
+    /// lines.
     pub(crate) min_send_rate: ByteRate,
     /// The largest request head, 1KiB to 512KiB; above it the client receives 431. A connection uses up to this much
     /// memory while it reads a head.
@@ -81,6 +101,19 @@ pub(crate) struct Http {
     /// Whether clients can speak HTTP/2 without TLS, by beginning with its preface ("prior knowledge"). For gRPC clients and
     /// proxies inside a network; browsers do not use it. HTTP/1 on the same listener is not delayed.
     pub(crate) h2c: bool,
+    /// What happens to a header like `X_Forwarded_For`, which CGI, PHP and similar servers take for `X-Forwarded-For`. `drop`
+    /// removes it; `reject` responds with 400. This applies to the headers in docs/headers.md. Others with an underscore
+    /// pass.
+    pub(crate) spoofed_headers: SpoofedHeaders,
+}
+
+/// What happens to a header that could pass for another one.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "spoofed headers")]
+pub(crate) enum SpoofedHeaders {
+    Drop,
+    Reject,
 }
 
 /// A form of a path.
@@ -102,6 +135,7 @@ impl Listener {
             max_connections: max_connections(),
             max_connections_per_client: max_connections_per_client(),
             tls: None,
+            unix_socket: UnixSocket::default(),
             http: Http::default(),
         }
     }
@@ -133,6 +167,7 @@ impl Default for Http {
             path_matching: default.paths.matching.into(),
             forward_path: default.paths.forward.into(),
             h2c: default.h2c,
+            spoofed_headers: default.spoofed_headers.into(),
         }
     }
 }
@@ -153,6 +188,26 @@ impl From<PathForm> for model::PathForm {
         match form {
             PathForm::Normal => Self::Normal,
             PathForm::AsSent => Self::AsSent,
+        }
+    }
+}
+
+// === impl SpoofedHeaders ===
+
+impl From<model::SpoofedHeaders> for SpoofedHeaders {
+    fn from(done: model::SpoofedHeaders) -> Self {
+        match done {
+            model::SpoofedHeaders::Drop => Self::Drop,
+            model::SpoofedHeaders::Reject => Self::Reject,
+        }
+    }
+}
+
+impl From<SpoofedHeaders> for model::SpoofedHeaders {
+    fn from(done: SpoofedHeaders) -> Self {
+        match done {
+            SpoofedHeaders::Drop => Self::Drop,
+            SpoofedHeaders::Reject => Self::Reject,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use health::{
 pub(crate) use hints::HINTS;
 pub(crate) use limits::{CircuitBreaker, Queue, Sticky};
 pub(crate) use list::{Group, Item};
-pub(crate) use listener::{Http, Listener};
+pub(crate) use listener::{Http, Listener, UnixSocket};
 pub(crate) use named::{Named, OrText, Short};
 pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step};

@@ -111,6 +111,7 @@ impl<'a> Framing<'a> {
             content_length: self.content_length,
             chunked: self.chunked,
             claims: self.claims,
+            spoofed: self.underscored,
             // A client of HTTP/1.0 cannot ask for one (RFC 9110, 7.8).
             upgrade: self.upgrade && upgrade && !self.http_2 && !is_http_10,
             head_only: method == "HEAD",

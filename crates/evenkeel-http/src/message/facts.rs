@@ -11,6 +11,8 @@ pub struct HeadFacts {
     pub chunked: bool,
     /// Whether there is a field of the kind of `X-Forwarded-For`.
     pub claims: bool,
+    /// Whether a header has an underscore in its name and would be guarded with a hyphen there: see docs/headers.md.
+    pub spoofed: bool,
     /// Whether the client asks for another protocol than HTTP. HTTP/2 does not count: a request that names it, alone or among
     /// others, asks for no upgrade at all, since a backend could choose it.
     pub upgrade: bool,

@@ -62,7 +62,7 @@ const HOST: [bool; 256] = {
 };
 
 /// A host and perhaps a port (RFC 3986, 3.2), or nothing.
-pub(crate) fn is_authority(text: &str) -> bool {
+pub fn is_authority(text: &str) -> bool {
     if !text.bytes().all(is_of_a_host) {
         return false;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use evenkeel_config::{Changes, ConfigError, Listener, Model};
+use evenkeel_config::{ChangeKind, Changes, ConfigError, ListenAddress, Listener, Model};
 
 use super::backends::BackendFactory;
 use super::discovery::{Sources, running};
@@ -60,6 +60,18 @@ pub(super) enum PreparedLog {
     New(Option<AccessLog>),
 }
 
+// === impl PreparedListener ===
+
+impl PreparedListener {
+    /// Its address with the real port.
+    fn address(&self, live: &Live) -> Option<ListenAddress> {
+        match self {
+            Self::Kept(index, _) => live.listeners.get(*index).map(|listener| listener.address.clone()),
+            Self::New(_, bound) => Some(bound.address.clone()),
+        }
+    }
+}
+
 // === impl Change ===
 
 impl Change {
@@ -76,7 +88,12 @@ impl Change {
     ) -> Result<Self, StartError> {
         let changes = live.model.as_ref().map(|old| old.changes(model)).unwrap_or_default();
         if changes.needs_restart().next().is_some() {
-            let keys = changes.needs_restart().map(|change| change.subject.to_string());
+            let keys = changes.needs_restart().map(|change| match &change.kind {
+                ChangeKind::Changed(keys) if !keys.is_empty() => {
+                    format!("{} ({})", change.subject, keys.join(", "))
+                }
+                _ => change.subject.to_string(),
+            });
             return Err(StartError::NeedsRestart(keys.collect::<Vec<_>>().join(", ")));
         }
         let workers = metrics.workers();
@@ -100,6 +117,11 @@ impl Change {
         }
         let log = prepare_log(live, model, metrics)?;
         let listeners = prepare_listeners(live, model, extensions, workers)?;
+        // Port 0 has become a real one, which a backend may have.
+        let own = OwnAddresses::new(listeners.iter().filter_map(|listener| listener.address(live)));
+        if let Some(looping) = own.loops(model).into_iter().next() {
+            return Err(StartError::Plan(looping));
+        }
         Ok(Self { model: model.clone(), changes, upstreams, sources, routes, listeners, log })
     }
 }
@@ -194,7 +216,7 @@ fn prepare_listeners(
                 let sharing = if leaving(listener) { Sharing::Allowed } else { extensions.sharing };
                 let bound = match passed {
                     Some(socket) => socket.bound(workers)?,
-                    None => bind(&listener.address, workers, sharing)?,
+                    None => bind(&listener.address, &listener.unix_socket, workers, sharing)?,
                 };
                 Ok(PreparedListener::New(listener.clone(), tls, bound))
             }

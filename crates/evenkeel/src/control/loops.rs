@@ -12,19 +12,9 @@ use super::resolve::is_localhost;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OwnAddresses(Arc<[ListenAddress]>);
 
-/// Every backend that is one of the model's own listeners. Of names, only that of this machine is known here.
+/// Every backend that is one of the model's own listeners, as far as the configuration tells: port 0 is none yet.
 pub(super) fn loops(model: &Model) -> Vec<PlanError> {
-    let own = OwnAddresses::of(model);
-    let backends = model.upstreams.iter().flat_map(|upstream| {
-        let backends = upstream.backends.iter().enumerate();
-        backends.map(move |(index, backend)| (&upstream.name, index, &backend.url))
-    });
-    let looping = backends.filter_map(|(upstream, index, url)| {
-        let listener = own.listener_of(&url.host);
-        let (upstream, backend) = (upstream.clone(), url.text.clone());
-        listener.map(|listener| PlanError::Loop { upstream, index, backend, listener: listener.to_string() })
-    });
-    looping.collect()
+    OwnAddresses::of(model).loops(model)
 }
 
 // === impl OwnAddresses ===
@@ -35,9 +25,22 @@ impl OwnAddresses {
         Self::new(model.listeners.iter().map(|listener| listener.address.clone()))
     }
 
-    /// These addresses.
-    pub(super) fn new(addresses: impl Iterator<Item = ListenAddress>) -> Self {
-        Self(addresses.collect())
+    /// The addresses that listeners have.
+    pub(super) fn new(addresses: impl IntoIterator<Item = ListenAddress>) -> Self {
+        Self(addresses.into_iter().collect())
+    }
+
+    /// Every backend of the model that is one of these. Of names, only that of this machine is known here.
+    pub(super) fn loops(&self, model: &Model) -> Vec<PlanError> {
+        let backends = model.upstreams.iter().flat_map(|upstream| {
+            let backends = upstream.backends.iter().enumerate();
+            backends.map(move |(index, backend)| (&upstream.name, index, &backend.url))
+        });
+        let looping = backends.filter_map(|(upstream, index, url)| {
+            let listener = self.listener_of(&url.host)?.to_string();
+            Some(PlanError::Loop { upstream: upstream.clone(), index, backend: url.text.clone(), listener })
+        });
+        looping.collect()
     }
 
     /// The listener that a connection to this backend would reach. Of names, only that of this machine is known here.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use evenkeel_http::message::RequestHead;
+use evenkeel_http::message::{RequestHead, is_authority};
 
 use crate::exchange::table::Table;
 
@@ -49,10 +49,19 @@ pub fn client_address(table: &Table, peer: Option<IpAddr>, head: &dyn RequestHea
             let contradicted = forwarded.is_some_and(|walk| walk.client != ip);
             (ip, ToldBy::XForwardedFor { contradicted })
         }
-        (None, Some(walk)) => (walk.client, ToldBy::Forwarded { proto: walk.proto }),
+        (None, Some(walk)) => (walk.client, ToldBy::Forwarded { proto: walk.asked.proto }),
         (None, None) => (peer, ToldBy::Peer),
     };
     ClientAddress { ip, peer_trusted: true, told_by }
+}
+
+/// The host that the client asked for, as `Forwarded` says, where that names the client.
+pub(super) fn host_of_forwarded(
+    table: &Table,
+    peer: Option<IpAddr>,
+    head: &dyn RequestHead,
+) -> Option<String> {
+    walk(table, peer, head, "forwarded", &FORWARDED).asked.host
 }
 
 /// Walks the hops that a field lists, from the last one leftwards.
@@ -70,7 +79,7 @@ fn walk<'a>(
         let mut rest = Some(line.as_str());
         while let Some(text) = rest {
             let (before, hop) = (syntax.cut)(text);
-            if !walk.step((syntax.parse)(hop.trim()), (syntax.proto)(hop)) {
+            if !walk.step((syntax.parse)(hop.trim()), (syntax.asked)(hop)) {
                 return walk;
             }
             rest = before;
@@ -98,10 +107,10 @@ pub(super) fn hops_of_forwarded(head: &dyn RequestHead) -> String {
 }
 
 const X_FORWARDED_FOR: Syntax =
-    Syntax { cut: |line| cut_last(line, ',', false), parse: hop_address, proto: |_| None };
+    Syntax { cut: |line| cut_last(line, ',', false), parse: hop_address, asked: |_| Asked::default() };
 
 const FORWARDED: Syntax =
-    Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for, proto: forwarded_proto };
+    Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for, asked: Asked::of };
 
 /// How a field lists hops.
 struct Syntax {
@@ -109,26 +118,34 @@ struct Syntax {
     cut: fn(&str) -> (Option<&str>, &str),
     /// A hop's address.
     parse: fn(&str) -> Option<IpAddr>,
-    /// The scheme in which a hop was asked.
-    proto: fn(&str) -> Option<&'static str>,
+    /// What a hop was asked for.
+    asked: fn(&str) -> Asked,
+}
+
+/// What the element of a hop says of the request as that hop received it.
+#[derive(Debug, Default)]
+struct Asked {
+    /// `http` or `https`.
+    proto: Option<&'static str>,
+    host: Option<String>,
 }
 
 /// From the peer leftwards, as long as each hop is trusted.
 struct Walk<'a> {
     table: &'a Table,
     client: Option<IpAddr>,
-    proto: Option<&'static str>,
+    asked: Asked,
 }
 
 impl<'a> Walk<'a> {
     fn new(table: &'a Table, peer: Option<IpAddr>) -> Self {
-        Self { table, client: peer, proto: None }
+        Self { table, client: peer, asked: Asked::default() }
     }
 
     /// Takes one more hop; false when the walk is over.
-    fn step(&mut self, hop: Option<IpAddr>, proto: Option<&'static str>) -> bool {
+    fn step(&mut self, hop: Option<IpAddr>, asked: Asked) -> bool {
         let Some(hop) = hop else { return false };
-        (self.client, self.proto) = (Some(hop), proto);
+        (self.client, self.asked) = (Some(hop), asked);
         self.table.trusts(self.client)
     }
 }
@@ -151,10 +168,14 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     hop_address(parameter(element, "for")?)
 }
 
-/// The `proto` of one element of `Forwarded`, if it is one that a web server has.
-fn forwarded_proto(element: &str) -> Option<&'static str> {
-    let proto = parameter(element, "proto")?;
-    ["http", "https"].into_iter().find(|known| proto.eq_ignore_ascii_case(known))
+impl Asked {
+    /// What one element of `Forwarded` says: a scheme that a web server has, and a host that can be in a URL.
+    fn of(element: &str) -> Self {
+        let proto = parameter(element, "proto")
+            .and_then(|proto| ["http", "https"].into_iter().find(|known| proto.eq_ignore_ascii_case(known)));
+        let host = parameter(element, "host").filter(|host| !host.is_empty() && is_authority(host));
+        Self { proto, host: host.map(str::to_owned) }
+    }
 }
 
 fn parameter<'a>(element: &'a str, wanted: &str) -> Option<&'a str> {

@@ -5,7 +5,7 @@
 use evenkeel_http::message::{Edits, HeaderEdit, RequestHead};
 use http::{HeaderName, HeaderValue, header};
 
-use super::client::{ClientAddress, ToldBy, hops_of_forwarded};
+use super::client::{ClientAddress, ToldBy, hops_of_forwarded, host_of_forwarded};
 use super::connection::Connection;
 use super::table::Table;
 
@@ -42,7 +42,7 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
         edits.danger_set(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     }
     if !given("x-forwarded-host")
-        && let Some(host) = hop.head.authority_value()
+        && let Some(host) = host(table, &hop)
     {
         edits.danger_set(X_FORWARDED_HOST, host);
     }
@@ -65,6 +65,17 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
         let element = format!("{} {via}", hop.head.version().number());
         edits.danger_set(header::VIA, chain(hop.head, "via", element.as_bytes()));
     }
+}
+
+/// The host that the client asked for: as a trusted peer tells it in `Forwarded`, or as we were asked.
+fn host(table: &Table, hop: &Hop<'_>) -> Option<HeaderValue> {
+    let told = match hop.client.told_by {
+        ToldBy::Forwarded { .. } => {
+            host_of_forwarded(table, hop.connection.peer.map(|peer| peer.ip()), hop.head)
+        }
+        _ => None,
+    };
+    told.and_then(|host| HeaderValue::from_str(&host).ok()).or_else(|| hop.head.authority_value())
 }
 
 /// Writes `X-Forwarded-For`: the hops that a trusted peer told of, in whichever header, and the peer.

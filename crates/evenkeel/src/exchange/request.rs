@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{PathForm, Paths};
+use evenkeel_config::{PathForm, Paths, SpoofedHeaders};
 use evenkeel_core::backend::Outcome;
 use evenkeel_http::message::{
     Answer, AnswerFormat, Edits, HeadFacts, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
@@ -19,6 +19,7 @@ use super::grpc;
 use super::in_flight::{Expired, InFlight};
 use super::lane::Lane;
 use super::max_forwards;
+use super::method::{is_idempotent, is_safe};
 use super::outcome::{is_failure, status_text};
 use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
@@ -46,6 +47,8 @@ pub struct ListenerFacts {
     pub max_body: Option<u64>,
     /// In which form its path is matched and forwarded.
     pub paths: Paths,
+    /// What happens to headers that could pass for others.
+    pub spoofed_headers: SpoofedHeaders,
     /// When the request's first byte came, by the connection's clock; zero if that is not known.
     pub started: u64,
 }
@@ -146,6 +149,9 @@ impl Exchange {
         let given = if client.peer_trusted { forwarding::given_request_id(head) } else { None };
         let request_id = given.map_or_else(|| RequestId::Random(rng.u128(..)), RequestId::Given);
         self.record.request_id = Some(request_id);
+        if self.facts.spoofed && self.listener.spoofed_headers == SpoofedHeaders::Reject {
+            return self.refuse(&Refusal::BadRequest("a header name has an underscore in place of a hyphen"));
+        }
         if head.method() == "CONNECT" {
             return self.refuse(&Refusal::MethodNotAllowed);
         }
@@ -444,16 +450,6 @@ impl Exchange {
             _ => {}
         }
     }
-}
-
-/// Whether a method may be repeated without harm (RFC 9110, 9.2.2).
-fn is_idempotent(method: &str) -> bool {
-    is_safe(method) || matches!(method, "PUT" | "DELETE")
-}
-
-/// Whether a method is safe (RFC 9110, 9.2.1), so that it does not matter whether the request is sent once or twice.
-fn is_safe(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
 }
 
 impl Drop for Exchange {

@@ -7,8 +7,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use evenkeel_config::ListenAddress;
+use evenkeel_config::{ListenAddress, UnixSocket};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::owner;
 
 /// A listener that is bound: one socket for each worker, all on one address.
 #[derive(Debug)]
@@ -65,6 +67,14 @@ pub enum BindError {
     /// A socket that the process was given does not listen.
     #[error("socket {0} that was passed to the process: it does not listen on an IP address or a path")]
     NotListening(String),
+    /// The socket cannot have this mode or owner.
+    #[error("address {address}: {reason}")]
+    Access {
+        /// The address.
+        address: String,
+        /// What cannot be set, and why.
+        reason: String,
+    },
     /// Something else.
     #[error("address {address}: {source}")]
     Io {
@@ -84,9 +94,14 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// When the address is in use or cannot be had.
-pub fn bind(address: &ListenAddress, workers: usize, sharing: Sharing) -> Result<Bound, BindError> {
+pub fn bind(
+    address: &ListenAddress,
+    unix_socket: &UnixSocket,
+    workers: usize,
+    sharing: Sharing,
+) -> Result<Bound, BindError> {
     match address {
-        ListenAddress::Unix(path) => bind_unix(path, workers, sharing),
+        ListenAddress::Unix(path) => bind_unix(path, unix_socket, workers, sharing),
         ListenAddress::Tcp(address) => bind_tcp(*address, workers, sharing),
         _ => {
             Err(BindError::Io { address: format!("{address:?}"), source: io::ErrorKind::Unsupported.into() })
@@ -122,7 +137,12 @@ fn tcp_socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, workers: usize, sharing: Sharing) -> Result<Bound, BindError> {
+fn bind_unix(
+    path: &Path,
+    access: &UnixSocket,
+    workers: usize,
+    sharing: Sharing,
+) -> Result<Bound, BindError> {
     let name = format!("unix:{}", path.display());
     let explain = |error| explain(name.clone(), error);
     let replaces = match clear_stale_socket(path, &name) {
@@ -134,7 +154,13 @@ fn bind_unix(path: &Path, workers: usize, sharing: Sharing) -> Result<Bound, Bin
         if replaces { path.with_extension(format!("{}.new", std::process::id())) } else { path.to_owned() };
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
     let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&SockAddr::unix(&place)?));
-    bound.and_then(|()| socket.listen(BACKLOG)).map_err(explain)?;
+    bound.map_err(explain)?;
+    // Before it accepts connections: no client that may not connect can slip in.
+    owner::set(&place, access).map_err(|reason| {
+        let _ = std::fs::remove_file(&place);
+        BindError::Access { address: name.clone(), reason }
+    })?;
+    socket.listen(BACKLOG).map_err(explain)?;
     if replaces {
         std::fs::rename(&place, path).map_err(explain)?;
     }
@@ -243,17 +269,21 @@ impl SocketFile {
 #[cfg(test)]
 mod tests {
     use super::{BindError, Inherited, Sharing, bind};
-    use evenkeel_config::ListenAddress;
+    use evenkeel_config::{ListenAddress, UnixSocket};
+
+    fn open(address: &ListenAddress, workers: usize) -> Result<super::Bound, BindError> {
+        bind(address, &UnixSocket::default(), workers, Sharing::Never)
+    }
 
     #[test]
     fn port_zero_gives_one_real_port_to_all_workers() {
-        let bound = bind(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 3, Sharing::Never).unwrap();
+        let bound = open(&ListenAddress::Tcp("127.0.0.1:0".parse().unwrap()), 3).unwrap();
         let ListenAddress::Tcp(address) = bound.address else { panic!("not TCP") };
         assert_ne!(address.port(), 0);
         for socket in &bound.sockets {
             assert_eq!(socket.local_addr().unwrap().as_socket(), Some(address));
         }
-        let again = bind(&ListenAddress::Tcp(address), 1, Sharing::Never).unwrap_err();
+        let again = open(&ListenAddress::Tcp(address), 1).unwrap_err();
         assert!(matches!(again, BindError::InUse(_)), "{again}");
     }
 
@@ -261,25 +291,50 @@ mod tests {
     fn a_file_that_is_no_socket_is_left_alone() {
         let path = std::env::temp_dir().join(format!("evenkeel-bind-{}", std::process::id()));
         std::fs::write(&path, "mine").unwrap();
-        let error = bind(&ListenAddress::Unix(path.clone()), 1, Sharing::Never).unwrap_err();
+        let error = open(&ListenAddress::Unix(path.clone()), 1).unwrap_err();
         assert!(matches!(error, BindError::NotASocket(_)), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
+    fn a_socket_has_the_mode_and_the_group_that_are_configured() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let path = std::env::temp_dir().join(format!("evenkeel-mode-{}.sock", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        for mode in [0o600, 0o666] {
+            let mut access = UnixSocket::default();
+            // The group that a new file has anyway: another one needs a privilege.
+            let folder = std::fs::metadata(std::env::temp_dir()).unwrap();
+            let group =
+                if folder.mode() & 0o2000 != 0 { folder.gid() } else { nix::unistd::getegid().as_raw() };
+            (access.mode, access.group) = (Some(mode), Some(group.to_string()));
+            drop(bind(&address, &access, 1, Sharing::Never).unwrap());
+            let metadata = std::fs::metadata(&path).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, mode);
+            assert_eq!(metadata.gid(), group);
+            std::fs::remove_file(&path).unwrap();
+        }
+        let mut access = UnixSocket::default();
+        access.user = Some("no such user".to_owned());
+        let error = bind(&address, &access, 1, Sharing::Never).unwrap_err().to_string();
+        assert_eq!(error, format!("address unix:{}: there is no user no such user", path.display()));
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let path = std::env::temp_dir().join(format!("evenkeel-bind-{}.sock", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let bound = bind(&address, 2, Sharing::Never).unwrap();
-        assert!(matches!(bind(&address, 1, Sharing::Never), Err(BindError::InUse(_))));
+        let bound = open(&address, 2).unwrap();
+        assert!(matches!(open(&address, 1), Err(BindError::InUse(_))));
         // Unless it is to be replaced; the old one leaves the file of the new one alone.
-        let replacing = bind(&address, 1, Sharing::Allowed).unwrap();
+        let replacing = bind(&address, &UnixSocket::default(), 1, Sharing::Allowed).unwrap();
         bound.file.as_ref().unwrap().remove();
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         drop(bound);
         drop(replacing);
-        let last = bind(&address, 1, Sharing::Never).unwrap();
+        let last = open(&address, 1).unwrap();
         last.file.as_ref().unwrap().remove();
         assert!(!path.exists());
     }

@@ -8,6 +8,7 @@ mod conn;
 mod handshake;
 mod http2;
 mod local;
+mod owner;
 mod permits;
 mod serve;
 mod shared;

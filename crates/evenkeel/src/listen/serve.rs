@@ -171,8 +171,8 @@ impl Serving<'_> {
 
     /// Which lane takes a request. The lean one takes HTTP/1.1, and must be allowed to.
     fn sort(&self, request: &ReadHead<'_>, started: u64) -> Begun {
-        let HttpLimits { max_body_size: max_body, paths, .. } = *self.limits();
-        let facts = ListenerFacts { max_body, paths, started };
+        let HttpLimits { max_body_size: max_body, paths, spoofed_headers, .. } = *self.limits();
+        let facts = ListenerFacts { max_body, paths, spoofed_headers, started };
         let lane = if self.service.shared.pingora_only.load(Relaxed) {
             exchange::Lane::Pingora
         } else {

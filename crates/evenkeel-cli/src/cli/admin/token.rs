@@ -44,9 +44,16 @@ impl Token {
 
     /// The field that carries the token, if there is one.
     pub(in crate::cli) fn field(&self) -> Result<Option<HeaderValue>, Failure> {
-        let (place, text) = match &self.token_file {
-            Some(file) => (file.display().to_string(), Some(read(file)?)),
-            None => (VARIABLE.to_owned(), environment(VARIABLE).filter(|text| !text.is_empty())),
+        self.field_or(None)
+    }
+
+    /// The same; the token of the configuration is used if no other is given.
+    pub(in crate::cli) fn field_or(&self, configured: Option<&str>) -> Result<Option<HeaderValue>, Failure> {
+        let given = environment(VARIABLE).filter(|text| !text.is_empty());
+        let (place, text) = match (&self.token_file, given) {
+            (Some(file), _) => (file.display().to_string(), Some(read(file)?)),
+            (None, Some(text)) => (VARIABLE.to_owned(), Some(text)),
+            (None, None) => ("admin.token".to_owned(), configured.map(str::to_owned)),
         };
         let Some(text) = text else { return Ok(None) };
         let token = text.trim();
