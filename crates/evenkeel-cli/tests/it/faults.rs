@@ -287,7 +287,7 @@ fn configuration(sites: &[Site]) -> String {
     format!(
         "upstreams:
   web:
-    retry: {{ attempts: 10, on: [connect_failure, reset, timeout], per_try_timeout: 500ms, budget: {{ ratio: 100%, min_per_second: 100 }} }}
+    retry: {{ attempts: 10, on: [connect_failure, reset, timeout], per_try_timeout: 500ms, wait_for_backend: 2s, budget: {{ ratio: 100%, min_per_second: 100 }} }}
     timeouts: {{ connect: 500ms }}
     health_check: {{ http: {{ path: /health }}, interval: 200ms, timeout: 200ms, rise: 1, fall: 2 }}
     outlier_detection: off

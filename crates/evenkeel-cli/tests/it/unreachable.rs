@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::support::{Backend, Balancer, BlackHole, ClosedPort, Closer, assert_lasted};
+use crate::support::samples::Samples;
+use crate::support::{
+    Backend, Balancer, BlackHole, ClosedPort, Closer, Options, PATIENCE, Reply, assert_lasted,
+};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nbody";
 
@@ -181,8 +184,8 @@ async fn a_client_whose_backend_cannot_be_reached_is_given_another() {
 /// Outlier detection may not eject more of them, and none of the ejected ones may be lost to a request.
 #[tokio::test]
 async fn what_was_ejected_is_tried_before_a_request_fails() {
-    let options = |address| crate::support::Options { address, ..Default::default() };
-    let serve = |address| Backend::with(options(address), |_| crate::support::Reply::ok("hello"));
+    let options = |address| Options { address, ..Default::default() };
+    let serve = |address| Backend::with(options(address), |_| Reply::ok("hello"));
     let (one, two) = (serve(None).await, serve(None).await);
     let addresses = [one.address(), two.address()];
     let urls = [one.url(), two.url()];
@@ -218,11 +221,7 @@ async fn a_backup_serves_from_the_first_refused_connection_on() {
 #[tokio::test]
 async fn a_backend_that_probes_call_down_gets_nothing_where_requests_are_refused() {
     let down = Backend::start(|seen| {
-        if seen.message.target() == "/health" {
-            crate::support::Reply::status(500, "no")
-        } else {
-            crate::support::Reply::ok("no")
-        }
+        if seen.message.target() == "/health" { Reply::status(500, "no") } else { Reply::ok("no") }
     })
     .await;
     let gone = Backend::saying("soon gone").await;
@@ -233,7 +232,7 @@ async fn a_backend_that_probes_call_down_gets_nothing_where_requests_are_refused
     let balancer = Balancer::start(&text).await;
     let start = Instant::now();
     while balancer.get("/").await.status() != 200 {
-        assert!(start.elapsed() < crate::support::PATIENCE);
+        assert!(start.elapsed() < PATIENCE);
     }
     drop(gone);
     assert!([502, 503].contains(&balancer.get("/").await.status()));
@@ -278,11 +277,117 @@ async fn a_backend_that_is_back_serves_again() {
     for _ in 0..4 {
         assert_eq!(balancer.get("/").await.text(), "other");
     }
-    let options = crate::support::Options { address: Some(address), ..Default::default() };
-    let _back = Backend::with(options, |_| crate::support::Reply::ok("back")).await;
+    let options = Options { address: Some(address), ..Default::default() };
+    let _back = Backend::with(options, |_| Reply::ok("back")).await;
     let start = Instant::now();
     while balancer.get("/").await.text() != "back" {
-        assert!(start.elapsed() < crate::support::PATIENCE, "it is never asked again");
+        assert!(start.elapsed() < PATIENCE, "it is never asked again");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// A backend that is gone and, from a backup for it, a configuration with both.
+fn with_backup(gone: &str, backup: &str, more: &str) -> String {
+    let backends = format!("[{{ url: \"{gone}\" }}, {{ url: \"{backup}\", backup: true }}]");
+    format!("upstreams: {{ web: {{ outlier_detection: off, backends: {backends}, {more} }} }}")
+}
+
+/// A backend at this address, which no other one had in the meantime.
+async fn back_at(address: std::net::SocketAddr) -> Backend {
+    let options = Options { address: Some(address), ..Default::default() };
+    Backend::with(options, |_| Reply::ok("back")).await
+}
+
+#[tokio::test]
+async fn a_get_that_every_backend_failed_is_sent_to_one_that_serves_again() {
+    let gone = Backend::saying("back").await;
+    let backup = Backend::start(|seen| match seen.message.target() {
+        "/slow" => Reply::new().wait(Duration::from_secs(3)).close(),
+        _ => Reply::ok("backup"),
+    })
+    .await;
+    let (address, text) = (gone.address(), with_backup(&gone.url(), &backup.url(), ""));
+    drop(gone);
+    let balancer = Balancer::start(&text).await;
+    let mut client = balancer.client().await;
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    backup.until_requests(1).await;
+    let _back = back_at(address).await;
+    let start = Instant::now();
+    while balancer.get("/").await.text() != "back" {
+        assert!(start.elapsed() < PATIENCE, "it never serves again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(client.response().await.text(), "back");
+    assert_eq!(balancer.log_line_of("/slow").await["attempts"], 3);
+}
+
+/// The backup never accepts it.
+#[tokio::test]
+async fn a_post_that_reached_no_backend_is_sent_to_one_that_a_probe_reached() {
+    let (gone, hole) = (Backend::saying("back").await, BlackHole::new().await);
+    let check = "health_check: { http: { path: /health }, interval: 100ms, timeout: 50ms, rise: 1 }";
+    let more = format!("timeouts: {{ connect: 900ms }}, {check}");
+    let (address, text) = (gone.address(), with_backup(&gone.url(), &hole.url(), &more));
+    drop(gone);
+    let balancer = Balancer::start(&text).await;
+    let mut client = balancer.client().await;
+    client.send(POST).await;
+    let refused =
+        |page: String| Samples::parse(&page).sum("evenkeel_backend_connect_failures_total", &[]) > 0.0;
+    let start = Instant::now();
+    while !refused(balancer.metrics().await) {
+        assert!(start.elapsed() < PATIENCE, "no attempt");
+    }
+    let _back = back_at(address).await;
+    assert_eq!(client.response().await.text(), "back");
+}
+
+/// Without a sign that a backend serves again, no more is sent to any.
+#[tokio::test]
+async fn a_request_that_every_backend_failed_fails_at_once() {
+    let dead = dead(Fault::Refuses, 3).await;
+    let urls: Vec<String> = dead.iter().map(Dead::url).collect();
+    let balancer = Balancer::start(&format!("upstreams: {{ web: {{ backends: {urls:?} }} }}")).await;
+    assert_eq!(balancer.get("/").await.status(), 502);
+    assert_eq!(balancer.log_line().await["attempts"], 3);
+}
+
+/// With `wait_for_backend`, the only backend can be restarted: neither a GET nor a POST fails.
+#[tokio::test]
+async fn requests_wait_for_their_only_backend_to_return() {
+    let gone = Backend::saying("before").await;
+    let (address, url) = (gone.address(), gone.url());
+    let text =
+        format!("upstreams: {{ web: {{ backends: [\"{url}\"], retry: {{ wait_for_backend: 9s }} }} }}");
+    let balancer = Balancer::start(&text).await;
+    assert_eq!(balancer.get("/").await.text(), "before");
+    drop(gone);
+    let mut clients = JoinSet::new();
+    for request in [GET, POST].repeat(10) {
+        let mut client = balancer.client().await;
+        clients.spawn(async move { client.ask(request).await.text() });
+    }
+    let refused =
+        |page: String| Samples::parse(&page).sum("evenkeel_backend_connect_failures_total", &[]) > 0.0;
+    let start = Instant::now();
+    while !refused(balancer.metrics().await) {
+        assert!(start.elapsed() < PATIENCE, "no attempt");
+    }
+    assert!(clients.try_join_next().is_none(), "a request did not wait");
+    let _back = back_at(address).await;
+    for text in clients.join_all().await {
+        assert_eq!(text, "back");
+    }
+}
+
+#[tokio::test]
+async fn a_request_waits_no_longer_than_it_may() {
+    let gone = ClosedPort::new();
+    let retry = "retry: { wait_for_backend: 300ms }";
+    let text = format!("upstreams: {{ web: {{ backends: [\"{}\"], {retry} }} }}", gone.url());
+    let balancer = Balancer::start(&text).await;
+    let start = Instant::now();
+    assert_eq!(balancer.get("/").await.status(), 502);
+    assert_lasted("waiting", start.elapsed(), Duration::from_millis(300));
 }

@@ -55,6 +55,12 @@ impl RetryBuilder {
         self
     }
 
+    /// How long a request that every backend has failed waits for one to recover. Default: it fails at once.
+    pub fn wait_for_backend(mut self, time: Duration) -> Self {
+        self.wire.wait_for_backend = Some(values::Duration(time));
+        self
+    }
+
     /// How many retries there may be over all requests. Default a fifth of the requests, and 10 in a second in any case.
     pub fn budget(mut self, budget: RetryBudgetOptions) -> Self {
         self.wire.budget = OrText(budget.into());

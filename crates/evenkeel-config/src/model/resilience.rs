@@ -89,6 +89,8 @@ pub struct Retry {
     /// The pause before the first retry; each further one twice as long, and each drawn between its half and its whole.
     /// Default none: another backend is another backend.
     pub backoff: Option<Duration>,
+    /// How long a request that every backend has failed waits for one to recover. Default: it fails at once.
+    pub wait_for_backend: Option<Duration>,
     /// How many retries there may be over all requests of the upstream.
     pub budget: RetryBudgetOptions,
     /// Largest body, in bytes, that is kept to be sent again. Default 64 KiB.
@@ -211,6 +213,7 @@ impl Default for Retry {
             on: RetryOn::default(),
             per_try_timeout: None,
             backoff: None,
+            wait_for_backend: None,
             budget: RetryBudgetOptions::default(),
             max_body: 64 << 10,
         }

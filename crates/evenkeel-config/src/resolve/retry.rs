@@ -24,6 +24,8 @@ pub(super) fn retry(wire: &wire::Retry, path: &Path, context: &mut Context<'_>) 
     let per_try_timeout =
         listener::given_timeout(wire.per_try_timeout, &path.key("per_try_timeout"), context);
     let backoff = listener::given_timeout(wire.backoff, &path.key("backoff"), context);
+    let wait_for_backend =
+        listener::given_timeout(wire.wait_for_backend, &path.key("wait_for_backend"), context);
     let wire::OrText(budget) = &wire.budget;
     // The short form is the ratio itself.
     let budget_path = path.key("budget");
@@ -39,6 +41,7 @@ pub(super) fn retry(wire: &wire::Retry, path: &Path, context: &mut Context<'_>) 
         on: on?,
         per_try_timeout: per_try_timeout?,
         backoff: backoff?,
+        wait_for_backend: wait_for_backend?,
         budget: RetryBudgetOptions { ratio: ratio?, min_per_second: budget.min_per_second },
         max_body: usize::try_from(wire.max_body.0).ok()?,
     })

@@ -36,6 +36,10 @@ pub(crate) struct Retry {
     /// of the value and the full value. Default: no pause, because a retry goes to another backend. Use it if backends
     /// fail together.
     pub(crate) backoff: Option<Duration>,
+    /// How long a request that every backend has failed waits for one to recover. Meanwhile one request in each second tests a
+    /// backend that cannot be reached. Default: the request fails at once. Use it to restart a backend without failed requests
+    /// if no other backend can serve them. The cost: if all backends are down, each client waits this long for its 502.
+    pub(crate) wait_for_backend: Option<Duration>,
     /// How many retries all requests together can make, so that retries do not overload a failing upstream: a
     /// percentage, or a map.
     pub(crate) budget: OrText<Budget>,
@@ -90,7 +94,7 @@ impl Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        let model::Retry { attempts, on, per_try_timeout, backoff, budget, max_body } =
+        let model::Retry { attempts, on, per_try_timeout, backoff, wait_for_backend, budget, max_body } =
             model::Retry::default();
         let named = Self::CONDITIONS.iter().zip([on.connect_failure, on.reset, on.timeout]);
         let named = named.filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned());
@@ -99,6 +103,7 @@ impl Default for Retry {
             on: named.chain(on.statuses.iter().map(u16::to_string)).map(Condition).collect(),
             per_try_timeout: per_try_timeout.map(Duration),
             backoff: backoff.map(Duration),
+            wait_for_backend: wait_for_backend.map(Duration),
             budget: OrText(budget.into()),
             max_body: Size(max_body as u64),
         }

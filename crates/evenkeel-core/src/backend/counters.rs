@@ -83,6 +83,12 @@ impl Counters {
         self.total.get()
     }
 
+    /// A backend that was down is up again: its failures in a row, and doubts about reaching it, are over.
+    pub fn recovered(&self) {
+        self.failures_in_a_row.store(0, Relaxed);
+        self.reach.succeeded();
+    }
+
     /// Whether the attempt was counted in the total, to be told to [`Counters::end`].
     #[inline]
     pub(super) fn begin(&self) -> bool {

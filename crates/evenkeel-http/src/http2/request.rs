@@ -198,11 +198,12 @@ fn facts(parts: &http::request::Parts, ended: bool) -> Result<(HeadFacts, bool),
         }
         _ => return Err(Refusal::BadRequest("there is more than one Content-Length")),
     };
-    let (mut claims, mut has_odd) = (false, false);
+    let (mut claims, mut has_odd, mut spoofed) = (false, false, false);
     for name in headers.keys() {
         let name = name.as_str().as_bytes();
         if memchr::memchr(b'_', name).is_some() {
             has_odd = true;
+            spoofed |= is_spoof(name);
         } else {
             claims |= name.len() >= 8 && is_claim(name);
         }
@@ -213,6 +214,7 @@ fn facts(parts: &http::request::Parts, ended: bool) -> Result<(HeadFacts, bool),
         // Its length is not known before it ends, as with chunks.
         chunked: !ended && content_length.is_none(),
         claims,
+        spoofed,
         upgrade: false,
         head_only: parts.method == http::Method::HEAD,
         format: AnswerFormat::of(value(header::ACCEPT), value(header::CONTENT_TYPE)),

@@ -241,6 +241,9 @@ impl Keeper {
         if let Some(checks) = &mut self.checks {
             checks.heard(id, outcome, endpoint, now);
         }
+        if outcome.requested && outcome.result.is_ok() {
+            endpoint.backend.counters().reach().succeeded();
+        }
         if let Err(failed) = &outcome.result {
             let name = endpoint.backend.name();
             log::debug!("upstream {}: probe of {name}: {failed}", self.upstream.name);
@@ -312,6 +315,11 @@ impl Keeper {
             healthy += usize::from(matches!(state, State::Up | State::Starting { .. }));
         }
         for event in events {
+            if let Event::Up { backend } = &event
+                && let Some(endpoint) = self.set.get(*backend)
+            {
+                endpoint.backend.counters().recovered();
+            }
             self.board.happened(&event);
             self.tell(&event, (healthy, all), now);
         }

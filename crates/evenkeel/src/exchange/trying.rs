@@ -34,15 +34,22 @@ impl Exchange {
         if self.in_flight.time_left().is_some_and(|left| left.is_zero()) {
             return Err(Refusal::Timeout);
         }
-        let upstream = match self.try_next().map_err(refusal)? {
-            NextAttempt::Start(attempt) => return Ok(attempt),
-            NextAttempt::Wait => self.upstream().cloned().ok_or(Refusal::Internal)?,
+        let upstream = loop {
+            match self.try_next().map_err(refusal)? {
+                NextAttempt::Start(attempt) => return Ok(attempt),
+                NextAttempt::Wait => break self.upstream().cloned().ok_or(Refusal::Internal)?,
+                NextAttempt::Later(pause) => Box::pin(tokio::time::sleep(pause)).await,
+            }
+            self.connection().tick();
+            if self.in_flight.time_left().is_some_and(|left| left.is_zero()) {
+                return Err(Refusal::Timeout);
+            }
         };
         let choose = || {
             self.connection().tick();
             match self.try_next() {
                 Ok(NextAttempt::Start(attempt)) => Some(Ok(attempt)),
-                Ok(NextAttempt::Wait) => None,
+                Ok(NextAttempt::Wait | NextAttempt::Later(_)) => None,
                 Err(error) => Some(Err(error)),
             }
         };

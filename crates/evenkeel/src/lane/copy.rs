@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use evenkeel_http::http1::{AnswerHead, with_answer};
-use evenkeel_http::message::ResponseHead;
+use evenkeel_http::message::{Interim, ResponseHead};
 
 use super::backend::Backend;
 use super::pump::Pump;
-use crate::exchange::{Interim, is_failure};
+use crate::exchange::is_failure;
 use crate::upstream::{Failure, RequestCopy};
 
 /// How much of a response is read before its connection is closed, and for how long: usually all of it, so that the

@@ -3,12 +3,12 @@
 use std::task::{Context, Poll, ready};
 
 use evenkeel_http::http1::{AnswerHead, AnswerStyle, Body, Head, with_answer};
-use evenkeel_http::message::{Malformed, Refusal, ResponseHead};
+use evenkeel_http::message::{Interim, Malformed, Refusal, ResponseHead};
 
 use super::GATHER_LIMIT;
 use super::backend::Backend;
 use super::pump::Stop;
-use crate::exchange::{Exchange, Interim};
+use crate::exchange::Exchange;
 use crate::stream::Link;
 use crate::upstream::Break;
 

@@ -15,7 +15,7 @@ use super::upload::Upload;
 use super::{Lane, Request, Then};
 use crate::exchange::{Ending, Exchange};
 use crate::stream::Link;
-use crate::upstream::{Attempt, Break, BrokenConnection, Failure};
+use crate::upstream::{Attempt, Break, Broke, Failure};
 
 /// Why passing on came to a stop.
 #[derive(Debug)]
@@ -216,13 +216,13 @@ impl Pump<'_> {
 
     /// What it means that a backend broke off before its response.
     pub(super) fn failure(&self, backend: &Backend, broken: Break) -> Failure {
-        let connection = BrokenConnection {
+        Failure::from(Broke {
+            how: broken,
             reused: backend.reused,
-            responding: !backend.input.is_empty(),
-            sent: self.upload.has_begun(),
+            silent: backend.input.is_empty(),
+            unsent: !self.upload.has_begun(),
             repeatable: self.exchange.is_idempotent() && self.upload.whole,
-        };
-        connection.failure(broken)
+        })
     }
 
     /// The response is forwarded completely.

@@ -231,6 +231,7 @@ impl Task {
         let listener = ListenerFacts {
             max_body: limits.max_body_size,
             paths: limits.paths,
+            spoofed_headers: limits.spoofed_headers,
             started: in_flight.connection().now(),
         };
         let pingora_only = self.service.shared.pingora_only.load(Relaxed);

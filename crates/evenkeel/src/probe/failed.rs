@@ -1,6 +1,5 @@
 //! Why a backend is unhealthy, as text for people.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -106,28 +105,6 @@ impl Failed {
             io::ErrorKind::QuotaExceeded => Self::Broken("more data than any response has".to_owned()),
             io::ErrorKind::ConnectionReset => Self::Broken("reset".to_owned()),
             _ => Self::Broken(words(error)),
-        }
-    }
-
-    /// Why hyper gave up.
-    pub(super) fn http1(error: &hyper::Error) -> Self {
-        if let Some(io) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-            return match Self::broken(io) {
-                // A body that is framed wrongly comes as an error of hyper's own making.
-                Self::Broken(_)
-                    if matches!(io.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) =>
-                {
-                    Self::Protocol(format!("HTTP/1.1: {}", short(&io.to_string())))
-                }
-                other => other,
-            };
-        }
-        match error {
-            _ if error.is_parse_too_large() => Self::Protocol("HTTP/1.1: the head is too large".to_owned()),
-            _ if error.is_parse_version_h2() => Self::Protocol("HTTP/1.1, but HTTP/2".to_owned()),
-            _ if error.is_parse() => Self::Protocol(format!("HTTP/1.1: {}", short(&error.to_string()))),
-            _ if error.is_incomplete_message() || error.is_closed() || error.is_canceled() => Self::Closed,
-            _ => Self::Broken(short(&error.to_string())),
         }
     }
 

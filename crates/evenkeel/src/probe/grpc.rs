@@ -3,6 +3,8 @@
 //! One call, `grpc.health.v1.Health/Check`. Both of its messages have one field each, so they are written and read here
 //! (<https://github.com/grpc/grpc/blob/master/doc/health-checking.md>) rather than by generated code.
 
+use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 
 use super::connect::{Capped, Deadline, HTTP2, Socket, Way};
 use super::failed::short;
-use super::http1::{AGENT, alongside};
+use super::http1::AGENT;
 use super::{Failed, ProbeError, Target};
 
 /// A call of the health service.
@@ -236,4 +238,20 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Waits for the work, and runs the connection that it needs. When the work is dropped, so is the connection, and no
+/// task outlives a probe.
+async fn alongside<T>(work: impl Future<Output = T>, connection: impl Future) -> T {
+    let mut work = pin!(work);
+    // A connection that is over has reported that to the work, or has left it all that it needs.
+    let connection = pin!(async {
+        drop(connection.await);
+        pending::<std::convert::Infallible>().await
+    });
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        never = connection => match never {},
+    }
 }

@@ -1,17 +1,13 @@
-//! HTTP/1.1 as a client: one request, and the content of its response.
+//! HTTP/1.1 as a client: one request, and the content of its response. The response is read by the parser that reads the
+//! responses to clients' requests, so that a backend is healthy only if those would be accepted.
 
-use std::future::pending;
-use std::pin::pin;
-
-use bytes::Bytes;
 use evenkeel_config::HttpCheck;
+use evenkeel_http::http1::{self, Buffer, with_answer};
+use evenkeel_http::message::{Interim, Malformed, ResponseHead};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING, USER_AGENT};
-use http::{HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Method, Uri};
 use memchr::memmem::Finder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connect::{Deadline, HTTP1, Socket, Way};
 use super::failed::short;
@@ -37,20 +33,34 @@ pub(super) struct Template {
     headers: HeaderMap,
 }
 
-/// The two ends of one connection: one accepts requests, the other must run so that they are sent and responses arrive.
-type Ends = (SendRequest<Empty<Bytes>>, Connection<TokioIo<Socket>, Empty<Bytes>>);
+/// A connection to a backend.
+pub(super) struct Client {
+    socket: Socket,
+    /// What has arrived and was not read yet.
+    input: Buffer,
+}
+
+/// The head of a final response, as far as probes use it.
+pub(super) struct Response {
+    pub(super) status: u16,
+    /// The value of `endpoint-load-metrics`.
+    pub(super) load: Option<Vec<u8>>,
+    /// Whether the connection ends with it.
+    last: bool,
+    body: http1::Body,
+}
 
 /// A response body, as far as it is read.
 pub(super) struct Body {
     pub(super) bytes: Vec<u8>,
-    /// Whether that was all of it.
-    pub(super) whole: bool,
+    /// Whether another request can follow on the connection.
+    pub(super) reusable: bool,
 }
 
-/// Largest response head, in bytes; hyper reads that much ahead.
-const HEAD: usize = 64 << 10;
-/// Most header fields of a response.
-const FIELDS: usize = 100;
+/// What every response begins with.
+const BEGINNING: &[u8] = b"HTTP/1.";
+/// The most that is read at once, in bytes.
+const READ: usize = 16 << 10;
 
 // === impl Question ===
 
@@ -69,18 +79,14 @@ impl Question {
 
     /// Asks once.
     pub(super) async fn ask(&self, deadline: Deadline) -> Result<(), Failed> {
-        let (mut client, connection) = self.request.open(deadline).await?;
-        alongside(self.judge(&mut client, deadline), connection).await
-    }
-
-    async fn judge(&self, client: &mut SendRequest<Empty<Bytes>>, deadline: Deadline) -> Result<(), Failed> {
-        let answer = deadline.hold(Failed::NoAnswer, self.request.send(client)).await?;
-        let status = answer.status().as_u16();
+        let mut client = self.request.open(deadline).await?;
+        let response = deadline.hold(Failed::NoAnswer, client.send(&self.request)).await?;
+        let status = response.status;
         if !self.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
             return Err(Failed::Status(status));
         }
         // A response that breaks off is unhealthy, whether or not a text is expected.
-        let body = deadline.hold(Failed::NoEnd, read(answer)).await?;
+        let body = deadline.hold(Failed::NoEnd, client.read(response)).await?;
         match &self.body {
             Some(text) if text.find(&body.bytes).is_none() => {
                 Err(Failed::Body(short(&String::from_utf8_lossy(text.needle()))))
@@ -121,56 +127,99 @@ impl Template {
     }
 
     /// A new connection.
-    pub(super) async fn open(&self, deadline: Deadline) -> Result<Ends, Failed> {
-        let socket = TokioIo::new(self.way.open(deadline).await?);
-        let mut builder = Builder::new();
-        builder.max_buf_size(HEAD).max_headers(FIELDS);
-        builder.handshake(socket).await.map_err(|error| Failed::http1(&error))
+    pub(super) async fn open(&self, deadline: Deadline) -> Result<Client, Failed> {
+        Ok(Client { socket: self.way.open(deadline).await?, input: Buffer::default() })
     }
 
-    /// Sends the request, and returns the response head.
-    pub(super) async fn send(
-        &self,
-        client: &mut SendRequest<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, Failed> {
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.path.clone();
-        *request.headers_mut() = self.headers.clone();
-        client.send_request(request).await.map_err(|error| Failed::http1(&error))
+    fn bytes(&self) -> Vec<u8> {
+        let path = self.path.path_and_query().map_or("/", |path| path.as_str());
+        let mut bytes = format!("{} {path} HTTP/1.1\r\n", self.method).into_bytes();
+        for (name, value) in &self.headers {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes
     }
 }
 
-/// Reads the body of a response to its end, or as far as it is needed.
-pub(super) async fn read(answer: Response<Incoming>) -> Result<Body, Failed> {
-    let mut body = answer.into_body();
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| Failed::http1(&error))?.into_data() else { continue };
-        let room = BODY - bytes.len();
-        match data.get(..room) {
-            Some(most) => {
-                bytes.extend_from_slice(most);
-                return Ok(Body { bytes, whole: false });
+// === impl Client ===
+
+impl Client {
+    /// Sends the request, and returns the head of the final response.
+    pub(super) async fn send(&mut self, request: &Template) -> Result<Response, Failed> {
+        // A backend that reads no request may still have sent a response. Whether there is one is seen below.
+        let _ = self.socket.write_all(&request.bytes()).await;
+        let _ = self.socket.flush().await;
+        let (mut searched, mut interim) = (0, Interim::default());
+        let head_only = request.method == Method::HEAD;
+        loop {
+            let bytes = self.input.filled();
+            if bytes.iter().zip(BEGINNING).any(|(found, expected)| found != expected) {
+                return Err(malformed(Malformed::StatusLine));
             }
-            None => bytes.extend_from_slice(&data),
+            let read = with_answer(bytes, &mut searched, |answer| {
+                let load = answer.header("endpoint-load-metrics").map(<[u8]>::to_vec);
+                let (status, last) = (answer.status(), answer.last);
+                (answer.length, Response { status, load, last, body: answer.body(head_only) })
+            });
+            match read.map_err(malformed)? {
+                Some((_, Response { status: 101, .. })) => {
+                    return Err(malformed(Malformed::UnexpectedUpgrade));
+                }
+                Some((length, response)) => {
+                    self.input.consume(length);
+                    searched = 0;
+                    if response.status >= 200 {
+                        return Ok(response);
+                    }
+                    interim.admit(length).map_err(malformed)?;
+                }
+                None if self.fill().await? == 0 => return Err(Failed::Closed),
+                None => {}
+            }
         }
     }
-    Ok(Body { bytes, whole: true })
+
+    /// Reads the body of a response to its end, or as far as it is needed.
+    pub(super) async fn read(&mut self, response: Response) -> Result<Body, Failed> {
+        let Response { last, mut body, .. } = response;
+        let mut bytes = Vec::new();
+        while !body.is_done() {
+            let input = self.input.filled();
+            if input.is_empty() {
+                match self.fill().await? {
+                    0 if matches!(body, http1::Body::UntilClose) => break,
+                    0 => return Err(Failed::Closed),
+                    _ => continue,
+                }
+            }
+            let piece = body.next(input).map_err(malformed)?;
+            let data = input.get(piece.skip..piece.skip + piece.data).unwrap_or_default();
+            let room = BODY - bytes.len();
+            if let Some(most) = data.get(..room) {
+                bytes.extend_from_slice(most);
+                return Ok(Body { bytes, reusable: false });
+            }
+            bytes.extend_from_slice(data);
+            self.input.consume(piece.skip + piece.data);
+        }
+        if let http1::Body::Chunked(chunked) = &body {
+            chunked.check_end().map_err(malformed)?;
+        }
+        let reusable = !last && body.is_done() && self.input.is_empty();
+        Ok(Body { bytes, reusable })
+    }
+
+    /// Reads more; how many bytes, none at the end.
+    async fn fill(&mut self) -> Result<usize, Failed> {
+        let read = self.socket.read(self.input.room(READ)).await.map_err(|error| Failed::broken(&error))?;
+        self.input.add(read);
+        Ok(read)
+    }
 }
 
-/// Waits for the work, and runs the connection that it needs. When the work is dropped, so is the connection, and no
-/// task outlives a probe.
-pub(super) async fn alongside<T>(work: impl Future<Output = T>, connection: impl Future) -> T {
-    let mut work = pin!(work);
-    // A connection that is over has told the work so, or has left it all that it needs.
-    let connection = pin!(async {
-        drop(connection.await);
-        pending::<std::convert::Infallible>().await
-    });
-    tokio::select! {
-        biased;
-        done = &mut work => done,
-        never = connection => match never {},
-    }
+fn malformed(malformed: Malformed) -> Failed {
+    Failed::Protocol(format!("HTTP/1.1: {malformed}"))
 }

@@ -1,19 +1,12 @@
 //! Asks a backend how much it has to do.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1::{Connection, SendRequest};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
-use super::connect::{Deadline, Socket};
-use super::http1::{Template, alongside, read};
+use super::connect::Deadline;
+use super::http1::{Client, Template};
 use super::{Failed, ProbeError, Target, orca};
 
 /// What a backend says of its load.
@@ -36,17 +29,9 @@ pub struct Load {
 pub struct LoadProbe {
     request: Template,
     timeout: Duration,
-    kept: Mutex<Vec<Kept>>,
+    /// Idle connections. No task watches them: whether the backend has closed one shows when it is used.
+    kept: Mutex<Vec<Client>>,
 }
-
-/// An idle connection. No task runs it: whether the backend has closed it shows when it is used.
-struct Kept {
-    client: SendRequest<Empty<Bytes>>,
-    connection: Open,
-}
-
-/// Runs a connection until it is over, and then lets go of it, by which those who wait for it learn that.
-struct Open(Option<Box<Connection<TokioIo<Socket>, Empty<Bytes>>>>);
 
 // === impl LoadProbe ===
 
@@ -77,8 +62,7 @@ impl LoadProbe {
                 answer => return answer,
             }
         }
-        let (client, connection) = self.request.open(deadline).await?;
-        self.ask_over(Kept { client, connection: Open(Some(Box::new(connection))) }, deadline).await
+        self.ask_over(self.request.open(deadline).await?, deadline).await
     }
 
     /// How many connections are kept now.
@@ -87,35 +71,22 @@ impl LoadProbe {
         self.kept.lock().len()
     }
 
-    async fn ask_over(&self, mut over: Kept, deadline: Deadline) -> Result<Load, Failed> {
-        let exchange = self.exchange(&mut over.client, deadline);
-        let (load, reusable) = alongside(exchange, &mut over.connection).await?;
-        if reusable {
+    async fn ask_over(&self, mut client: Client, deadline: Deadline) -> Result<Load, Failed> {
+        let mut response = deadline.hold(Failed::NoAnswer, client.send(&self.request)).await?;
+        let (status, header) = (response.status, response.load.take());
+        let body = deadline.hold(Failed::NoEnd, client.read(response)).await?;
+        if body.reusable {
             let mut kept = self.kept.lock();
             if kept.len() < Self::KEPT {
-                kept.push(over);
+                kept.push(client);
             }
         }
-        load
-    }
-
-    /// The load in the response, and whether another request can follow on the connection.
-    async fn exchange(
-        &self,
-        client: &mut SendRequest<Empty<Bytes>>,
-        deadline: Deadline,
-    ) -> Result<(Result<Load, Failed>, bool), Failed> {
-        let answer = deadline.hold(Failed::NoAnswer, self.request.send(client)).await?;
-        let status = answer.status();
-        let header = answer.headers().get("endpoint-load-metrics").cloned();
-        let body = deadline.hold(Failed::NoEnd, read(answer)).await?;
-        let reusable = body.whole && deadline.hold(Failed::NoEnd, ready(client)).await.is_ok();
-        let load = match header {
-            _ if !status.is_success() => Err(Failed::Status(status.as_u16())),
-            Some(header) => orca::read(header.as_bytes()).map_err(|why| Failed::Load(why.to_owned())),
-            None => orca::read(&body.bytes).map_err(|why| Failed::Load(why.to_owned())),
+        let load = match &header {
+            _ if !(200..300).contains(&status) => return Err(Failed::Status(status)),
+            Some(header) => orca::read(header),
+            None => orca::read(&body.bytes),
         };
-        Ok((load, reusable))
+        load.map_err(|why| Failed::Load(why.to_owned()))
     }
 }
 
@@ -127,25 +98,5 @@ impl fmt::Debug for LoadProbe {
             .field("timeout", timeout)
             .field("kept", &kept.lock().len())
             .finish()
-    }
-}
-
-/// Waits until the connection takes another request, or is over.
-async fn ready(client: &mut SendRequest<Empty<Bytes>>) -> Result<(), Failed> {
-    client.ready().await.map_err(|error| Failed::http1(&error))
-}
-
-// === impl Open ===
-
-impl Future for Open {
-    type Output = Infallible;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Infallible> {
-        if let Some(connection) = &mut self.0
-            && Pin::new(connection).poll(context).is_ready()
-        {
-            self.0 = None;
-        }
-        Poll::Pending
     }
 }

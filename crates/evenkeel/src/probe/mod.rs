@@ -42,6 +42,8 @@ pub struct Probe {
     target: Target,
     timeout: Duration,
     question: Question,
+    /// Whether it goes to a port of its own.
+    elsewhere: bool,
 }
 
 /// Where a backend is, and what it is called.
@@ -118,7 +120,9 @@ impl Probe {
     /// # Errors
     /// When it cannot be asked: see [`ProbeError`].
     pub fn new(check: &HealthCheck, target: Target, own: Option<Arc<dyn Check>>) -> Result<Self, ProbeError> {
+        let configured = target.address.clone();
         let target = target.at_port(check.port)?;
+        let elsewhere = target.address != configured;
         let question = match &check.kind {
             HealthCheckKind::Tcp => Question::Tcp(Way::plain(&target)),
             HealthCheckKind::Tls if target.tls.is_none() => return Err(ProbeError::NotTls(target.url)),
@@ -132,7 +136,7 @@ impl Probe {
             }
             _ => return Err(ProbeError::Unknown(format!("{:?}", check.kind))),
         };
-        Ok(Self { target, timeout: check.timeout, question })
+        Ok(Self { target, timeout: check.timeout, question, elsewhere })
     }
 
     /// Asks once, and is done within the check's timeout.
@@ -156,6 +160,11 @@ impl Probe {
                 deadline.hold(Failed::NoAnswer, own::ask(check.as_ref(), &target)).await
             }
         }
+    }
+
+    /// Whether it makes a request where the backend takes requests.
+    pub(crate) fn makes_a_request(&self) -> bool {
+        !self.elsewhere && matches!(self.question, Question::Http(_) | Question::Grpc(_))
     }
 
     /// What is probed: with the check's port, if it has one of its own.

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub took: Duration,
     /// Healthy, or why not.
     pub result: Result<(), Failed>,
+    /// Whether it made a request where the backend takes requests: success then shows that requests reach it.
+    pub requested: bool,
 }
 
 /// The share of an interval within which its probe begins.
@@ -50,7 +52,7 @@ pub async fn watch(probe: Probe, interval: Duration, mut tell: impl FnMut(Outcom
         if matches!(result, Err(Failed::Shortage(_))) {
             continue;
         }
-        tell(Outcome { at: at.into_std(), took: at.elapsed(), result });
+        tell(Outcome { at: at.into_std(), took: at.elapsed(), result, requested: probe.makes_a_request() });
     }
 }
 

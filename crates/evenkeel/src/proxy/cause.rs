@@ -7,7 +7,7 @@ use evenkeel_http::message::Malformed;
 use pingora_core::{Error, ErrorType};
 
 use crate::dial::DialError;
-use crate::upstream::{Break, ConnectError, Failure, TlsError};
+use crate::upstream::{Break, Broke, ConnectError, Failure, TlsError};
 
 /// Why connecting failed.
 pub(super) fn connecting(error: &Error) -> Failure {
@@ -49,9 +49,15 @@ pub(super) fn broken(error: &Error) -> Break {
     }
 }
 
+/// A connection that broke before the head of a response.
+pub(super) fn broke(error: &Error, reused: bool, repeatable: bool) -> Broke {
+    let (silent, unsent) = (!has_begun_to_answer(error), is_of_request_head(error));
+    Broke { how: broken(error), reused, silent, unsent, repeatable }
+}
+
 /// Whether some bytes of a response arrived before its head was broken off. Pingora reports this only in its error
 /// texts.
-pub(super) fn has_begun_to_answer(error: &Error) -> bool {
+fn has_begun_to_answer(error: &Error) -> bool {
     let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
     context.split_once("bytes already read: ").is_some_and(|(_, read)| !read.starts_with('0'))
 }
@@ -60,6 +66,14 @@ pub(super) fn has_begun_to_answer(error: &Error) -> bool {
 /// 8.7): it can be sent again, whatever its method. Pingora finds that out, and marks its error.
 pub(super) fn is_unprocessed(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::H2Error | ErrorType::H2Downgrade) && error.retry()
+}
+
+/// Whether the request's head could not be written in full, so that the backend cannot have worked on the request. Pingora writes
+/// the body after that, and reports only in its texts what it was writing.
+fn is_of_request_head(error: &Error) -> bool {
+    let context = error.context.as_ref().map(|context| context.as_str()).unwrap_or_default();
+    *error.etype() == ErrorType::WriteError
+        && matches!(context, "while writing request headers" | "flushing request header")
 }
 
 /// What the listener found wrong with a request's body.
@@ -116,4 +130,34 @@ fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use pingora_core::protocols::http::v1::client::HttpSession;
+    use pingora_http::RequestHeader;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Break, broken, is_of_request_head};
+
+    /// By Pingora's own session, so that another text in a later version is noticed.
+    #[tokio::test]
+    async fn a_head_that_cannot_be_written_is_recognised() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let near = TcpStream::connect(listener.local_addr()?).await?;
+        let (far, _) = listener.accept().await?;
+        far.set_zero_linger()?;
+        drop(far);
+        near.readable().await?;
+        // The reset has arrived: what is written now goes nowhere.
+        let mut session = HttpSession::new(Box::new(pingora_core::protocols::l4::stream::Stream::from(near)));
+        let request = RequestHeader::build("POST", b"/", None).expect("a request");
+        let error =
+            session.write_request_header(Box::new(request)).await.expect_err("the connection is reset");
+        assert!(is_of_request_head(&error), "{error}");
+        assert_ne!(broken(&error), Break::Other);
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use evenkeel_config::Http2;
-use evenkeel_http::message::{Answer, Malformed, Refusal};
+use evenkeel_http::message::{Answer, Interim, Malformed, Refusal};
 use http::header;
 use parking_lot::Mutex;
 use pingora_core::protocols::Digest;
@@ -22,8 +22,8 @@ use super::head::{
 use super::peer::{Authorities, peer};
 use super::respond;
 use super::turns::{Turn, Turns};
-use crate::exchange::{Ending, Exchange, Interim};
-use crate::upstream::{BrokenConnection, Failure};
+use crate::exchange::{Ending, Exchange};
+use crate::upstream::Failure;
 
 /// Pingora's lane for one worker.
 #[derive(Debug)]
@@ -406,15 +406,11 @@ impl ProxyHttp for Proxy {
         }
         let replayable = is_replayable(session);
         let idempotent = context.exchange.as_ref().is_some_and(|exchange| exchange.is_idempotent());
-        let repeatable = idempotent && replayable;
         let failure = match malformed {
             Some(malformed) => Failure::Malformed(malformed.text()),
             None if unprocessed => Failure::Stale,
-            None => {
-                // Pingora does not say how much of the request was sent.
-                let (responding, sent) = (cause::has_begun_to_answer(&error), true);
-                BrokenConnection { reused, responding, sent, repeatable }.failure(cause::broken(&error))
-            }
+            None if unprocessed => Failure::Stale,
+            None => Failure::from(cause::broke(&error, reused, idempotent && replayable)),
         };
         context.fail(failure, replayable, &mut error);
         error

@@ -13,6 +13,7 @@ use super::error::UpstreamError;
 use super::explain::{Explained, PickDetails};
 use super::failure::Failure;
 use super::pick::{Picked, Selection, pick};
+use super::recovery::History;
 use super::retry::{NoRetry, RetryDecision, RetryFacts, decide};
 use super::{Endpoint, Members, Upstream};
 
@@ -65,7 +66,7 @@ pub struct Attempts {
     pub(super) members: Option<Arc<Members>>,
     pub(super) options: AttemptOptions,
     /// The backend that the client's cookie names, by its place.
-    sticky: Option<usize>,
+    pub(super) sticky: Option<usize>,
     pub(super) tried: Tried,
     count: usize,
     pub(super) current: Option<ActiveAttempt>,
@@ -75,22 +76,6 @@ pub struct Attempts {
     /// Counted by the circuit breaker as a request, and as a retry.
     entered: (Option<Entered>, Option<Entered>),
     explained: Option<Box<Explained>>,
-}
-
-/// What became of earlier attempts.
-#[derive(Debug, Default)]
-pub(super) struct History {
-    /// The backend of the last attempt that has ended.
-    last: Option<Arc<Endpoint>>,
-    failure: Option<Failure>,
-    /// How many attempts failed at a backend that takes requests.
-    used: usize,
-    /// Whether an idle connection turned out to be dead.
-    stale: bool,
-    /// How long to wait before the next attempt.
-    pause: Option<Duration>,
-    /// Whether there was none, and it waits for a backend.
-    waits: bool,
 }
 
 /// What runs in parallel with the current attempt.
@@ -124,6 +109,8 @@ pub enum NextAttempt {
     Start(Attempt),
     /// Wait: all backends that can be picked are busy.
     Wait,
+    /// No backend can be picked: look again after this time.
+    Later(Duration),
 }
 
 /// How much longer a request that cannot be sent twice leaves the test of a backend in doubt to others.
@@ -247,7 +234,11 @@ impl Attempts {
         self.refresh();
         // After a failure that may be the request's own, backends that cannot be picked are left alone.
         let others = self.history.failure.is_none_or(Failure::is_of_reach);
-        match self.pick(at, others) {
+        let picked = match self.pick(at, others) {
+            Picked::Nothing => self.pick_recovered(at),
+            picked => picked,
+        };
+        match picked {
             Picked::One(current) => {
                 if self.count > 0 {
                     current.endpoint.metrics.retried(at.worker);
@@ -269,6 +260,9 @@ impl Attempts {
                     && let (Some(explained), Some(members)) = (&mut self.explained, &self.members)
                 {
                     explained.note(&self.upstream, members, PickDetails::default());
+                }
+                if let Some(pause) = self.wait(at) {
+                    return Ok(NextAttempt::Later(pause));
                 }
                 let stopped = NoRetry::NoBackendLeft;
                 Err(match self.history.failure {
@@ -306,7 +300,8 @@ impl Attempts {
         if let Some(second) = self.parallel.second.take() {
             self.release(second, Outcome::Abandoned);
         }
-        let facts = RetryFacts { idempotent: self.options.idempotent, replayable, used: self.history.used };
+        let (idempotent, counted) = (self.options.idempotent, self.history.counts(failure));
+        let facts = RetryFacts { idempotent, replayable, used: self.history.used, counted };
         let stopped = match decide(failure, self.retry(), facts) {
             RetryDecision::Free => return Ok(()),
             RetryDecision::FreeAfterPause => {
@@ -332,7 +327,7 @@ impl Attempts {
     pub fn discard(&mut self, reason: &'static str, replayable: bool, at: At) -> bool {
         let failure = Failure::Response(reason);
         let used = self.history.used + 1;
-        let facts = RetryFacts { idempotent: self.options.idempotent, replayable, used };
+        let facts = RetryFacts { idempotent: self.options.idempotent, replayable, used, counted: true };
         if decide(failure, self.retry(), facts) != RetryDecision::WithinBudget {
             return false;
         }
@@ -427,7 +422,7 @@ impl Attempts {
     }
 
     /// Takes one more retry from the upstream's budget.
-    fn permit(&mut self, moment: Moment) -> Result<(), NoRetry> {
+    pub(super) fn permit(&mut self, moment: Moment) -> Result<(), NoRetry> {
         let gate = &self.upstream.gate;
         if let Some(breaker) = &gate.breaker
             && self.entered.1.is_none()
@@ -448,8 +443,7 @@ impl Attempts {
     }
 
     fn note_failure(&mut self, failure: Failure, at: At) {
-        self.history.failure = Some(failure);
-        self.history.used += usize::from(failure.uses_an_attempt());
+        self.history.note(failure);
         if let Some(current) = self.current.take() {
             self.history.last = Some(self.charge(current, failure, at));
         }
@@ -493,7 +487,7 @@ impl Attempts {
 
     /// A backend that was not tried and has room, and a lease of it; `others` is whether to look beyond those that can be picked.
     pub(super) fn pick(&mut self, at: At, others: bool) -> Picked<ActiveAttempt> {
-        let Self { upstream, members, options, tried, parallel, rng, explained, sticky, .. } = self;
+        let Self { upstream, members, options, tried, parallel, history, rng, explained, sticky, .. } = self;
         let Some(members) = members else { return Picked::Nothing };
         let selection = Selection {
             key: options.key,
@@ -502,7 +496,8 @@ impl Attempts {
             copied: options.copied && tried.is_empty(),
             others,
             test: Some(upstream.timeouts.connect),
-            grace: if options.idempotent { Duration::ZERO } else { GRACE },
+            grace: if options.idempotent || history.has_waited() { Duration::ZERO } else { GRACE },
+            proof: history.again.then(|| history.proof()),
         };
         pick(members, selection, tried, rng, |index, pick| {
             if let Some(explained) = explained {

@@ -96,7 +96,8 @@ pub fn would_choose(
 ) -> WouldChoose {
     let most = upstream.gate.limits.max_connections.map_or(u32::MAX, |most| most.get());
     let (test, grace) = (None, Duration::ZERO);
-    let selection = Selection { key, sticky: named, moment: now, copied: true, others: false, test, grace };
+    let selection =
+        Selection { key, sticky: named, moment: now, copied: true, others: false, test, grace, proof: None };
     let found = pick(members, selection, &Tried::default(), &mut fastrand::Rng::new(), |index, _| {
         let endpoint = members.endpoints.get(index)?;
         (endpoint.backend.counters().in_flight() < most).then_some(index)

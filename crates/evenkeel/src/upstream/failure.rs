@@ -108,16 +108,18 @@ pub enum Break {
     Other,
 }
 
-/// What is known of a connection that broke before the head of a response.
+/// A connection that broke before the head of a response, as the lane that used it saw it.
 #[derive(Clone, Copy, Debug)]
-pub struct BrokenConnection {
-    /// Whether it had served requests before.
+pub struct Broke {
+    /// How it broke.
+    pub how: Break,
+    /// Whether it had served a request before.
     pub reused: bool,
-    /// Whether some of a response has arrived.
-    pub responding: bool,
-    /// Whether some of the request was sent, or may have been.
-    pub sent: bool,
-    /// Whether to send the request again does no harm, and all of it is still there.
+    /// Whether not even a part of a response arrived.
+    pub silent: bool,
+    /// Whether the backend cannot have the head of the request: no byte, or not all of it, was sent.
+    pub unsent: bool,
+    /// Whether the request is idempotent and can be sent again in full.
     pub repeatable: bool,
 }
 
@@ -128,6 +130,20 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 const ENOUGH: u32 = 3;
 
 // === impl Failure ===
+
+impl From<Broke> for Failure {
+    /// The only place that decides this, for both lanes. A backend may close a kept connection at any time, also while a request
+    /// is on its way: then that request is sent again, unless the backend may have worked on it and that must not happen twice.
+    fn from(broke: Broke) -> Self {
+        match broke {
+            Broke { silent: false, how, .. } => Self::Broken(how),
+            Broke { reused: true, unsent, repeatable, .. } if unsent || repeatable => Self::Stale,
+            Broke { reused: true, how, .. } => Self::Broken(how),
+            Broke { unsent: true, .. } => Self::Unsent,
+            Broke { how, .. } => Self::Closed(how),
+        }
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,22 +239,6 @@ impl Failure {
     }
 }
 
-// === impl BrokenConnection ===
-
-impl BrokenConnection {
-    /// What it means for the attempt: the one rule for every lane.
-    pub fn failure(self, broken: Break) -> Failure {
-        match self.reused {
-            _ if self.responding => Failure::Broken(broken),
-            // Backends close idle connections as they like.
-            true if !self.sent || self.repeatable => Failure::Stale,
-            true => Failure::Broken(broken),
-            false if !self.sent => Failure::Unsent,
-            false => Failure::Closed(broken),
-        }
-    }
-}
-
 // === impl ConnectError ===
 
 impl ConnectError {
@@ -308,6 +308,35 @@ impl Break {
             // A connection that takes nothing more was closed by its other end.
             io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Break, Broke, Failure};
+
+    #[test]
+    fn what_a_broken_connection_means_depends_on_what_the_backend_can_have_read() {
+        let reset = Break::Reset;
+        // Reused, silent, unsent, repeatable.
+        let table = [
+            // A part of a response arrived: the backend has read the request.
+            ([false, false, false, true], Failure::Broken(reset)),
+            ([true, false, true, true], Failure::Broken(reset)),
+            // A kept connection that the backend had closed: a POST is sent again only if none of it was sent.
+            ([true, true, true, false], Failure::Stale),
+            ([true, true, false, true], Failure::Stale),
+            ([true, true, false, false], Failure::Broken(reset)),
+            // A new connection.
+            ([false, true, true, false], Failure::Unsent),
+            ([false, true, true, true], Failure::Unsent),
+            ([false, true, false, false], Failure::Closed(reset)),
+            ([false, true, false, true], Failure::Closed(reset)),
+        ];
+        for ([reused, silent, unsent, repeatable], failure) in table {
+            let broke = Broke { how: reset, reused, silent, unsent, repeatable };
+            assert_eq!(Failure::from(broke), failure, "{broke:?}");
         }
     }
 }

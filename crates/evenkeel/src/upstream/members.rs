@@ -61,6 +61,11 @@ impl Members {
         let picked = self.endpoints.len();
         self.endpoints.get(place).or_else(|| self.others.get(place.checked_sub(picked)?))
     }
+
+    /// Every backend, in the order of the places.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter().chain(&self.others)
+    }
 }
 
 // === impl Roster ===

@@ -7,7 +7,7 @@ use std::time::Duration;
 use evenkeel_core::Moment;
 use evenkeel_core::balance::{Pick, Tried};
 
-use super::Members;
+use super::{Endpoint, Members};
 
 /// What a choice goes by, apart from what was tried.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,19 @@ pub(super) struct Selection {
     pub(super) test: Option<Duration>,
     /// How much longer than others the request leaves such tests to them.
     pub(super) grace: Duration,
+    /// What a backend must have shown meanwhile; `None` until every backend was tried.
+    pub(super) proof: Option<Proof>,
+}
+
+/// What shows that a backend that failed a request can serve it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// It was reached again, by another request or by a health check.
+    Reached,
+    /// The last request to it was successful.
+    Served,
+    /// It can be reached, or a test of that is due. Enough for a request that has waited.
+    Due,
 }
 
 /// What choosing came to.
@@ -104,10 +117,27 @@ fn search<T>(
     if full.get() {
         return Picked::Full;
     }
+    if selection.proof.is_some() {
+        return Picked::Nothing;
+    }
     match mine.chain(others).filter(|index| !tried.contains(*index)).find_map(&mut offer) {
         Some(taken) => Picked::One(taken),
         None if full.get() => Picked::Full,
         None => Picked::Nothing,
+    }
+}
+
+// === impl Proof ===
+
+impl Proof {
+    /// Whether this backend has shown it.
+    pub(super) fn is_given_by(self, endpoint: &Endpoint, moment: Moment) -> bool {
+        let counters = endpoint.backend.counters();
+        match self {
+            Self::Reached => !counters.reach().is_in_doubt(),
+            Self::Served => !counters.reach().is_in_doubt() && counters.failures_in_a_row() == 0,
+            Self::Due => !counters.reach().would_pass_over(moment, Duration::ZERO),
+        }
     }
 }
 
@@ -118,7 +148,11 @@ impl Selection {
     #[inline]
     fn passes_over(&self, members: &Members, place: usize) -> bool {
         let Some(endpoint) = members.endpoint(place) else { return true };
-        let reach = endpoint.backend.counters().reach();
+        let counters = endpoint.backend.counters();
+        if self.proof.is_some_and(|proof| !proof.is_given_by(endpoint, self.moment)) {
+            return true;
+        }
+        let reach = counters.reach();
         match self.test {
             Some(patience) => reach.passes_over(self.moment, self.grace, patience),
             None => reach.would_pass_over(self.moment, self.grace),

@@ -13,8 +13,10 @@ pub(super) struct RetryFacts {
     pub(super) idempotent: bool,
     /// Whether the whole request can be sent again.
     pub(super) replayable: bool,
-    /// How many attempts have failed at a backend that may have worked on the request, this one included.
+    /// How many attempts count as one of `retry.attempts`, this one included.
     pub(super) used: usize,
+    /// Whether the failed attempt counts even if no backend has worked on the request: every backend was tried before.
+    pub(super) counted: bool,
 }
 
 /// Whether another attempt follows.
@@ -57,14 +59,20 @@ pub(super) fn decide(failure: Failure, retry: &Retry, facts: RetryFacts) -> Retr
     if !failure.is_retried(&retry.on) {
         return No(NoRetry::NotConfigured);
     }
+    let bounded = if facts.used >= retry.attempts.get() { No(NoRetry::AttemptsUsed) } else { WithinBudget };
     match failure {
         Failure::Stale => Free,
-        _ if failure.never_reached() => Free,
+        _ if failure.never_reached() => {
+            if facts.counted {
+                bounded
+            } else {
+                Free
+            }
+        }
         _ if !facts.idempotent => No(NoRetry::NotIdempotent),
         _ if !facts.replayable => No(NoRetry::NotReplayable),
-        Failure::Closed(_) => FreeAfterPause,
-        _ if facts.used >= retry.attempts.get() => No(NoRetry::AttemptsUsed),
-        _ => WithinBudget,
+        Failure::Closed(_) if !facts.counted => FreeAfterPause,
+        _ => bounded,
     }
 }
 

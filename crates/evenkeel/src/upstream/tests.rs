@@ -9,7 +9,7 @@ use evenkeel_config::{Retry, UpstreamLimits};
 use super::retry::{RetryDecision, RetryFacts, decide};
 use super::testing::{at, endpoints, get, hedging, members, post, upstream, usual};
 use super::{
-    Attempts, Break, BrokenConnection, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream,
+    Attempts, Break, Broke, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream,
     UpstreamError,
 };
 
@@ -21,6 +21,7 @@ fn next(attempts: &mut Attempts, millis: u64) -> Result<String, UpstreamError> {
     Ok(match attempts.next(at(millis))? {
         NextAttempt::Start(attempt) => attempt.endpoint.backend.name().to_owned(),
         NextAttempt::Wait => "wait".to_owned(),
+        NextAttempt::Later(_) => "later".to_owned(),
     })
 }
 
@@ -60,7 +61,7 @@ fn what_is_retried_depends_on_the_failure_the_method_the_body_and_the_attempts()
     for idempotent in [true, false] {
         for replayable in [true, false] {
             for used in 0..5 {
-                let facts = RetryFacts { idempotent, replayable, used };
+                let facts = RetryFacts { idempotent, replayable, used, counted: false };
                 let decided = |failure| decide(failure, &retry, facts);
                 assert_eq!(decided(Failure::Stale), Free, "{facts:?}");
                 for failure in never_reached {
@@ -89,7 +90,7 @@ fn what_is_retried_depends_on_the_failure_the_method_the_body_and_the_attempts()
 #[test]
 fn what_a_broken_connection_means_depends_on_what_was_sent_and_received() {
     let failure = |reused, responding, sent, repeatable| {
-        BrokenConnection { reused, responding, sent, repeatable }.failure(Break::Reset)
+        Failure::from(Broke { how: Break::Reset, reused, silent: !responding, unsent: !sent, repeatable })
     };
     let (broken, closed) = (Failure::Broken(Break::Reset), Failure::Closed(Break::Reset));
     for repeatable in [true, false] {
@@ -108,7 +109,7 @@ fn what_a_broken_connection_means_depends_on_what_was_sent_and_received() {
 
 #[test]
 fn what_the_configuration_does_not_name_is_not_retried() {
-    let facts = RetryFacts { idempotent: true, replayable: true, used: 0 };
+    let facts = RetryFacts { idempotent: true, replayable: true, used: 0, counted: false };
     let mut retry = Retry::default();
     (retry.on.connect_failure, retry.on.reset) = (false, false);
     for failure in

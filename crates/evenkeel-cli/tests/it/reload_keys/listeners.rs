@@ -6,17 +6,24 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::row::{Row, row};
+use super::row::{Row, restart, row};
 use super::world::{World, status, status_of};
 use crate::support::http2::PREFACE;
 use crate::support::{Client, PATIENCE, in_time};
 
 const PART_OF_A_BODY: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nx";
+const SPOOFED: &str = "GET / HTTP/1.1\r\nHost: test\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n";
 const LARGE: &str = "GET /size/33554432 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = limits();
     rows.extend(times());
+    let keys =
+        ["listeners[].unix_socket.mode", "listeners[].unix_socket.user", "listeners[].unix_socket.group"];
+    let sockets = keys.into_iter().zip(["0600", "root", "root"]);
+    rows.extend(sockets.map(|(key, value)| {
+        restart(key, Value::Null, value).with("listeners[].address", "unix:OWN-FOLDER/web.sock")
+    }));
     rows
 }
 
@@ -46,6 +53,7 @@ fn limits() -> Vec<Row> {
             .shows("200", "431"),
         row("listeners[].http.max_header_fields", Value::Null, 3, status_of(many_fields)).shows("200", "431"),
         row("listeners[].http.max_body_size", Value::Null, "1KiB", status_of(large_body)).shows("200", "413"),
+        row("listeners[].http.spoofed_headers", "drop", "reject", status_of(SPOOFED)).shows("200", "400"),
         row("listeners[].http.path_matching", "normal", "as_sent", status("/%78"))
             .with("routes[].match.path", "/x")
             .shows("200", "404"),

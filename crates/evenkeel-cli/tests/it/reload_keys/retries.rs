@@ -8,13 +8,14 @@ use super::row::{Row, rejected, row};
 use super::world::World;
 
 /// Both places, each with its keys.
-const PLACES: [[&str; 5]; 2] = [
+const PLACES: [[&str; 6]; 2] = [
     [
         "routes[].retry.attempts",
         "routes[].retry.on",
         "routes[].retry.per_try_timeout",
         "routes[].retry.backoff",
         "routes[].retry.max_body",
+        "routes[].retry.wait_for_backend",
     ],
     [
         "upstreams.*.retry.attempts",
@@ -22,6 +23,7 @@ const PLACES: [[&str; 5]; 2] = [
         "upstreams.*.retry.per_try_timeout",
         "upstreams.*.retry.backoff",
         "upstreams.*.retry.max_body",
+        "upstreams.*.retry.wait_for_backend",
     ],
 ];
 
@@ -52,7 +54,7 @@ fn failing(row: Row) -> Row {
         .with("upstreams.*.outlier_detection", "off")
 }
 
-fn rows_of([attempts, on, per_try, backoff, max_body]: [&'static str; 5]) -> Vec<Row> {
+fn rows_of([attempts, on, per_try, backoff, max_body, wait]: [&'static str; 6]) -> Vec<Row> {
     let again = |row: Row| failing(row).with(on, json!(["503"]));
     vec![
         again(row(attempts, 1, 2, |world| Box::pin(attempts_of(world, GET, 1)))).shows("1", "2"),
@@ -76,6 +78,15 @@ fn rows_of([attempts, on, per_try, backoff, max_body]: [&'static str; 5]) -> Vec
         .with(on, json!(["503"]))
         .shows_then("true"),
         again(row(max_body, "1KiB", 0, |world| Box::pin(attempts_of(world, PUT, 1)))).shows("2", "1"),
+        row(wait, Value::Null, "1s", |world| {
+            Box::pin(async move {
+                let start = Instant::now();
+                let status = world.get("/").await.status();
+                format!("{status}, waited: {}", start.elapsed() >= Duration::from_millis(990))
+            })
+        })
+        .with("upstreams.*.backends", json!(["http://127.0.0.1:1"]))
+        .shows_then("502, waited: true"),
     ]
 }
 

@@ -90,7 +90,10 @@ async fn what_probes_and_traffic_found_is_told() {
     assert_eq!(chosen(&said), "3");
 
     let failed = Err(Failed::Status(500));
-    board.probed(ids[0], &probe::Outcome { at: Instant::now(), took: Duration::ZERO, result: failed });
+    board.probed(
+        ids[0],
+        &probe::Outcome { at: Instant::now(), took: Duration::ZERO, result: failed, requested: true },
+    );
     publish(&[], Mode::Refuse);
     let said = plan.explain(&get("http://a.test/"));
     assert_eq!(left_out(&said)[0], "down: status 500");

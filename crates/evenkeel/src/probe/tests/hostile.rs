@@ -28,18 +28,26 @@ async fn endless(first: impl Into<Vec<u8>>, then: impl Into<Vec<u8>>) -> SocketA
 #[tokio::test]
 async fn endless_answers_end() {
     let ok = "HTTP/1.1 200 OK\r\n";
-    let large = "not HTTP/1.1: the head is too large";
+    let large = "not HTTP/1.1: response head is too large";
     for (first, then, expected) in [
-        ("", "x", "not HTTP/1.1: invalid HTTP version parsed"),
-        ("", "HTTP/1.1 100 Continue\r\n\r\n", "no response within 200ms"),
+        ("", "x", "not HTTP/1.1: response has a malformed status line"),
+        (
+            "",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "not HTTP/1.1: interim (1xx) responses are too many or too large",
+        ),
         ("HTTP/1.1 200 ", "x", large),
         (ok, "X: y\r\n", large),
         (ok, "x", large),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0", "response not complete within 200ms"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "0",
+            "not HTTP/1.1: body has a chunk size that is too large",
+        ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;",
             "x",
-            "not HTTP/1.1: chunk extensions over limit",
+            "not HTTP/1.1: body has a chunk with extensions that are too long",
         ),
     ] {
         let address = endless(first, then).await;

@@ -150,6 +150,29 @@ async fn what_is_no_http_is_told() {
     }
 }
 
+/// What the data path rejects in a response is no sign of health.
+#[tokio::test]
+async fn what_requests_would_reject_is_rejected() {
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "response has a line that does not end with CR LF"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+            "response has two Content-Length headers",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+            "response has a malformed header name",
+        ),
+        ("HTTP/1.1 101 Go\r\nUpgrade: x\r\n\r\n", "response has status 101 without a request to upgrade"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\nok\r\n0\r\n\r\n",
+            "body has a malformed chunk",
+        ),
+    ] {
+        assert_eq!(said(answer, |_| {}).await, failed(&format!("not HTTP/1.1: {expected}")), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn slow_peers_are_not_waited_for() {
     let silent = peer(linger).await;

@@ -1,6 +1,6 @@
 //! How many interim (1xx) responses a backend may send before its final one.
 
-use evenkeel_http::message::Malformed;
+use super::Malformed;
 
 /// Most interim responses before a final one.
 const MOST: u32 = 32;
