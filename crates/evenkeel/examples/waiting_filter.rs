@@ -44,9 +44,10 @@ impl Filter for Token {
 }
 
 /// The user of a token.
-async fn user(service: Address, token: Vec<u8>) -> std::io::Result<Vec<u8>> {
+async fn user(service: Address, mut token: Vec<u8>) -> std::io::Result<Vec<u8>> {
     let mut socket = TcpStream::connect(&service).await?;
-    socket.write_all(&[&token, "\n".as_bytes()].concat()).await?;
+    token.push(b'\n');
+    socket.write_all(&token).await?;
     let mut name = Vec::new();
     socket.take(256).read_to_end(&mut name).await?;
     Ok(name.trim_ascii().to_vec())

@@ -66,8 +66,8 @@ impl PreparedListener {
     /// Its address with the real port.
     fn address(&self, live: &Live) -> Option<ListenAddress> {
         match self {
-            Self::Kept(index, _) => live.listeners.get(*index).map(|listener| listener.address.clone()),
-            Self::New(_, bound) => Some(bound.address.clone()),
+            Self::Kept(index, ..) => live.listeners.get(*index).map(|listener| listener.address.clone()),
+            Self::New(.., bound) => Some(bound.address.clone()),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{Request, Verdict};
 ///
 /// ```
 /// use std::time::Duration;
-/// use evenkeel::filter::{Filter, Rejection, Request, Verdict, Wait};
+/// use evenkeel::filter::{Filter, Request, Verdict, Wait};
 ///
 /// /// Slows every request down.
 /// #[derive(Debug)]

@@ -89,7 +89,7 @@ fn what_is_retried_depends_on_the_failure_the_method_the_body_and_the_attempts()
 
 #[test]
 fn what_a_broken_connection_means_depends_on_what_was_sent_and_received() {
-    let failure = |reused, responding, sent, repeatable| {
+    let failure = |reused, responding: bool, sent: bool, repeatable| {
         Failure::from(Broke { how: Break::Reset, reused, silent: !responding, unsent: !sent, repeatable })
     };
     let (broken, closed) = (Failure::Broken(Break::Reset), Failure::Closed(Break::Reset));
