@@ -38,7 +38,7 @@ pub(crate) struct ListenerTls {
     #[serde(default = "handshake_timeout")]
     pub(crate) handshake_timeout: Duration,
     /// The most handshakes in progress at the same time. More of them wait for their turn, up to `handshake_timeout`, so
-    /// that a flood of handshakes does not slow down requests. A handshake in progress uses about 40 KiB of memory.
+    /// that a flood of handshakes does not slow down requests.
     #[serde(default = "max_handshakes")]
     #[schemars(range(min = 1))]
     pub(crate) max_handshakes: usize,

@@ -16,7 +16,7 @@ pub(super) struct Handshakes {
     free: Semaphore,
 }
 
-/// Whose turn it is on a worker. A step of a handshake computes for up to a millisecond, as long as many requests take. So one
+/// Whose turn it is on a worker. A step of a handshake computes as long as many requests take. So one
 /// step follows the other only after everything else that is ready has run.
 #[derive(Debug)]
 pub(super) struct Turn(Semaphore);
