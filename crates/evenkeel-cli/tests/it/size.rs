@@ -14,10 +14,20 @@ const FILE: usize = 400;
 const STRUCT: usize = 12;
 
 /// What may be larger, and why. A name is a file, or a file and a struct: `path/to/file.rs::Struct`.
-const EXCEPTIONS: &[(&str, &str)] = &[(
-    "crates/evenkeel-config/src/wire/upstream.rs::Upstream",
-    "the keys of an upstream as users write them, side by side: serde cannot refuse unknown keys of a flattened part",
-)];
+const EXCEPTIONS: &[(&str, &str)] = &[
+    (
+        "crates/evenkeel-config/src/wire/upstream.rs::Upstream",
+        "the keys of an upstream as users write them, side by side: serde cannot refuse unknown keys of a flattened part",
+    ),
+    (
+        "crates/evenkeel-config/src/wire/listener.rs::Http",
+        "the keys of HTTP on a listener as users write them, side by side, for the same reason",
+    ),
+    (
+        "crates/evenkeel-config/src/model.rs::Upstream",
+        "one field for each group of keys; HTTP/2 made it 13, and its keys belong to no other group",
+    ),
+];
 
 #[test]
 fn files_and_structs_keep_to_their_budgets() {

@@ -101,8 +101,7 @@ impl Running {
                 PreparedListener::New(options, tls, bound) => {
                     let metrics = Arc::new(ListenerMetrics::new(self.state().metrics.workers()));
                     let name: Arc<str> = bound.address.to_string().into();
-                    let shared =
-                        ListenerShared::new(&options, tls, name, metrics).inherited(bound.inherited);
+                    let shared = ListenerShared::new(&options, tls, name, metrics).inherited(bound.inherited);
                     let shared = Arc::new(shared);
                     opening.push((shared.clone(), bound.sockets));
                     let (configured, address, file) = (options.address, bound.address, bound.file);

@@ -137,12 +137,7 @@ fn tcp_socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(
-    path: &Path,
-    access: &UnixSocket,
-    workers: usize,
-    sharing: Sharing,
-) -> Result<Bound, BindError> {
+fn bind_unix(path: &Path, access: &UnixSocket, workers: usize, sharing: Sharing) -> Result<Bound, BindError> {
     let name = format!("unix:{}", path.display());
     let explain = |error| explain(name.clone(), error);
     let replaces = match clear_stale_socket(path, &name) {
@@ -151,7 +146,7 @@ fn bind_unix(
     };
     // Two sockets cannot have one path: the new one takes the place of the other in one step.
     let place =
-        if replaces { path.with_extension(format!("{}.new", std::process::id())) } else { path.to_owned() };
+        if replaces { path.with_extension(format!("{:x}.new", fastrand::u64(..))) } else { path.to_owned() };
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(explain)?;
     let bound = socket.set_nonblocking(true).and_then(|()| socket.bind(&SockAddr::unix(&place)?));
     bound.map_err(explain)?;

@@ -9,8 +9,7 @@ use evenkeel_config::{Retry, UpstreamLimits};
 use super::retry::{RetryDecision, RetryFacts, decide};
 use super::testing::{at, endpoints, get, hedging, members, post, upstream, usual};
 use super::{
-    Attempts, Break, Broke, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream,
-    UpstreamError,
+    Attempts, Break, Broke, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream, UpstreamError,
 };
 
 const REFUSED: Failure = Failure::Connect(ConnectError::Refused);
