@@ -248,6 +248,7 @@ fn tls(old: Option<&ListenerTls>, new: Option<&ListenerTls>) -> Vec<&'static str
         "tls.cipher_suites": cipher_suites,
         "tls.groups": groups,
         "tls.strict_sni": strict_sni,
+        "tls.http2": http2,
         "tls.handshake_timeout": handshake_timeout,
         "tls.max_handshakes": max_handshakes,
     })

@@ -4,6 +4,7 @@
 
 mod backends;
 mod floods;
+mod tls;
 
 use std::time::{Duration, Instant};
 

@@ -71,6 +71,12 @@ impl Tls {
         self
     }
 
+    /// Whether clients can speak HTTP/2. Default yes.
+    pub fn http2(mut self, allowed: bool) -> Self {
+        self.wire.http2 = allowed;
+        self
+    }
+
     /// From the accept to the end of the handshake. Default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.wire.handshake_timeout = values::Duration(timeout);

@@ -20,6 +20,8 @@ pub struct ListenerTls {
     /// Whether a client that asks for an unknown name, or for none, is rejected. If not, it receives the first certificate.
     /// Default no.
     pub strict_sni: bool,
+    /// Whether clients can speak HTTP/2 (ALPN). Default yes.
+    pub http2: bool,
     /// From the accept to the end of the handshake; then the connection is closed. Default 10 s.
     pub handshake_timeout: Duration,
     /// The most handshakes in progress at the same time; more wait for their turn. Default 1,000.

@@ -40,6 +40,7 @@ pub(super) fn listener(
         cipher_suites: suites?,
         groups: groups?,
         strict_sni: tls.strict_sni,
+        http2: tls.http2,
         handshake_timeout: handshake_timeout?,
         max_handshakes: tls.max_handshakes,
     };

@@ -34,6 +34,10 @@ pub(crate) struct ListenerTls {
     /// receives the first certificate, which it usually rejects.
     #[serde(default)]
     pub(crate) strict_sni: bool,
+    /// Whether clients can speak HTTP/2, which they ask for in the handshake (ALPN). Browsers and gRPC clients do. Requests of
+    /// HTTP/2 use Pingora's lane (docs/lanes.md).
+    #[serde(default = "http2")]
+    pub(crate) http2: bool,
     /// The time from the accept to the end of the handshake; then the connection is closed.
     #[serde(default = "handshake_timeout")]
     pub(crate) handshake_timeout: Duration,
@@ -82,10 +86,15 @@ impl ListenerTls {
             cipher_suites: None,
             groups: None,
             strict_sni: false,
+            http2: http2(),
             handshake_timeout: handshake_timeout(),
             max_handshakes: max_handshakes(),
         }
     }
+}
+
+fn http2() -> bool {
+    true
 }
 
 fn min_version() -> Version {

@@ -72,6 +72,7 @@ enum Served {
 pub(super) async fn serve(service: &Arc<Service>, link: &Arc<Link>, watch: &mut Watch) {
     // What is written is the connection's own, and none of a request's.
     link.in_flight.set_begun();
+    link.in_flight.stay_in(Phase::Head);
     link.grant(Grant::All);
     link.watch();
     let limits = link.connection().limits.clone();

@@ -73,6 +73,9 @@ pub(super) async fn serve(service: &Arc<Service>, link: Arc<Link>) {
 async fn serve_all(service: &Arc<Service>, link: Arc<Link>) {
     let mut serving = Serving { service, link, watch: Watch::new() };
     let mut phase = Phase::Fresh;
+    if serving.has_agreed_on_http2() {
+        return Box::pin(serving.http2()).await;
+    }
     loop {
         serving.link.in_flight.begin_request();
         let then = match serving.next_head(phase).await {
@@ -196,6 +199,12 @@ impl Serving<'_> {
                 Err(_) => return self.farewell(&head.facts, head.persistent && !head.facts.has_body()),
             };
         }
+    }
+
+    /// Whether the handshake of TLS resulted in HTTP/2.
+    fn has_agreed_on_http2(&self) -> bool {
+        let agreed = self.link.connection().agreed();
+        agreed.is_some_and(|agreed| agreed.protocol.as_deref() == Some(b"h2"))
     }
 
     /// All of an HTTP/2 connection.

@@ -96,7 +96,10 @@ impl ServerTls {
             .map_err(library)?
             .with_no_client_auth()
             .with_cert_resolver(certificates.clone());
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = match tls.http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
         config.ticketer = tickets.clone();
         config.send_tls13_tickets = TICKETS;
         // Tickets are enough: what the server remembered would be lost at a restart, and be a table for all clients.

@@ -39,6 +39,17 @@ pub(super) fn rows() -> Vec<Row> {
             .shows("X25519", "secp256r1"),
         row("listeners[].tls.strict_sni", false, true, handshake("three.test", BOTH))
             .shows("the certificate is not accepted", "alert"),
+        row("listeners[].tls.http2", true, false, |world| {
+            Box::pin(async move {
+                let client = client(world, BOTH).with(|config| {
+                    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                });
+                let stream = client.handshake(world.balancer.address(), "one.test").await.expect("TLS");
+                let protocol = stream.get_ref().1.alpn_protocol().expect("a protocol");
+                String::from_utf8_lossy(protocol).into_owned()
+            })
+        })
+        .shows("h2", "http/1.1"),
         row("listeners[].tls.handshake_timeout", "1h", "100ms", |world| {
             Box::pin(async move {
                 let stream = TcpStream::connect(world.balancer.address()).await.expect("a connection");
