@@ -26,7 +26,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let names = block_on(async { Ok(outside::names(&config, model).await) })?;
     let lists = outside::lists(&config, model);
-    let notes = model.without_effect().into_iter().chain(names).chain(lists);
+    let notes = model
+        .without_effect()
+        .into_iter()
+        .chain(names)
+        .chain(outside::certificates(&config, model))
+        .chain(lists);
     let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
     print(&format!("{name}: fine: {}\n{notes}", summary(model)))
 }

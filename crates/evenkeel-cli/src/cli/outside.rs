@@ -86,6 +86,15 @@ fn sources(model: &Model) -> impl Iterator<Item = (&Upstream, bool, &Path)> {
     })
 }
 
+/// What is questionable about certificates: no mistake of the configuration, but clients may not accept them.
+pub(super) fn certificates(config: &Config, model: &Model) -> Vec<String> {
+    let doubts = Plan::doubts(model).into_iter().map(|(keys, file, doubt)| {
+        let text = config.diagnostic(&keys, doubt).value(file).to_string();
+        text.strip_prefix("error: ").unwrap_or(&text).to_owned()
+    });
+    doubts.collect()
+}
+
 /// Names of backends that have no address now: no mistake, since they may have one later.
 pub(super) async fn names(config: &Config, model: &Model) -> Vec<String> {
     let mut names: BTreeMap<String, (String, String)> = BTreeMap::new();

@@ -150,7 +150,7 @@ fn announcement(server: &Server, source: &str) -> Vec<String> {
     let first =
         format!("evenkeel {}, configuration: {source}, {workers} worker{plural}", env!("CARGO_PKG_VERSION"));
     let listeners = server.state().map(|state| state.listeners()).unwrap_or_default();
-    let listeners = listeners.into_iter().map(|listener| match (listener.address, listener.tls) {
+    let listeners = listeners.into_iter().map(|listener| match (listener.address, listener.tls.is_some()) {
         (ListenAddress::Tcp(address), false) => format!("listening on http://{address}"),
         (ListenAddress::Tcp(address), true) => format!("listening on https://{address}"),
         (address, false) => format!("listening on {address}"),

@@ -3,9 +3,11 @@
 #![cfg(test)]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::program::{Program, evenkeel};
-use crate::support::Authority;
+use crate::support::tls::listener;
+use crate::support::{Authority, Balancer, PATIENCE};
 
 /// What `check` says of a listener with these files, in a folder of its own.
 async fn checked(folder: &Path, cert: &str, key: &str) -> (Option<i32>, String) {
@@ -56,6 +58,60 @@ async fn each_mistake_is_told_with_its_place_and_what_was_expected() {
         let (code, said) = checked(path, cert, key).await;
         assert_eq!(code, Some(0), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_clients_may_not_accept_is_noted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::new(folder.path());
+    authority.expired("old", &["old.test"]);
+    let (code, said) = checked(folder.path(), "old.pem", "old.key").await;
+    assert_eq!(code, Some(0), "{said}");
+    let place =
+        "note: evenkeel.yaml:3:35: listeners[0].tls.certificates[0].cert: \"old.pem\" expired on 2001-01-01";
+    assert!(said.contains(place), "{said}");
+}
+
+#[tokio::test]
+async fn files_that_change_are_in_use_soon_and_broken_ones_are_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::new(folder.path());
+    let pair = authority.pair("one", &["one.test"]);
+    let yaml = listener(&[&pair], "") + "upstreams: { web: { backends: [\"http://127.0.0.1:1\"] } }";
+    let balancer = Balancer::start(&yaml).await;
+    let client = authority.client();
+    let shown = async || {
+        let stream = client.handshake(balancer.address(), "one.test").await.expect("a handshake");
+        stream.get_ref().1.peer_certificates().expect("a certificate")[0].to_vec()
+    };
+    let serial = async || balancer.status().await["listeners"][0]["certificates"][0]["serial"].clone();
+    let mut kept = client.connect(balancer.address(), "one.test").await;
+    let (first, first_serial) = (shown().await, serial().await);
+    authority.pair("one", &["one.test"]);
+    let start = Instant::now();
+    while shown().await == first {
+        assert!(start.elapsed() < PATIENCE, "the new certificate is not in use");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_ne!(serial().await, first_serial);
+    let second = shown().await;
+    std::fs::write(&pair.key, "broken").expect("a file");
+    let rejected = "evenkeel_tls_certificate_reloads_total{listener=\"";
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let page = balancer.metrics().await;
+        let is_rejected = |line: &str| line.starts_with(rejected) && line.ends_with("result=\"rejected\"} 1");
+        if page.lines().any(is_rejected) {
+            let expiry = page.lines().find(|line| line.starts_with("evenkeel_tls_certificate_expiry"));
+            // The year 4096.
+            assert!(expiry.expect("a metric").ends_with("} 67090377600"), "{expiry:?}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{page}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(shown().await == second, "the old one stays in use");
+    assert_eq!(kept.get("/").await.status(), 502);
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl Running {
         let (boards, sources) = upstreams.map(|one| (one.board.clone(), one.shown_source())).unzip();
         let listeners = next.listeners.iter().map(|listener| ListenerState {
             address: listener.address.clone(),
-            tls: listener.shared.tls().is_some(),
+            tls: listener.shared.tls(),
             name: listener.shared.name.clone(),
             metrics: listener.shared.metrics.clone(),
         });

@@ -6,6 +6,7 @@ use std::time::Instant;
 use evenkeel_config::{ChangeKind, Changes, ConfigError, ListenAddress, Listener, Model};
 
 use super::backends::BackendFactory;
+use super::certificates::warn_of_doubts;
 use super::discovery::{Sources, running};
 use super::live::{FiltersBefore, Live, LiveRoute, UpstreamSettings};
 use super::loops::{OwnAddresses, loops};
@@ -233,5 +234,7 @@ fn prepare_tls(
     let Some(tls) = &listener.tls else { return Ok(None) };
     let loaded = ServerTls::load(tls, before)
         .map_err(|source| PlanError::Tls { listener: listener.address.to_string(), source });
-    Ok(Some(Arc::new(loaded.map_err(StartError::from_plan)?)))
+    let loaded = loaded.map_err(StartError::from_plan)?;
+    warn_of_doubts(&listener.address.to_string(), &loaded);
+    Ok(Some(Arc::new(loaded)))
 }

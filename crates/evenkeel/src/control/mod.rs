@@ -5,6 +5,7 @@
 mod apply;
 mod backends;
 mod board;
+mod certificates;
 mod change;
 mod checks;
 mod discovery;

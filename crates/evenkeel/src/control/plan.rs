@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue};
 use tokio::sync::mpsc;
 
 use super::backends::BackendFactory;
+use super::certificates::now;
 use super::discovery::Factories;
 use super::keeper::Keeper;
 use super::live::{LiveRoute, UpstreamSettings};
@@ -141,6 +142,21 @@ impl Plan {
             Some(PlanError::Tls { listener: listener.address.to_string(), source })
         });
         loops(model).into_iter().chain(listeners).chain(authorities).collect()
+    }
+
+    /// What is questionable about the certificates that can be used, each with its keys: `listeners[0].tls.certificates[0].cert`.
+    pub fn doubts(model: &Model) -> Vec<(String, String, String)> {
+        let mut doubts = Vec::new();
+        for (at, listener) in model.listeners.iter().enumerate() {
+            let Some(Ok(tls)) = listener.tls.as_ref().map(|tls| ServerTls::load(tls, None)) else { continue };
+            for (index, certificate) in tls.certificates().iter().enumerate() {
+                let file = certificate.files.cert.display().to_string();
+                let keys = format!("listeners[{at}].tls.certificates[{index}].cert");
+                let all = certificate.doubts(now()).into_iter();
+                doubts.extend(all.map(|doubt| (keys.clone(), file.clone(), doubt)));
+            }
+        }
+        doubts
     }
 
     /// Makes a plan: filters, names resolved, certificates read.

@@ -9,6 +9,7 @@ use evenkeel_config::{Changes, ConfigError, Model, Shutdown};
 use tokio::sync::Mutex;
 
 use super::apply::Opening;
+use super::certificates::watch;
 use super::change::Change;
 use super::discovery::{Sources, sources, unknown};
 use super::files::warn_if_few;
@@ -123,6 +124,7 @@ impl Running {
         self.first_sets().await;
         self.open(std::mem::take(&mut *self.opening.lock().await)).await;
         self.state.starting.store(false, Ordering::Release);
+        tokio::spawn(watch(Arc::downgrade(&self.state)));
         self.state.ready.store(true, Ordering::Release);
     }
 

@@ -11,11 +11,13 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::board::Board;
+use super::certificates;
 use super::explain::{Described, Explanation, explain};
 use super::{limits, status};
 use crate::discovery::Status;
 use crate::exchange::Table;
 use crate::observe::{BackendView, DiscoveryView, ListenerMetrics, Metrics, UpstreamView, View};
+use crate::tls::ServerTls;
 
 /// What is running.
 #[derive(Debug)]
@@ -75,8 +77,8 @@ struct LastReload {
 pub struct ListenerState {
     /// Its address, with the real port.
     pub address: ListenAddress,
-    /// Whether it speaks TLS.
-    pub tls: bool,
+    /// How it speaks TLS, if it does.
+    pub tls: Option<Arc<ServerTls>>,
     /// The address as text: its name in metrics.
     pub name: Arc<str>,
     /// What it counts.
@@ -152,6 +154,13 @@ impl State {
                 health,
             }));
         }
+        let of_listener = |listener: &ListenerState| {
+            let all = listener.tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default();
+            let name = listener.name.clone();
+            all.into_iter()
+                .map(move |one| (name.clone(), one.files.cert.display().to_string(), one.not_after))
+        };
+        let certificates: Vec<_> = shown.listeners.iter().flat_map(of_listener).collect();
         let view = View {
             routes: table.rules.iter().map(|rule| (&*rule.name, &*rule.metrics)).collect(),
             backends,
@@ -159,6 +168,10 @@ impl State {
             sources: sources(&shown, self.started),
             listeners: shown.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
             limits: limits::metrics(table),
+            certificates: certificates
+                .iter()
+                .map(|(name, path, expiry)| (&**name, path.as_str(), *expiry))
+                .collect(),
             reloads: (reloads.applied, reloads.rejected),
             last_reload_applied: reloads.last.is_none_or(|last| last.error.is_none()),
             ready: self.is_ready(),
@@ -182,6 +195,9 @@ impl State {
                 "connections_open": listener.metrics.open(),
                 "connections_open_by_worker": listener.metrics.open_by_worker().collect::<Vec<_>>(),
                 "connections_accepted": listener.metrics.accepted_total(),
+                "certificates": listener.tls.as_ref().map(|tls| {
+                    tls.certificates().iter().map(|one| certificates::status(one)).collect::<Vec<_>>()
+                }),
             })
         });
         let routes = table

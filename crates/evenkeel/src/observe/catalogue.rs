@@ -86,6 +86,8 @@ pub struct View<'a> {
     pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
     /// Rate limits.
     pub limits: Vec<LimitView<'a>>,
+    /// Certificates: the listener, the file, and when it expires, in seconds since 1970.
+    pub certificates: Vec<(&'a str, &'a str, i64)>,
     /// Reloads that were applied, and that were rejected.
     pub reloads: (u64, u64),
     /// Whether the last reload was applied; yes if there was none.
@@ -292,7 +294,7 @@ impl Metrics {
         health::backends(&mut page, &backends.collect::<Vec<_>>());
         health::upstreams(&mut page, &view.upstreams);
         discovery::sources(&mut page, &view.sources);
-        listener::page(&mut page, &view.listeners);
+        listener::page(&mut page, &view.listeners, &view.certificates);
         limits::limits(&mut page, &view.limits);
         page.finish()
     }

@@ -1,5 +1,7 @@
 //! What is counted of a listener: connections, and handshakes of TLS.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::exposition::Exposition;
 use super::instruments::{Counter, Sharded};
 
@@ -7,6 +9,9 @@ use super::instruments::{Counter, Sharded};
 #[derive(Debug)]
 pub struct ListenerMetrics {
     shards: Sharded<ListenerShard>,
+    /// How often changed certificates were taken into use, and how often they could not be.
+    certificates_applied: AtomicU64,
+    certificates_rejected: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +45,8 @@ pub const FAILURES: [&str; 10] = [
 impl ListenerMetrics {
     /// Counters for this many workers.
     pub fn new(workers: usize) -> Self {
-        Self { shards: Sharded::new(workers) }
+        let shards = Sharded::new(workers);
+        Self { shards, certificates_applied: AtomicU64::new(0), certificates_rejected: AtomicU64::new(0) }
     }
 
     /// Counts a connection that was taken.
@@ -78,6 +84,12 @@ impl ListenerMetrics {
         }
     }
 
+    /// Counts that changed certificates were taken into use, or that they could not be.
+    pub fn certificates_read(&self, applied: bool) {
+        let counter = if applied { &self.certificates_applied } else { &self.certificates_rejected };
+        counter.fetch_add(1, Relaxed);
+    }
+
     /// Connections taken.
     pub fn accepted_total(&self) -> u64 {
         self.shards.sum(|shard| &shard.accepted)
@@ -97,7 +109,7 @@ impl ListenerMetrics {
 // === pages ===
 
 /// The part of a page that is about listeners, by their names.
-pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
+pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)], expiries: &[(&str, &str, i64)]) {
     page.family("evenkeel_connections_accepted_total", "counter", "Accepted connections, by listener.");
     for (address, listener) in all {
         let labels = [("listener", *address)];
@@ -116,6 +128,7 @@ pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
         page.sample(name, &[("listener", *address), ("limit", "max_connections_per_client")], client);
     }
     handshakes(page, all);
+    certificates(page, all, expiries);
 }
 
 fn handshakes(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
@@ -140,6 +153,28 @@ fn handshakes(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
         for (at, cause) in FAILURES.iter().enumerate() {
             let count: u64 = listener.shards.iter().filter_map(|s| s.failed.get(at)).map(Counter::get).sum();
             page.sample(name, &[("listener", *address), ("cause", cause)], count);
+        }
+    }
+}
+
+fn certificates(page: &mut Exposition, all: &[(&str, &ListenerMetrics)], expiries: &[(&str, &str, i64)]) {
+    let name = "evenkeel_tls_certificate_expiry_timestamp_seconds";
+    page.family(
+        name,
+        "gauge",
+        "When a certificate of a listener expires, in seconds since 1970, by its file.",
+    );
+    for (address, file, expiry) in expiries {
+        page.sample(name, &[("listener", *address), ("cert", *file)], *expiry);
+    }
+    let name = "evenkeel_tls_certificate_reloads_total";
+    let help = "Changes of certificate files, by listener and whether the new ones are in use.";
+    page.family(name, "counter", help);
+    for (address, listener) in all {
+        let counts =
+            [("applied", &listener.certificates_applied), ("rejected", &listener.certificates_rejected)];
+        for (result, count) in counts {
+            page.sample(name, &[("listener", *address), ("result", result)], count.load(Relaxed));
         }
     }
 }

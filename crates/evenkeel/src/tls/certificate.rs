@@ -10,7 +10,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS;
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate, X509Extension};
 
 /// A certificate with its private key, ready for use.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Certificate {
     pub serial: String,
     /// Who issued it.
     pub issuer: String,
+    /// Whether clients may be unable to verify it: an intermediate certificate seems to be missing.
+    pub is_incomplete: bool,
     pub(super) key: Arc<CertifiedKey>,
 }
 
@@ -84,32 +87,38 @@ impl Certificate {
             }
             Err(other) => return Err(of_cert(format!("is not a certificate that can be used: {other}"))),
         }
-        let described = {
-            let first = certified.cert.first().map(|der| X509Certificate::from_der(der));
-            let Some(Ok((_, first))) = first else {
-                return Err(of_cert("is not a certificate that can be read".to_owned()));
-            };
-            let validity = first.validity();
-            let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-            (
-                names(&first),
-                from,
-                until,
-                first.tbs_certificate.raw_serial_as_string(),
-                first.issuer().to_string(),
-            )
-        };
         in_order(&certified.cert).map_err(of_cert)?;
-        let (names, not_before, not_after, serial, issuer) = described;
+        let Some(Ok((_, first))) = certified.cert.first().map(|der| X509Certificate::from_der(der)) else {
+            return Err(of_cert("is not a certificate that can be read".to_owned()));
+        };
         Ok(Self {
             files: files.clone(),
-            names,
-            not_after,
-            not_before,
-            serial,
-            issuer,
-            key: Arc::new(certified),
+            names: names(&first),
+            not_after: first.validity().not_after.timestamp(),
+            not_before: first.validity().not_before.timestamp(),
+            serial: first.tbs_certificate.raw_serial_as_string(),
+            issuer: first.issuer().to_string(),
+            is_incomplete: certified.cert.len() == 1 && names_its_issuer(&first),
+            key: Arc::new(certified.clone()),
         })
+    }
+
+    /// What is questionable about it at this time, in seconds since 1970: it can be used, but clients may not accept it.
+    pub fn doubts(&self, now: i64) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if now > self.not_after {
+            doubts.push(format!("expired on {}: clients will reject it", date(self.not_after)));
+        } else if now < self.not_before {
+            doubts.push(format!("is not valid before {}: clients will reject it", date(self.not_before)));
+        }
+        if self.is_incomplete {
+            doubts.push(format!(
+                "has no intermediate certificate: clients that do not know {} will reject it: expected the certificate of \
+                 the issuer behind the server's own",
+                self.issuer
+            ));
+        }
+        doubts
     }
 
     /// Whether its key is of a kind that signs cheaply, so that it is preferred to RSA.
@@ -157,6 +166,24 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     }
     let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
     common.map(str::to_ascii_lowercase).collect()
+}
+
+/// Whether a certificate says where that of its issuer can be had, as those of public authorities do: their issuers are never
+/// among those that clients know.
+fn names_its_issuer(certificate: &X509Certificate<'_>) -> bool {
+    let says = |extension: &X509Extension<'_>| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => {
+            access.accessdescs.iter().any(|one| one.access_method == OID_PKIX_ACCESS_DESCRIPTOR_CA_ISSUERS)
+        }
+        _ => false,
+    };
+    certificate.issuer().as_raw() != certificate.subject().as_raw()
+        && certificate.extensions().iter().any(says)
+}
+
+/// A date for people, from seconds since 1970.
+fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {

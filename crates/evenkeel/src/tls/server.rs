@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::ListenerTls;
+use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
@@ -24,6 +27,10 @@ pub struct ServerTls {
     pub max_handshakes: usize,
     pub(super) config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    /// What the certificates were read from.
+    settings: ListenerTls,
+    /// The files as they were when they were last read.
+    stamps: Mutex<Vec<Stamp>>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -72,6 +79,10 @@ thread_local! {
     static CHOSEN: RefCell<Option<Chosen>> = const { RefCell::new(None) };
 }
 
+/// What tells one version of a file from another; nothing if there is no such file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp(Option<(SystemTime, u64, u64)>);
+
 /// How many tickets a client receives for later connections in TLS 1.3. Browsers open two connections at once.
 const TICKETS: usize = 2;
 
@@ -83,6 +94,8 @@ impl ServerTls {
     /// # Errors
     /// The first file that cannot be used.
     pub fn load(tls: &ListenerTls, before: Option<&Self>) -> Result<Self, TlsError> {
+        // Before they are read: what changes meanwhile is read again.
+        let stamps = Mutex::new(stamps(tls));
         let provider = limited(&tls.cipher_suites, &tls.groups);
         let set = Set::read(tls)?;
         let certificates = Arc::new(Certificates { set: ArcSwap::from_pointee(set), strict: tls.strict_sni });
@@ -109,8 +122,27 @@ impl ServerTls {
             max_handshakes: tls.max_handshakes,
             config: Arc::new(config),
             certificates,
+            settings: tls.clone(),
+            stamps,
             tickets,
         })
+    }
+
+    /// Reads the files of the certificates again if any of them has changed since they were last read, and takes them into use
+    /// for new connections. Nothing if none has changed.
+    ///
+    /// # Errors
+    /// The first file that cannot be used. The old certificates stay in use, and the files are tried again after the next change.
+    pub fn refresh(&self) -> Option<Result<(), TlsError>> {
+        let now = stamps(&self.settings);
+        {
+            let mut before = self.stamps.lock();
+            if *before == now {
+                return None;
+            }
+            *before = now;
+        }
+        Some(Set::read(&self.settings).map(|set| self.certificates.set.store(Arc::new(set))))
     }
 
     /// The certificates that are in use, in the configured order.
@@ -128,6 +160,16 @@ impl fmt::Debug for ServerTls {
 /// What was chosen in the step of a handshake that has just ended, if anything was.
 pub(super) fn take_chosen() -> Option<Chosen> {
     CHOSEN.with_borrow_mut(Option::take)
+}
+
+/// The files of all certificates as they are now.
+fn stamps(tls: &ListenerTls) -> Vec<Stamp> {
+    let files = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    let stamp = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    };
+    files.map(|path| Stamp(stamp(path))).collect()
 }
 
 // === impl Set ===

@@ -95,7 +95,7 @@ impl Balancer {
         server.start().await?;
         if over_tls() {
             let listeners = server.state().expect("it is started").listeners();
-            for listener in listeners.into_iter().filter(|listener| listener.tls) {
+            for listener in listeners.into_iter().filter(|listener| listener.tls.is_some()) {
                 if let ListenAddress::Tcp(address) = listener.address {
                     speaks_tls(address, TlsClient::trusting(&authority_of(&log)));
                 }

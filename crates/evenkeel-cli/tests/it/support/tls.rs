@@ -70,6 +70,18 @@ impl Authority {
         self.sign(file, names, key)
     }
 
+    /// A certificate that has expired.
+    pub(crate) fn expired(&self, file: &str, names: &[&str]) -> Pair {
+        let pair = self.pair(file, names);
+        let key = KeyPair::from_pem(&std::fs::read_to_string(&pair.key).expect("a file")).expect("a key");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("parameters");
+        params.not_after = date_time_ymd(2001, 1, 1);
+        params.distinguished_name.push(DnType::CommonName, file);
+        write_whole(&pair.cert, &params.signed_by(&key, &self.issuer).expect("a certificate").pem());
+        pair
+    }
+
     /// A certificate for these names, with the key of another one.
     pub(crate) fn pair_like(&self, other: &Pair, file: &str, names: &[&str]) -> Pair {
         let key = std::fs::read_to_string(&other.key).expect("a file");
