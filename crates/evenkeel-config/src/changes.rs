@@ -224,6 +224,8 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "http.max_header_size": max_header_size,
         "http.max_header_fields": max_header_fields,
         "http.max_body_size": max_body_size,
+        "http.https_redirect": https_redirect,
+        "http.hsts": hsts,
         "http.h2c": h2c,
         "http.spoofed_headers": spoofed_headers,
     } elsewhere paths));

@@ -126,6 +126,10 @@ pub struct HttpLimits {
     pub max_header_fields: usize,
     /// Largest request body, in bytes; then 413. `None` for no limit. Default 256 MiB.
     pub max_body_size: Option<u64>,
+    /// The port of HTTPS to which every request is redirected. `None` for no redirect. Default `None`.
+    pub https_redirect: Option<u16>,
+    /// For how long clients that came over TLS are to use nothing else for this host. `None` to say nothing. Default `None`.
+    pub hsts: Option<Duration>,
     /// In which form paths are matched and forwarded.
     pub paths: Paths,
     /// Whether clients can speak HTTP/2 without TLS. Default no.
@@ -483,6 +487,8 @@ impl Default for HttpLimits {
             max_header_size: 32 << 10,
             max_header_fields: 100,
             max_body_size: Some(256 << 20),
+            https_redirect: None,
+            hsts: None,
             paths: Paths::default(),
             h2c: false,
             spoofed_headers: SpoofedHeaders::default(),

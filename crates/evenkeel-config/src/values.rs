@@ -15,11 +15,13 @@ use crate::yaml::refuse;
 mod mode;
 mod percent;
 mod rate;
+mod redirect;
 mod request_rate;
 
 pub(crate) use mode::FileMode;
 pub(crate) use percent::{Percent, hundredths, in_hundredths};
 pub(crate) use rate::ByteRate;
+pub(crate) use redirect::HttpsRedirect;
 pub use request_rate::{RequestRate, parse_rate};
 
 /// A span of time: `500ms`, `5s`, `2m`, `1h30m`. Units: `us`, `ms`, `s`, `m`, `h`, `d`.
@@ -320,6 +322,7 @@ as_text! {
     FileMode, "a file mode in octal digits, like 0660";
     Percent, "a percentage, like 20%";
     Weight, "a weight, a whole number from 0 to 65535";
+    HttpsRedirect, "true, false, or a port";
 }
 
 // === impl JsonSchema ===

@@ -24,6 +24,10 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "the keys of HTTP on a listener as users write them, side by side, for the same reason",
     ),
     (
+        "crates/evenkeel-config/src/model.rs::HttpLimits",
+        "one field for each key of HTTP on a listener: a reload compares them one by one",
+    ),
+    (
         "crates/evenkeel-config/src/model.rs::Upstream",
         "one field for each group of keys; HTTP/2 made it 13, and its keys belong to no other group",
     ),

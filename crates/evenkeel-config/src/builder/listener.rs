@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::Tls;
-use crate::values::{self, ByteRate, FileMode, Size, SizeLimit};
+use crate::values::{self, ByteRate, FileMode, HttpsRedirect, Size, SizeLimit};
 use crate::wire;
 use crate::{PathForm, SpoofedHeaders};
 
@@ -112,6 +112,18 @@ impl ListenerBuilder {
     /// The largest request body, in bytes, or `None` for no limit; then 413. Default 256 MiB.
     pub fn max_body_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.wire.http.max_body_size = SizeLimit(bytes.into());
+        self
+    }
+
+    /// The port of HTTPS to which every request is redirected, with 308. Default none.
+    pub fn https_redirect(mut self, port: u16) -> Self {
+        self.wire.http.https_redirect = HttpsRedirect(Some(port));
+        self
+    }
+
+    /// How long browsers use only HTTPS for a host after a response over TLS. Default not said.
+    pub fn hsts(mut self, time: Duration) -> Self {
+        self.wire.http.hsts = Some(values::Duration(time));
         self
     }
 

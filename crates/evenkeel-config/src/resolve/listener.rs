@@ -58,6 +58,15 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
         context.wrong(&path.key("unix_socket"), &address.to_string(), message);
     }
     let http = http(&listener.http, &path.key("http"), context);
+    let encrypted = listener.tls.is_some();
+    if encrypted && listener.http.https_redirect.0.is_some() {
+        let message = "has no effect: this listener speaks TLS: expected it on the listener without TLS";
+        context.wrong_key(&path.key("http").key("https_redirect"), message);
+    }
+    if !encrypted && listener.http.hsts.is_some() {
+        let message = "has no effect: this listener does not speak TLS: expected it on the listener with tls";
+        context.wrong_key(&path.key("http").key("hsts"), message);
+    }
     Some(Listener {
         address: address?,
         max_connections: listener.max_connections,
@@ -113,6 +122,8 @@ fn http(http: &wire::Http, path: &Path, context: &mut Context<'_>) -> Option<Htt
         max_header_size: usize::try_from(header_size).ok()?,
         max_header_fields: http.max_header_fields,
         max_body_size: http.max_body_size.0,
+        https_redirect: http.https_redirect.0,
+        hsts: given(http.hsts, |hsts| bounded(hsts, &path.key("hsts"), context))?,
         paths,
         h2c: http.h2c,
         spoofed_headers: http.spoofed_headers.into(),

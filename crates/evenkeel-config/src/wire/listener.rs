@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ListenerTls;
 use crate::model;
-use crate::values::{ByteRate, Duration, FileMode, Size, SizeLimit};
+use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, Size, SizeLimit};
 
 /// A local address that accepts connections.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -87,6 +87,13 @@ pub(crate) struct Http {
     /// The largest request body, or `off` for no limit; above it the client receives 413. Bodies are streamed: a large
     /// body costs time, not memory.
     pub(crate) max_body_size: SizeLimit,
+    /// Whether to redirect every request to HTTPS with 308: `true`, or the port of HTTPS if it is not 443. For a listener in
+    /// front of the same hosts without TLS.
+    pub(crate) https_redirect: HttpsRedirect,
+    /// How long browsers use only HTTPS for a host after a response over TLS, like `365d`: the field `Strict-Transport-Security`
+    /// (RFC 6797) in every response over TLS that does not have it. Default: no such field. Browsers remember it: begin with a
+    /// short time.
+    pub(crate) hsts: Option<Duration>,
     /// Which form of a request's path routes and filters see. `normal`: one spelling stands for all that servers take for the
     /// same path: `%61` is `a`, `/x/../admin` and `//admin` are `/admin`. `%2F` stays encoded: it is not a slash. A path with
     /// a `%` that two hexadecimal digits do not follow, or with a `..` behind an empty segment, is rejected with 400, since
@@ -164,6 +171,8 @@ impl Default for Http {
             max_header_size: Size(default.max_header_size as u64),
             max_header_fields: default.max_header_fields,
             max_body_size: SizeLimit(default.max_body_size),
+            https_redirect: HttpsRedirect(default.https_redirect),
+            hsts: default.hsts.map(Duration),
             path_matching: default.paths.matching.into(),
             forward_path: default.paths.forward.into(),
             h2c: default.h2c,

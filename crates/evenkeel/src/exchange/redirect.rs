@@ -47,6 +47,25 @@ pub fn redirect(
     }
 }
 
+/// Sends the client to the same URL over HTTPS on this port.
+///
+/// # Errors
+/// The refusal of a request without a host.
+pub(super) fn to_https(head: &dyn RequestHead, port: u16) -> Result<Answer, Refusal> {
+    let host = given(head.host())?;
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let path = match head.path() {
+        path if path.starts_with('/') => path,
+        // The target `*` is the whole server.
+        _ => "/",
+    };
+    let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
+    match HeaderValue::from_str(&format!("https://{host}{port}{path}{query}")) {
+        Ok(location) => Ok(Answer::new(308).header(header::LOCATION, location)),
+        Err(_) => Err(Refusal::BadRequest("the request cannot be redirected")),
+    }
+}
+
 fn given(host: &str) -> Result<&str, Refusal> {
     match host {
         "" => Err(Refusal::BadRequest("there is no Host, and the redirect needs one")),

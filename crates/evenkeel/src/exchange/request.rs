@@ -9,7 +9,7 @@ use evenkeel_core::backend::Outcome;
 use evenkeel_http::message::{
     Answer, AnswerFormat, Edits, HeadFacts, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
 };
-use http::header;
+use http::{HeaderValue, header};
 
 use super::client::{ClientAddress, client_address};
 use super::connection::Connection;
@@ -23,7 +23,7 @@ use super::method::{is_idempotent, is_safe};
 use super::outcome::{is_failure, status_text};
 use super::path::{Respelled, respelled};
 use super::record::{Ending, Record, RequestId, Text};
-use super::redirect::redirect;
+use super::redirect::{redirect, to_https};
 use super::table::{Rule, RuleAction, Table};
 use crate::filter::State;
 use crate::observe::{Metrics, RouteMetrics};
@@ -154,6 +154,12 @@ impl Exchange {
         }
         if head.method() == "CONNECT" {
             return self.refuse(&Refusal::MethodNotAllowed);
+        }
+        if let Some(port) = self.connection().limits.https_redirect {
+            return match to_https(head, port) {
+                Ok(answer) => Decision::Answer(self.answered(answer)),
+                Err(refusal) => self.refuse(&refusal),
+            };
         }
         match respelled(head, self.listener.paths) {
             Ok(None) => self.route(head, client, rng),
@@ -391,6 +397,14 @@ impl Exchange {
             && let Some(via) = forwarding::via(head.header("via"), pseudonym)
         {
             edits.danger_set(header::VIA, via);
+        }
+        let connection = self.connection();
+        if connection.is_tls()
+            && let Some(hsts) = connection.limits.hsts
+            && head.header("strict-transport-security").is_none()
+            && let Ok(value) = HeaderValue::from_str(&format!("max-age={}", hsts.as_secs()))
+        {
+            edits.danger_set(header::STRICT_TRANSPORT_SECURITY, value);
         }
         Ok(edits)
     }

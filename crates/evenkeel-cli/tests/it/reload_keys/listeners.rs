@@ -54,6 +54,13 @@ fn limits() -> Vec<Row> {
         row("listeners[].http.max_header_fields", Value::Null, 3, status_of(many_fields)).shows("200", "431"),
         row("listeners[].http.max_body_size", Value::Null, "1KiB", status_of(large_body)).shows("200", "413"),
         row("listeners[].http.spoofed_headers", "drop", "reject", status_of(SPOOFED)).shows("200", "400"),
+        row("listeners[].http.https_redirect", false, 8443, |world| {
+            Box::pin(async move {
+                let response = world.get("/a?b=c").await;
+                format!("{} {}", response.status(), response.header("location").unwrap_or_default())
+            })
+        })
+        .shows("200 ", "308 https://test:8443/a?b=c"),
         row("listeners[].http.path_matching", "normal", "as_sent", status("/%78"))
             .with("routes[].match.path", "/x")
             .shows("200", "404"),

@@ -8,6 +8,8 @@ use super::world::{World, received, sent, status};
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = matching();
     rows.extend(filters());
+    rows.extend(access());
+    rows.extend(limits());
     rows.extend(actions());
     rows
 }
@@ -81,6 +83,41 @@ fn filters() -> Vec<Row> {
             .with("routes[].filters[].rewrite_path.from", "^/old")
             .shows("/new", "/newer"),
         row("routes[].filters[].strip_prefix", "/other", "/old", target).shows("/old", "/"),
+    ]
+}
+
+/// Which clients can send requests: this one is on 127.0.0.1.
+fn access() -> Vec<Row> {
+    let (near, far) = ("127.0.0.0/8", "10.0.0.0/8");
+    vec![
+        row("routes[].filters[].allow.networks", json!([near]), json!([far]), status("/"))
+            .shows("200", "403"),
+        row("routes[].filters[].deny.networks", json!([far]), json!([near]), status("/")).shows("200", "403"),
+        row("routes[].filters[].allow.file", "OWN-FOLDER/near", "OWN-FOLDER/far", status("/"))
+            .shows("200", "403"),
+        row("routes[].filters[].deny.file", "OWN-FOLDER/far", "OWN-FOLDER/near", status("/"))
+            .shows("200", "403"),
+    ]
+}
+
+/// The status of the second of two requests.
+fn second(world: &World) -> Seen<'_> {
+    Box::pin(async move {
+        world.get("/").await;
+        world.get("/").await.status().to_string()
+    })
+}
+
+fn limits() -> Vec<Row> {
+    let limit = |key, from: Value, to: Value| {
+        row(key, from, to, second).with("routes[].filters[].rate_limit.rate", "1/h")
+    };
+    vec![
+        row("routes[].filters[].rate_limit.rate", "1000/s", "1/h", second).shows("200", "429"),
+        limit("routes[].filters[].rate_limit.burst", json!(1000), json!(1)).shows("200", "429"),
+        limit("routes[].filters[].rate_limit.on_exceed", json!("log"), json!("reject")).shows("200", "429"),
+        limit("routes[].filters[].rate_limit.exempt", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"]))
+            .shows("200", "429"),
     ]
 }
 

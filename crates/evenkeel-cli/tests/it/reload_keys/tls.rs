@@ -58,6 +58,14 @@ pub(super) fn rows() -> Vec<Row> {
             })
         })
         .shows_then("closed"),
+        row("listeners[].http.hsts", Value::Null, "365d", |world| {
+            Box::pin(async move {
+                let mut client = client(world, BOTH).connect(world.balancer.address(), "one.test").await;
+                let response = client.get("/").await;
+                response.header("strict-transport-security").unwrap_or_default().to_owned()
+            })
+        })
+        .shows("", "max-age=31536000"),
         row("listeners[].tls.max_handshakes", 1000, 1, |world| Box::pin(second_handshake(world)))
             .shows("complete", "waits"),
     ];

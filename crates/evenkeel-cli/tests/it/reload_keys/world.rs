@@ -20,7 +20,7 @@ use crate::support::{
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
 /// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, and `KEY-OTHER`; `HOLE-URL`
 /// (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
-/// `forwarding: { via: included }`.
+/// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one.
 pub(super) struct World {
     pub(super) balancer: Balancer,
     pub(super) one: Backend,
@@ -148,6 +148,9 @@ impl World {
         let (mut secure, mut hole) = (None, None);
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("more.yaml"), "forwarding: { via: included }").expect("a file");
+        for (file, network) in [("near", "127.0.0.0/8"), ("far", "10.0.0.0/8")] {
+            std::fs::write(folder.path().join(file), network).expect("a file");
+        }
         let mut names = vec![
             ("ONE-URL", one.url()),
             ("TWO-URL", two.url()),
