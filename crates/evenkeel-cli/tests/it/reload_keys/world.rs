@@ -124,6 +124,17 @@ fn certificates(folder: &Path) -> [(&'static str, String); 4] {
         .map(|(name, path)| (name, path.display().to_string()))
 }
 
+/// The folder that a configuration can name.
+fn own_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let files =
+        [("more.yaml", "forwarding: { via: included }"), ("near", "127.0.0.0/8"), ("far", "10.0.0.0/8")];
+    for (file, text) in files {
+        std::fs::write(folder.path().join(file), text).expect("a file");
+    }
+    folder
+}
+
 // === impl World ===
 
 impl World {
@@ -146,11 +157,7 @@ impl World {
         let (one, two, three) = (backend("one").await, backend("two").await, backend("three").await);
         let text = config.to_string();
         let (mut secure, mut hole) = (None, None);
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        std::fs::write(folder.path().join("more.yaml"), "forwarding: { via: included }").expect("a file");
-        for (file, network) in [("near", "127.0.0.0/8"), ("far", "10.0.0.0/8")] {
-            std::fs::write(folder.path().join(file), network).expect("a file");
-        }
+        let folder = own_folder();
         let mut names = vec![
             ("ONE-URL", one.url()),
             ("TWO-URL", two.url()),
