@@ -409,7 +409,6 @@ impl ProxyHttp for Proxy {
         let failure = match malformed {
             Some(malformed) => Failure::Malformed(malformed.text()),
             None if unprocessed => Failure::Stale,
-            None if unprocessed => Failure::Stale,
             None => Failure::from(cause::broke(&error, reused, idempotent && replayable)),
         };
         context.fail(failure, replayable, &mut error);
