@@ -28,6 +28,7 @@ pub mod model;
 mod params;
 mod resolve;
 pub mod schema;
+mod stamp;
 mod suggest;
 mod template;
 mod values;
@@ -53,5 +54,6 @@ pub use model::{
     UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
+pub use stamp::FileStamp;
 pub use template::{Part, Template, TemplateError};
 pub use values::{RequestRate, parse_duration, parse_rate};

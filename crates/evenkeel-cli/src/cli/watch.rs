@@ -5,11 +5,10 @@
 //! system call a file. See docs/decisions/0019.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel::config::Config;
+use evenkeel::config::{Config, FileStamp};
 use evenkeel::{Handle, ReloadError};
 
 use super::file::load;
@@ -17,9 +16,8 @@ use super::file::load;
 /// How often the files are looked at. A change is reloaded when the next look finds it unchanged: it is written whole then.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// What tells one state of a file from another: device, inode, size, and when it and its attributes changed, in seconds and
-/// nanoseconds. `None` if it is not there.
-type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+/// The state of a file. `None` if it is not there.
+type Stamp = Option<FileStamp>;
 
 /// The files of a configuration, each with its state when it was read last.
 #[derive(Debug)]
@@ -99,7 +97,5 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 fn stamp(path: &Path) -> Stamp {
-    let file = path.metadata().ok()?;
-    let (modified, changed) = ((file.mtime(), file.mtime_nsec()), (file.ctime(), file.ctime_nsec()));
-    Some((file.dev(), file.ino(), file.size(), modified, changed))
+    FileStamp::of(path).ok()
 }

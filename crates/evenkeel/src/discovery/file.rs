@@ -5,12 +5,11 @@
 //! not read: it must not have changed for a moment.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use evenkeel_config::{FileSource, backend_list};
+use evenkeel_config::{FileSource, FileStamp, backend_list};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -22,16 +21,7 @@ pub struct File {
     path: PathBuf,
     tls: bool,
     /// What was read last, and of which file; nothing at the start and after an error.
-    known: Option<(Stamp, BackendSet)>,
-}
-
-/// What changes when a file changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+    known: Option<(FileStamp, BackendSet)>,
 }
 
 /// How often the file is looked at.
@@ -65,7 +55,7 @@ impl File {
     }
 
     /// Reads the file, once it has not changed for a moment. Without a stamp it is read at once: a start must not wait.
-    async fn read_whole(&mut self, changed: Option<Stamp>) -> Result<BackendSet, DiscoveryError> {
+    async fn read_whole(&mut self, changed: Option<FileStamp>) -> Result<BackendSet, DiscoveryError> {
         let mut stamp = match changed {
             Some(stamp) => stamp,
             None => self.stamp().await?,
@@ -96,18 +86,9 @@ impl File {
         Ok(set)
     }
 
-    async fn stamp(&self) -> Result<Stamp, DiscoveryError> {
+    async fn stamp(&self) -> Result<FileStamp, DiscoveryError> {
         let path = self.path.clone();
-        blocking(move || {
-            let file = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
-            Ok(Stamp {
-                file: (file.dev(), file.ino()),
-                size: file.size(),
-                modified: (file.mtime(), file.mtime_nsec()),
-                changed: (file.ctime(), file.ctime_nsec()),
-            })
-        })
-        .await
+        blocking(move || FileStamp::of(&path).map_err(|error| unreadable(&error))).await
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::ListenerTls;
+use evenkeel_config::{FileStamp, ListenerTls};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -29,8 +27,8 @@ pub struct ServerTls {
     certificates: Arc<Certificates>,
     /// What the certificates were read from.
     settings: ListenerTls,
-    /// The files as they were when they were last read.
-    stamps: Mutex<Vec<Stamp>>,
+    /// The files as they were when they were last read; `None` for one that is not there.
+    stamps: Mutex<Vec<Option<FileStamp>>>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -78,10 +76,6 @@ thread_local! {
     /// does it say later which name there was.
     static CHOSEN: RefCell<Option<Chosen>> = const { RefCell::new(None) };
 }
-
-/// What tells one version of a file from another; nothing if there is no such file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp(Option<(SystemTime, u64, u64)>);
 
 /// How many tickets a client receives for later connections in TLS 1.3. Browsers open two connections at once.
 const TICKETS: usize = 2;
@@ -163,13 +157,9 @@ pub(super) fn take_chosen() -> Option<Chosen> {
 }
 
 /// The files of all certificates as they are now.
-fn stamps(tls: &ListenerTls) -> Vec<Stamp> {
+fn stamps(tls: &ListenerTls) -> Vec<Option<FileStamp>> {
     let files = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-    let stamp = |path: &PathBuf| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-    };
-    files.map(|path| Stamp(stamp(path))).collect()
+    files.map(|path| FileStamp::of(path).ok()).collect()
 }
 
 // === impl Set ===

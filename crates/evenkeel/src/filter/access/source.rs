@@ -1,13 +1,13 @@
 //! Networks from the configuration and from a file that is watched.
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use evenkeel_config::FileStamp;
 use evenkeel_core::limit::Networks;
 use ipnet::IpNet;
 
@@ -21,9 +21,6 @@ pub(super) struct Source {
     /// Reads the file again.
     _watch: Option<Task>,
 }
-
-/// What tells whether a file has changed: device, inode, size, and when it was written.
-type Stamp = (u64, u64, u64, i64, i64);
 
 /// How often the file is looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -43,7 +40,7 @@ impl Source {
             return Ok(Self { networks, _watch: None });
         };
         // Before the file is read: if it changes meanwhile, it is read again.
-        let stamp = fs::metadata(&path).ok().map(|metadata| stamp(&metadata));
+        let stamp = FileStamp::of(&path).ok();
         let read = read(&path, &fixed)
             .map_err(|problem| FilterError::new("file", format!("a file of networks: {problem}")))?;
         let networks = Arc::new(ArcSwap::from_pointee(read));
@@ -59,13 +56,18 @@ impl Source {
 }
 
 /// Puts the networks in force when the file changes.
-async fn watch(path: PathBuf, fixed: Vec<IpNet>, networks: Arc<ArcSwap<Networks>>, mut seen: Option<Stamp>) {
+async fn watch(
+    path: PathBuf,
+    fixed: Vec<IpNet>,
+    networks: Arc<ArcSwap<Networks>>,
+    mut seen: Option<FileStamp>,
+) {
     let fixed = Arc::new(fixed);
     loop {
         tokio::time::sleep(INTERVAL).await;
         let (file, fixed, before) = (path.clone(), fixed.clone(), seen);
         let look = move || {
-            let now = fs::metadata(&file).ok().map(|metadata| stamp(&metadata));
+            let now = FileStamp::of(&file).ok();
             (now != before).then(|| (now, read(&file, &fixed)))
         };
         // A million lines take a while: not where other tasks wait.
@@ -109,8 +111,4 @@ fn read(path: &Path, fixed: &[IpNet]) -> Result<Networks, String> {
 
 fn network(text: &str) -> Option<IpNet> {
     text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    (metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
 }
