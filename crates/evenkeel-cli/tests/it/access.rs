@@ -2,16 +2,8 @@
 
 #![cfg(test)]
 
+use crate::rate_limit::yaml;
 use crate::support::{Backend, Balancer, PATIENCE};
-
-fn yaml(backend: &Backend, filters: &str) -> String {
-    format!(
-        "trusted_proxies: [127.0.0.1]\n\
-         routes: [{{ name: all, filters: [{filters}], upstream: web }}]\n\
-         upstreams: {{ web: {{ backends: [\"{}\"] }} }}",
-        backend.url()
-    )
-}
 
 async fn status(balancer: &Balancer, client: &str) -> u16 {
     let request = format!("GET / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {client}\r\n\r\n");

@@ -311,7 +311,7 @@ async fn a_drain_lets_streams_end_and_takes_no_more() {
         .await
         .expect("it ends")
         .expect("no panic")
-        .expect("in peace");
+        .expect("no error");
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn an_idle_connection_is_closed() {
         .await
         .expect("it ends")
         .expect("no panic")
-        .expect("in peace");
+        .expect("no error");
 }
 
 #[tokio::test]

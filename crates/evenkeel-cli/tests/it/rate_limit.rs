@@ -11,7 +11,8 @@ async fn limited(backend: &Backend, filters: &str) -> Balancer {
     Balancer::start(&yaml(backend, filters)).await
 }
 
-fn yaml(backend: &Backend, filters: &str) -> String {
+/// One route with these filters, behind a trusted proxy: the peer.
+pub(crate) fn yaml(backend: &Backend, filters: &str) -> String {
     format!(
         "trusted_proxies: [127.0.0.1]\n\
          routes: [{{ name: all, filters: [{filters}], upstream: web }}]\n\

@@ -101,7 +101,7 @@ mod tests {
             });
             assert_eq!(slow.last(), Some(micros > 1_200));
         }
-        assert!(!short.took(id(9), Duration::from_micros(1)), "nobody");
+        assert!(!short.took(id(9), Duration::from_micros(1)), "there is no such backend");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::state::{ListenerState, State};
-use crate::tls::{Certificate, ServerTls};
+use crate::tls::{Certificate, ServerTls, date};
 
 /// How often the files are looked at. A renewed certificate is in use within two of these.
 const EVERY: Duration = Duration::from_secs(1);
@@ -62,7 +62,6 @@ pub(super) fn now() -> i64 {
 
 /// What `/status` says of a certificate.
 pub(super) fn status(certificate: &Certificate) -> Value {
-    let date = |seconds| jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default();
     json!({
         "cert": certificate.files.cert.display().to_string(),
         "names": certificate.names,

@@ -182,7 +182,7 @@ fn names_its_issuer(certificate: &X509Certificate<'_>) -> bool {
 }
 
 /// A date for people, from seconds since 1970.
-fn date(seconds: i64) -> String {
+pub(crate) fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 

@@ -11,6 +11,7 @@ mod server;
 mod session;
 mod trust;
 
+pub(crate) use certificate::date;
 pub use certificate::{Certificate, CertificateError, CertificateFile};
 pub use client::{ClientTls, ClientTlsError};
 pub use failure::{HandshakeFailure, PeerFailure};
