@@ -22,7 +22,7 @@
 //! to `max_keys` keys none is forgotten before its quota is whole, except about one in a hundred thousand.
 //!
 //! # Cost
-//! For a key that is there, one or two cache lines read, and one written. At most 55 bytes for each key of `max_keys`.
+//! For a key that is there, one or two cache lines read, and one written. At most 51 bytes for each key of `max_keys`.
 //!
 //! # When not to use it
 //! Two keys whose hashes are equal share a quota: for a million keys, one chance in 37 million that any two do.
