@@ -1,9 +1,74 @@
-//! The command's allocator, and what it takes to have it give back what was freed. It knows nothing of what is allocated.
+//! The command's allocator, and the one call that returns freed memory to the system. It knows nothing of what is allocated.
 //!
-//! A crate of its own for one call of C, which is the only `unsafe` of the product.
+//! A crate of its own, because calls of C are the only `unsafe` of the product.
 
-/// Chosen over the system's for its lower cost under many threads; a proxy allocates on every request.
-pub use mimalloc::MiMalloc as Allocator;
+use std::alloc::{GlobalAlloc, Layout};
+
+use libmimalloc_sys::{
+    mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
+};
+
+/// mimalloc, chosen over the system's allocator for its lower cost under many threads.
+///
+/// Ordinary sizes take mimalloc's ordinary calls. Its calls for an alignment, which the crate `mimalloc` always makes, take a
+/// slow path for every size above 1 KiB and for sizes that share a page with no other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allocator;
+
+/// What mimalloc aligns every block to that is at least so large (`MI_MAX_ALIGN_SIZE`). A smaller block is aligned to its size,
+/// which is a power of two.
+const NATURAL: usize = 16;
+
+/// Whether mimalloc's ordinary calls align a block of this size as required.
+#[inline]
+const fn is_natural(size: usize, align: usize) -> bool {
+    align <= NATURAL && align <= size
+}
+
+#[expect(unsafe_code, reason = "an allocator is unsafe by its trait, and its functions are C's")]
+// SAFETY: each block comes from mimalloc with at least the size asked for. It is aligned as asked for: by the calls that take
+// an alignment, or, where `is_natural`, by every call, because a block is at least as large as the alignment, and mimalloc
+// aligns a block to 16 bytes or to its own size if that is less. mimalloc frees and grows every block by its address alone,
+// whichever call made it. A block that grows in place keeps its address and so its alignment. No call unwinds.
+unsafe impl GlobalAlloc for Allocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
+        // SAFETY: the functions take any size; an alignment of `Layout` is a power of two.
+        let block =
+            unsafe { if is_natural(size, align) { mi_malloc(size) } else { mi_malloc_aligned(size, align) } };
+        block.cast()
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
+        // SAFETY: as in `alloc`.
+        let block =
+            unsafe { if is_natural(size, align) { mi_zalloc(size) } else { mi_zalloc_aligned(size, align) } };
+        block.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        // SAFETY: the caller promises that `block` came from this allocator, so from mimalloc, and is not used any more.
+        unsafe { mi_free(block.cast()) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let (block, align) = (block.cast(), layout.align());
+        // SAFETY: `block` is mimalloc's, as in `dealloc`; the size and the alignment are as in `alloc`.
+        let block = unsafe {
+            if is_natural(size, align) {
+                mi_realloc(block, size)
+            } else {
+                mi_realloc_aligned(block, size, align)
+            }
+        };
+        block.cast()
+    }
+}
 
 /// Gives back to the system what was freed on this thread, and what no thread holds.
 ///
@@ -21,6 +86,7 @@ pub fn give_back() {
 
 #[cfg(test)]
 mod tests {
+    use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
     use std::hint::black_box;
 
     #[global_allocator]
@@ -46,5 +112,35 @@ mod tests {
         drop(black_box(stay));
         assert!(with > before + 15_000, "{before} KiB, then {with}: the test itself is wrong");
         assert!(after < before + 4_000, "{before} KiB, then {with}, and {after} are left");
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "what is tested is unsafe")]
+    fn every_block_is_aligned_and_keeps_what_is_in_it() {
+        let mut blocks = Vec::new();
+        for align in (0..=12).map(|bits| 1_usize << bits) {
+            for size in (1..=40).chain([63, 64, 65, 100, 576, 1_000, 1_024, 1_025, 4_095, 70_000]) {
+                let layout = Layout::from_size_align(size, align).expect("it is valid");
+                // SAFETY: the size is not zero; each block is written within its size, and freed once with its last layout.
+                unsafe {
+                    for new in [alloc, alloc_zeroed] {
+                        let block = new(layout);
+                        assert!(!block.is_null() && block.addr() % align == 0, "{layout:?}");
+                        block.write_bytes(7, size);
+                        let block = realloc(block, layout, size * 3);
+                        assert!(!block.is_null() && block.addr() % align == 0, "{layout:?}, grown");
+                        assert!((0..size).all(|at| block.add(at).read() == 7), "{layout:?}");
+                        blocks.push((block, Layout::from_size_align(size * 3, align).expect("it is valid")));
+                    }
+                    let zeroed = alloc_zeroed(layout);
+                    assert!((0..size).all(|at| zeroed.add(at).read() == 0), "{layout:?}");
+                    blocks.push((zeroed, layout));
+                }
+            }
+        }
+        for (block, layout) in blocks {
+            // SAFETY: as above.
+            unsafe { dealloc(block, layout) }
+        }
     }
 }

@@ -80,7 +80,9 @@ impl AnswerFormat {
         if content_type.is_some_and(is_grpc) {
             return Self::Grpc;
         }
-        let accept = accept.map(String::from_utf8_lossy).unwrap_or_default();
+        // Most requests are those of a program that takes anything, or that does not say.
+        let Some(accept) = accept.filter(|accept| *accept != b"*/*") else { return Self::Text };
+        let accept = String::from_utf8_lossy(accept);
         let media = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
         for media in media {
             match media {
