@@ -8,7 +8,7 @@ use crate::config::in_order;
 use crate::resolve::{self, Context};
 use crate::wire::{Group, HINTS, Item, OrText};
 use crate::yaml::{self, Kind, Node};
-use crate::{Backend, ConfigError, Diagnostic, Place};
+use crate::{Backend, ConfigError, Diagnostic, Location};
 
 /// Reads a list of backends in YAML or JSON. `source_name` is what messages call it.
 ///
@@ -33,7 +33,7 @@ pub fn backend_list(text: &str, source_name: &str, tls: bool) -> Result<Vec<Back
     let file: Arc<str> = source_name.into();
     let Some((mut tree, mut problems)) = yaml::parse(text, &file)? else { return Ok(Vec::new()) };
     let Kind::List(items) = &tree.kind else {
-        let place = tree.place.clone().or_else(|| Some(Place::new(file, 1, 1)));
+        let place = tree.place.clone().or_else(|| Some(Location::new(file, 1, 1)));
         let message = "is not a list: expected a list of backends, or of target groups of Prometheus";
         return Err(Diagnostic::new("", message).at(place).into());
     };

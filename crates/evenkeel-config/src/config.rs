@@ -8,7 +8,7 @@ use crate::include::{self, Gathered};
 use crate::resolve::{self, Context};
 use crate::wire::{File, HINTS};
 use crate::yaml;
-use crate::{ConfigError, Diagnostic, Model, Place};
+use crate::{ConfigError, Diagnostic, Location, Model};
 
 /// A configuration, from a file or from [`ConfigBuilder`](crate::ConfigBuilder). Cheap to clone.
 ///
@@ -17,7 +17,7 @@ use crate::{ConfigError, Diagnostic, Model, Place};
 pub struct Config {
     outcome: Result<Arc<Model>, ConfigError>,
     /// Where the file names what is outside of it, by the path of keys.
-    places: Arc<HashMap<String, Place>>,
+    places: Arc<HashMap<String, Location>>,
     /// The files that it was read from.
     files: Arc<[PathBuf]>,
 }
@@ -84,7 +84,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let Gathered { tree, mut problems, files } = gathered;
         let Some(mut tree) = tree else {
-            return Err(Diagnostic::new("", SMALLEST).at(Some(Place::new(name, 1, 1))).into());
+            return Err(Diagnostic::new("", SMALLEST).at(Some(Location::new(name, 1, 1))).into());
         };
         let mut found = yaml::expand(&mut tree, env);
         let read = yaml::read::<File>(&mut tree, &HINTS, &mut found);

@@ -23,7 +23,7 @@ pub struct ConfigError {
 #[non_exhaustive]
 pub struct Diagnostic {
     /// Where in the file; `None` when the configuration came from the builder, or when no place would help.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
     /// The path of keys, like `listeners[0].http.idle_timeout`; empty for the file as a whole.
     pub path: String,
     /// The value that was refused, as it was after `${…}` was expanded; `None` when it is a secret or there is none.
@@ -37,7 +37,7 @@ pub struct Diagnostic {
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub struct Place {
+pub struct Location {
     /// The file, as the caller named it.
     pub file: Arc<str>,
     /// The line, from 1.
@@ -90,7 +90,7 @@ impl Diagnostic {
 
     /// With the place of the mistake.
     #[must_use]
-    pub fn at(mut self, place: Option<Place>) -> Self {
+    pub fn at(mut self, place: Option<Location>) -> Self {
         self.place = place;
         self
     }
@@ -133,16 +133,16 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-// === impl Place ===
+// === impl Location ===
 
-impl Place {
+impl Location {
     /// A place in a file; line and column from 1.
     pub fn new(file: impl Into<Arc<str>>, line: u32, column: u32) -> Self {
         Self { file: file.into(), line, column }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }

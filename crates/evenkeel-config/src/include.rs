@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::yaml::{self, Entry, Kind, Node};
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
 
 /// The key whose value names other files.
 const INCLUDE: &str = "include";
@@ -224,7 +224,7 @@ fn merge(into: &mut Node, from: Node, path: &str, problems: &mut Vec<Diagnostic>
     *entries = all.into();
 }
 
-fn twice(key: &str, path: &str, first: Option<&Place>, second: Option<Place>) -> Diagnostic {
+fn twice(key: &str, path: &str, first: Option<&Location>, second: Option<Location>) -> Diagnostic {
     let root = yaml::Path::default();
     let path = if path.is_empty() { root.key(key) } else { root.key(path).key(key) };
     let first = first.map(|place| format!(": the first is in {}, line {}", place.file, place.line));
@@ -253,7 +253,7 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Diagnostic {
     let line = before.rsplit(|byte| *byte == b'\n').next().map(String::from_utf8_lossy).unwrap_or_default();
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let row = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let place = Place::new(name, number(row), number(line.chars().count() + 1));
+    let place = Location::new(name, number(row), number(line.chars().count() + 1));
     let byte = rest.first().copied().unwrap_or_default();
     let message = format!(
         "has the byte 0x{byte:02X}, which is not UTF-8: save the file as UTF-8, not as Latin-1 or UTF-16"

@@ -42,7 +42,7 @@ pub use builder::{
 };
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
-pub use error::{ConfigError, Diagnostic, Place};
+pub use error::{ConfigError, Diagnostic, Location};
 pub use filter_value::FilterValue;
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{

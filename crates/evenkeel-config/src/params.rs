@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::suggest::closest;
 use crate::yaml::{Kind, Node, Path, any_of, from_node};
-use crate::{Diagnostic, FilterValue, Place};
+use crate::{Diagnostic, FilterValue, Location};
 
 /// One step of a route's `filters`, written as a map of one key: `kind: params`.
 ///
@@ -18,7 +18,7 @@ use crate::{Diagnostic, FilterValue, Place};
 pub struct FilterSpec {
     kind: String,
     /// Where the kind is written.
-    place: Option<Place>,
+    place: Option<Location>,
     /// The way to the step: `routes[0].filters[1]`.
     path: Path,
     params: Params,
@@ -45,7 +45,7 @@ pub struct ParamError {
     /// What was probably meant.
     pub suggestion: Option<String>,
     /// Where in the file.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 /// Kinds that a later version will have.

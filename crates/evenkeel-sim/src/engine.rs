@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backend::{REFUSAL, SimulatedBackend};
 use super::events::{Events, Time};
 use super::law::standard_exponential;
 use super::report::{BackendReport, Report};
-use super::site::{REFUSAL, Site};
 use super::tally::Tally;
 use super::world::{Arrivals, BackendModel, World};
 use super::{nanos, recovery};
@@ -21,7 +21,7 @@ pub(super) struct Engine<'a> {
     until: Time,
     events: Events<Event>,
     /// In the order of the world, which is that of the pool.
-    sites: Vec<Site<'a, Box<Request>>>,
+    simulated: Vec<SimulatedBackend<'a, Box<Request>>>,
     pool: Pool,
     /// Apart from all other randomness, so that every algorithm meets the same traffic.
     choices: fastrand::Rng,
@@ -33,7 +33,7 @@ enum Event {
     /// A request comes, from this client.
     Arrive { client: u32 },
     /// An attempt ends at this backend.
-    End { request: Box<Request>, site: usize, attempt: Attempt },
+    End { request: Box<Request>, backend: usize, attempt: Attempt },
 }
 
 /// How an attempt goes.
@@ -71,7 +71,7 @@ impl<'a> Engine<'a> {
             now: 0,
             until: nanos(world.duration),
             events: Events::new(),
-            sites: world.backends.iter().map(|model| Site::new(model, rng.fork())).collect(),
+            simulated: world.backends.iter().map(|model| SimulatedBackend::new(model, rng.fork())).collect(),
             pool: Pool::new(snapshot(world), algorithm),
             choices,
             traffic,
@@ -88,7 +88,7 @@ impl<'a> Engine<'a> {
             self.now = time;
             match event {
                 Event::Arrive { client } => self.arrive(client),
-                Event::End { request, site, attempt } => self.end(request, site, attempt),
+                Event::End { request, backend, attempt } => self.end(request, backend, attempt),
             }
         }
         self.report()
@@ -142,8 +142,8 @@ impl<'a> Engine<'a> {
     fn attempt(&mut self, mut request: Box<Request>) {
         let mut pick = Pick::new(request.key, &request.tried, &mut self.choices).at(moment(self.now));
         let chosen = self.pool.pick(&mut pick);
-        let chosen = chosen.and_then(|(index, member)| Some((index, member, self.sites.get_mut(index)?)));
-        let Some((index, member, site)) = chosen else {
+        let chosen = chosen.and_then(|(index, member)| Some((index, member, self.simulated.get_mut(index)?)));
+        let Some((index, member, simulated)) = chosen else {
             return self.finish(&request, false);
         };
         self.tally.send(index, self.now);
@@ -151,25 +151,25 @@ impl<'a> Engine<'a> {
         request.tried.insert(index);
         request.lease = Some(Lease::new(Arc::clone(&member.backend)));
         request.sent = self.now;
-        site.in_flight.set(site.in_flight.now + 1, self.now.min(self.until));
-        if site.model.is_down(Duration::from_nanos(self.now)) {
+        simulated.in_flight.set(simulated.in_flight.now + 1, self.now.min(self.until));
+        if simulated.model.is_down(Duration::from_nanos(self.now)) {
             let attempt = Attempt { holds_slot: false, fails: true };
             let time = self.now.saturating_add(REFUSAL);
-            self.events.plan(time, Event::End { request, site: index, attempt });
-        } else if site.is_full() {
-            site.waiting.push_back(request);
+            self.events.plan(time, Event::End { request, backend: index, attempt });
+        } else if simulated.is_full() {
+            simulated.waiting.push_back(request);
         } else {
             self.serve(request, index);
         }
     }
 
     fn serve(&mut self, request: Box<Request>, index: usize) {
-        let Some(site) = self.sites.get_mut(index) else { return };
-        site.in_service += 1;
+        let Some(simulated) = self.simulated.get_mut(index) else { return };
+        simulated.in_service += 1;
         self.tally.wait(self.now - request.sent);
-        let (time, fails) = site.serve_from(self.now);
+        let (time, fails) = simulated.serve_from(self.now);
         let attempt = Attempt { holds_slot: true, fails };
-        self.events.plan(time, Event::End { request, site: index, attempt });
+        self.events.plan(time, Event::End { request, backend: index, attempt });
     }
 
     fn end(&mut self, mut request: Box<Request>, index: usize, attempt: Attempt) {
@@ -179,11 +179,11 @@ impl<'a> Engine<'a> {
             self.pool.balancer.observe(lease.backend(), sample);
             lease.end(if attempt.fails { Outcome::Failed } else { Outcome::Answered });
         }
-        let Some(site) = self.sites.get_mut(index) else { return };
-        site.in_flight.set(site.in_flight.now - 1, self.now.min(self.until));
+        let Some(simulated) = self.simulated.get_mut(index) else { return };
+        simulated.in_flight.set(simulated.in_flight.now - 1, self.now.min(self.until));
         if attempt.holds_slot {
-            site.in_service -= 1;
-            if let Some(next) = site.waiting.pop_front() {
+            simulated.in_service -= 1;
+            if let Some(next) = simulated.waiting.pop_front() {
                 self.serve(next, index);
             }
         }
@@ -204,19 +204,19 @@ impl<'a> Engine<'a> {
     }
 
     fn report(mut self) -> Report {
-        for site in &mut self.sites {
-            site.in_flight.set(site.in_flight.now, self.until);
+        for simulated in &mut self.simulated {
+            simulated.in_flight.set(simulated.in_flight.now, self.until);
         }
         let counters = || self.pool.candidates.members().iter().map(|member| member.backend.counters());
         let attempts: u64 = counters().map(|counters| counters.attempts()).sum();
-        let backend = |(site, counters): (&Site<'_, _>, &Counters)| BackendReport {
+        let backend = |(simulated, counters): (&SimulatedBackend<'_, _>, &Counters)| BackendReport {
             attempts: counters.attempts(),
             failures: counters.failures(),
             share: ratio(counters.attempts() as f64, attempts as f64),
-            peak_in_flight: site.in_flight.peak,
-            mean_in_flight: ratio(site.in_flight.area as f64, self.until as f64),
+            peak_in_flight: simulated.in_flight.peak,
+            mean_in_flight: ratio(simulated.in_flight.area as f64, self.until as f64),
         };
-        let backends: Vec<BackendReport> = self.sites.iter().zip(counters()).map(backend).collect();
+        let backends: Vec<BackendReport> = self.simulated.iter().zip(counters()).map(backend).collect();
         Report {
             requests: self.tally.requests,
             errors: self.tally.errors,

@@ -27,6 +27,7 @@
 //! # Ok::<(), evenkeel_sim::InvalidWorld>(())
 //! ```
 
+mod backend;
 mod engine;
 mod events;
 mod fault;
@@ -34,7 +35,6 @@ mod histogram;
 mod law;
 mod recovery;
 mod report;
-mod site;
 mod tally;
 mod trace;
 mod world;

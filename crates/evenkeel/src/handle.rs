@@ -10,7 +10,7 @@ use evenkeel_config::{Changes, Config, ConfigError, Model};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::admin::{Admin, AdminError, Orders};
+use crate::admin::{Admin, AdminCommands, AdminError};
 use crate::control::{Running, StartError, State, UpstreamHandle};
 
 /// Reads the configuration again: a file, for the command.
@@ -193,7 +193,7 @@ impl Handle {
     }
 }
 
-impl Orders for Handle {
+impl AdminCommands for Handle {
     fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>> {
         Box::pin(async move {
             let changes = self.reload_again(dry_run).await.map_err(|error| error.to_string())?;

@@ -11,7 +11,7 @@ use evenkeel_config::{Config, ConfigError, ListenAddress};
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, AdminError};
-use crate::control::{Extensions, Order, Running, Signals, StartError, State};
+use crate::control::{Extensions, Running, SignalAction, Signals, StartError, State};
 use crate::discovery::Discovery;
 use crate::filter::Registry;
 use crate::handle::{Drain, Handle, Source, Started};
@@ -311,15 +311,15 @@ async fn until_ended(signals: &mut Signals, started: &Arc<Started>) -> bool {
             Some(_) = reloads.join_next() => continue,
         };
         match order {
-            Order::Drain => return false,
-            Order::Quit => return true,
-            Order::Reopen => started.running.reopen_log().await,
-            Order::Reload => {
+            SignalAction::Drain => return false,
+            SignalAction::Quit => return true,
+            SignalAction::Reopen => started.running.reopen_log().await,
+            SignalAction::Reload => {
                 let handle = Handle::new(started);
                 // Not waited for: a signal to end must not wait for a slow resolver. The result is logged.
                 reloads.spawn(async move { handle.reload_again(false).await.is_ok() });
             }
-            Order::Upgrade => {
+            SignalAction::Upgrade => {
                 log::warn!("SIGUSR2: binary upgrade is not supported yet: nothing was changed");
             }
         }

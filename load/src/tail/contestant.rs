@@ -40,9 +40,9 @@ pub(crate) enum Contestant {
     PrequalHedged,
 }
 
-/// What of evenkeel is turned on beside an algorithm.
+/// What of evenkeel is turned on next to an algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beside {
+pub(crate) enum Extra {
     Nothing,
     HealthCheck,
     Hedging,
@@ -115,7 +115,7 @@ impl Contestant {
 
     /// Whether a bound holds for it.
     pub(crate) fn is_bound(self) -> bool {
-        self.beside() != Beside::Nothing || matches!(self, Self::PeakEwma | Self::Prequal)
+        self.extra() != Extra::Nothing || matches!(self, Self::PeakEwma | Self::Prequal)
     }
 
     /// Whether it differs from what it is held against by so little that several rounds must tell.
@@ -123,12 +123,12 @@ impl Contestant {
         self.is_bound() || matches!(self, Self::Direct | Self::NginxLeastTime | Self::NginxLeastTimeAgain)
     }
 
-    /// What is turned on beside its algorithm, of which the simulator knows nothing.
-    pub(crate) fn beside(self) -> Beside {
+    /// What is turned on next to its algorithm, of which the simulator knows nothing.
+    pub(crate) fn extra(self) -> Extra {
         match self {
-            Self::PeakEwmaChecked | Self::PrequalChecked => Beside::HealthCheck,
-            Self::PeakEwmaHedged | Self::PrequalHedged => Beside::Hedging,
-            _ => Beside::Nothing,
+            Self::PeakEwmaChecked | Self::PrequalChecked => Extra::HealthCheck,
+            Self::PeakEwmaHedged | Self::PrequalHedged => Extra::Hedging,
+            _ => Extra::Nothing,
         }
     }
 
@@ -173,7 +173,7 @@ impl Contestant {
         let wanted = Wanted { port: 1, admin: 2, backends: &tail.ports };
         match (self.algorithm(), self.program(tail)?) {
             (Some(algorithm), Some(program)) => {
-                let file = self.write(tail, &files::evenkeel(&wanted, algorithm, self.beside()))?;
+                let file = self.write(tail, &files::evenkeel(&wanted, algorithm, self.extra()))?;
                 tail.tools.command(program).args(["check", "-c"]).arg(file).output().map(drop)
             }
             _ => Ok(()),
@@ -223,7 +223,7 @@ impl Contestant {
             }
             _ => {
                 let algorithm = self.algorithm().unwrap_or_default();
-                let file = self.write(tail, &files::evenkeel(wanted, algorithm, self.beside()))?;
+                let file = self.write(tail, &files::evenkeel(wanted, algorithm, self.extra()))?;
                 command.args(["run", "-c"]).arg(file)
             }
         }))

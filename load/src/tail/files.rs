@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::contestant::Beside;
+use super::contestant::Extra;
 
 /// What every file must say.
 #[derive(Clone, Copy, Debug)]
@@ -123,12 +123,12 @@ static_resources:
 
 /// All algorithms at their defaults. `prequal` has no path to probe, so it goes by what the balancer itself measures, as
 /// all the others here do. Where they are checked, backends are asked once a second what requests ask them.
-pub(crate) fn evenkeel(wanted: &Wanted<'_>, algorithm: &str, beside: Beside) -> String {
+pub(crate) fn evenkeel(wanted: &Wanted<'_>, algorithm: &str, extra: Extra) -> String {
     let Wanted { port, admin, .. } = wanted;
-    let beside = match beside {
-        Beside::Nothing => "",
-        Beside::HealthCheck => "    health_check: { http: { path: / }, interval: 1s, timeout: 1s }\n",
-        Beside::Hedging => "    hedge: {}\n",
+    let extra = match extra {
+        Extra::Nothing => "",
+        Extra::HealthCheck => "    health_check: { http: { path: / }, interval: 1s, timeout: 1s }\n",
+        Extra::Hedging => "    hedge: {}\n",
     };
     let backends = each(wanted, |_, port| format!("      - \"http://127.0.0.1:{port}\"\n"));
     format!(
@@ -138,7 +138,7 @@ listeners: [{{ address: \"127.0.0.1:{port}\", max_connections_per_client: 50000 
 upstreams:
   web:
     algorithm: {algorithm}
-{beside}    backends:
+{extra}    backends:
 {backends}admin: {{ address: \"127.0.0.1:{admin}\" }}
 access_log: off
 "
@@ -160,12 +160,12 @@ mod tests {
             (nginx(&wanted, Path::new("/f"), "least_time header"), "    least_time header;\n"),
             (haproxy(&wanted, "random(2)"), "  balance random(2)\n"),
             (envoy(&wanted), "    lb_policy: LEAST_REQUEST\n"),
-            (evenkeel(&wanted, "peak_ewma", Beside::Nothing), "    algorithm: peak_ewma\n    backends:\n"),
+            (evenkeel(&wanted, "peak_ewma", Extra::Nothing), "    algorithm: peak_ewma\n    backends:\n"),
             (
-                evenkeel(&wanted, "peak_ewma", Beside::HealthCheck),
+                evenkeel(&wanted, "peak_ewma", Extra::HealthCheck),
                 "    algorithm: peak_ewma\n    health_check: ",
             ),
-            (evenkeel(&wanted, "prequal", Beside::Hedging), "    algorithm: prequal\n    hedge: {}\n"),
+            (evenkeel(&wanted, "prequal", Extra::Hedging), "    algorithm: prequal\n    hedge: {}\n"),
         ];
         for (file, method) in files {
             assert!(file.contains(method), "{file}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::contestant::{Beside, Contestant};
+use super::contestant::{Contestant, Extra};
 use super::{FAST, SLOW_DELAY};
 use xtask::failure::Failure;
 use xtask::shell::Shell;
@@ -34,7 +34,7 @@ pub(crate) fn ask(
     let ours: Vec<Contestant> = contestants
         .iter()
         .copied()
-        .filter(|c| c.algorithm().is_some() && c.beside() == Beside::Nothing)
+        .filter(|c| c.algorithm().is_some() && c.extra() == Extra::Nothing)
         .collect();
     let algorithms = ours.iter().filter_map(|c| c.algorithm()).flat_map(|name| ["--algorithm", name]);
     let told = timeout

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::yaml::{Kind, Node, Path};
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
 
 /// The mistakes so far, and the tree to find their places in.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Context<'a> {
     damaged: Vec<Path>,
     problems: Vec<Diagnostic>,
     /// The places of values that name something outside of the file.
-    places: HashMap<String, Place>,
+    places: HashMap<String, Location>,
 }
 
 // === impl Context ===
@@ -80,7 +80,7 @@ impl<'a> Context<'a> {
     }
 
     /// What is wrong, and the places that were kept.
-    pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, HashMap<String, Place>) {
+    pub(crate) fn into_parts(self) -> (Vec<Diagnostic>, HashMap<String, Location>) {
         (self.problems, self.places)
     }
 
@@ -113,7 +113,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn place(&self, path: &Path) -> Option<Place> {
+    fn place(&self, path: &Path) -> Option<Location> {
         self.tree.and_then(|tree| tree.place_of(path)).cloned()
     }
 

@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::Entries;
-use crate::Place;
+use crate::Location;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// Where it begins; `None` if it did not come from a file.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Location>,
     /// What it is.
     pub(crate) kind: Kind,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Entry {
     /// The key.
     pub(crate) key: String,
     /// Where the key stands.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Location>,
     /// Its value.
     pub(crate) value: Node,
 }
@@ -111,7 +111,7 @@ impl Node {
     }
 
     /// The place of the key that leads to a path, else of its value, else of the nearest thing above it.
-    pub(crate) fn place_of(&self, path: &Path) -> Option<&Place> {
+    pub(crate) fn place_of(&self, path: &Path) -> Option<&Location> {
         let Some((last, parent)) = path.0.split_last() else { return self.place.as_ref() };
         let parent = Path(parent.to_vec());
         match (self.find(&parent).map(|node| &node.kind), last) {

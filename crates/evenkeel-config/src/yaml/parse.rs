@@ -9,7 +9,7 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 use super::{Entry, Kind, Node, Path, syntax};
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
 
 /// Longest text, in bytes: about 50,000 routes.
 pub(crate) const MAX_TEXT: usize = 8 << 20;
@@ -182,7 +182,7 @@ impl<'text> Reader<'text, '_> {
                 let at = (place.line as usize, place.column as usize);
                 let explained = syntax::explain(self.text, at, error.info());
                 if let Some((line, column)) = explained.place {
-                    place = Place::new(Arc::clone(self.file), number(line), number(column));
+                    place = Location::new(Arc::clone(self.file), number(line), number(column));
                 }
                 Err(Diagnostic::new("", explained.message).at(Some(place)))
             }
@@ -198,8 +198,8 @@ impl<'text> Reader<'text, '_> {
         Ok(())
     }
 
-    fn place(&self, marker: Marker) -> Place {
-        Place::new(Arc::clone(self.file), number(marker.line().max(1)), number(marker.col() + 1))
+    fn place(&self, marker: Marker) -> Location {
+        Location::new(Arc::clone(self.file), number(marker.line().max(1)), number(marker.col() + 1))
     }
 
     fn wrong(&self, marker: Marker, message: impl Into<String>) -> Diagnostic {

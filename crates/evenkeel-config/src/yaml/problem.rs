@@ -6,7 +6,7 @@ use serde::de::{Error, Expected, Unexpected};
 
 use super::{Found, Hints, Kind, Node, Path, Segment};
 use crate::suggest::closest;
-use crate::{Diagnostic, Place};
+use crate::{Diagnostic, Location};
 
 /// One mistake, with the way to it.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub(crate) struct Problem(Box<Details>);
 #[derive(Clone, Debug)]
 struct Details {
     path: Path,
-    place: Option<Place>,
+    place: Option<Location>,
     value: Option<String>,
     message: String,
     suggestion: Option<String>,
@@ -89,7 +89,7 @@ impl Problem {
     }
 
     /// Settles that this is about a key.
-    pub(crate) fn at_key(mut self, key: &str, place: Option<&Place>) -> Self {
+    pub(crate) fn at_key(mut self, key: &str, place: Option<&Location>) -> Self {
         if !self.0.placed {
             self.0.placed = true;
             self.0.place = place.cloned();

@@ -7,7 +7,9 @@ use http::header;
 use super::body::Body;
 use super::chunked::Chunked;
 use super::date::write_date;
-use super::fields::{ConnectionOptions, Passing, Whose, has_leading_zero, write_connection, write_upgrade};
+use super::fields::{
+    ConnectionOptions, ForwardedFields, MessageKind, has_leading_zero, write_connection, write_upgrade,
+};
 use super::framing::decimal;
 use super::request::find_end;
 use super::{Buffer, Malformed};
@@ -128,8 +130,8 @@ impl AnswerHead<'_> {
         let Framing { connection: ConnectionOptions { nominates, .. }, has_odd, offers_upgrade, .. } =
             self.framing;
         let offers_upgrade = offers_upgrade && self.status == 426;
-        let of = Whose::Response { lengthless: !self.may_have_length(), offers_upgrade };
-        Passing { head, fields, edits: &edits.headers, nominates, has_odd, of }.write(out);
+        let of = MessageKind::Response { lengthless: !self.may_have_length(), offers_upgrade };
+        ForwardedFields { head, fields, edits: &edits.headers, nominates, has_odd, of }.write(out);
         if style.chunked && self.may_have_length() {
             out.push(b"transfer-encoding: chunked\r\n");
         }

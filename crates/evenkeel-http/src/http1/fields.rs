@@ -72,7 +72,7 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Fields on their way through, with changes.
 #[derive(Debug)]
-pub(super) struct Passing<'a> {
+pub(super) struct ForwardedFields<'a> {
     /// The bytes in which the fields lie.
     pub(super) head: &'a [u8],
     pub(super) fields: &'a [httparse::Header<'a>],
@@ -81,12 +81,12 @@ pub(super) struct Passing<'a> {
     pub(super) nominates: bool,
     /// Whether any of the fields is not passed on as it is, other than those for one hop.
     pub(super) has_odd: bool,
-    pub(super) of: Whose,
+    pub(super) of: MessageKind,
 }
 
-/// Whose fields they are.
+/// MessageKind fields they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum MessageKind {
     /// A request's.
     Request {
         /// Whether the client waits for `100 Continue` before it sends the body.
@@ -103,7 +103,7 @@ pub(super) enum Whose {
     },
 }
 
-impl Passing<'_> {
+impl ForwardedFields<'_> {
     /// Writes the fields that pass, and then what the edits add.
     pub(super) fn write(&self, out: &mut Buffer) {
         let edited = self.edited_lengths();
@@ -144,13 +144,13 @@ impl Passing<'_> {
     /// Whether a field ends here, whatever the edits say.
     fn is_dropped(&self, name: &[u8]) -> bool {
         match self.of {
-            Whose::Request { expects, hides_claims } => {
+            MessageKind::Request { expects, hides_claims } => {
                 is_for_one_hop(name)
                     || is_for_the_proxy(name)
                     || hides_claims && is_claim(name)
                     || self.has_odd && (is_spoof(name) || !expects && name.eq_ignore_ascii_case(b"expect"))
             }
-            Whose::Response { lengthless, offers_upgrade } => {
+            MessageKind::Response { lengthless, offers_upgrade } => {
                 is_for_one_hop(name) && !(offers_upgrade && name.eq_ignore_ascii_case(b"upgrade"))
                     || lengthless && name.eq_ignore_ascii_case(b"content-length")
             }
@@ -186,8 +186,8 @@ impl Passing<'_> {
     fn is_replaced(&self, name: &[u8]) -> bool {
         let is = match self.of {
             // CGI-style servers make one variable of `X-User` and `X_User`.
-            Whose::Request { .. } => same,
-            Whose::Response { .. } => <[u8]>::eq_ignore_ascii_case,
+            MessageKind::Request { .. } => same,
+            MessageKind::Response { .. } => <[u8]>::eq_ignore_ascii_case,
         };
         self.edits.iter().any(|edit| replaced(edit).is_some_and(|known| is(name, known)))
     }

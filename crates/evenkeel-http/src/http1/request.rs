@@ -9,7 +9,7 @@ use evenkeel_core::route::RequestParts;
 use http::{HeaderValue, header};
 
 use super::Buffer;
-use super::fields::{Passing, Whose, write_field, write_upgrade};
+use super::fields::{ForwardedFields, MessageKind, write_field, write_upgrade};
 use super::framing::Framing;
 use super::target::write_encoded;
 use crate::message::HeadFacts;
@@ -146,8 +146,8 @@ impl<'a> ReadHead<'a> {
             out.push(b"host: \r\n");
         }
         let Self { bytes: head, fields, nominates, has_odd, .. } = *self;
-        let of = Whose::Request { expects: self.head.expects, hides_claims: edits.hides_claims };
-        Passing { head, fields, edits: &edits.headers, nominates, has_odd, of }.write(out);
+        let of = MessageKind::Request { expects: self.head.expects, hides_claims: edits.hides_claims };
+        ForwardedFields { head, fields, edits: &edits.headers, nominates, has_odd, of }.write(out);
         if self.head.facts.chunked {
             out.push(b"transfer-encoding: chunked\r\n");
         }

@@ -22,27 +22,27 @@ use tokio::time::{Sleep, sleep, timeout};
 
 /// The open connections, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<VecDeque<Arc<Open>>>);
+pub(super) struct Connections(Mutex<VecDeque<Arc<OpenConnection>>>);
 
 /// An open connection. Dropping it makes room.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     connections: Arc<Connections>,
-    open: Arc<Open>,
+    open: Arc<OpenConnection>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Open {
+pub(super) struct OpenConnection {
     /// Whether a request is being handled: the connection is neither idle nor stalled.
     handling: AtomicBool,
     close: Notify,
 }
 
 /// Marks a connection for as long as a request on it is being handled.
-pub(super) struct Handling<'a>(&'a Open);
+pub(super) struct RequestGuard<'a>(&'a OpenConnection);
 
 /// A connection on which every write must make progress within [`WRITE_TIMEOUT`].
-struct Timed {
+struct TimedStream {
     stream: TcpStream,
     /// Set while the client takes no bytes.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -60,10 +60,10 @@ const LIFETIME: Duration = Duration::from_secs(60);
 // === impl Connections ===
 
 impl Connections {
-    /// A place for a new connection. If all are taken, the oldest connection that is idle or stalled is closed. If requests
+    /// A slot for a new connection. If all are taken, the oldest connection that is idle or stalled is closed. If requests
     /// are being handled on all of them, the oldest one is closed.
-    pub(super) fn place(self: &Arc<Self>) -> Place {
-        let open = Arc::new(Open::default());
+    pub(super) fn slot(self: &Arc<Self>) -> ConnectionSlot {
+        let open = Arc::new(OpenConnection::default());
         let mut all = self.0.lock();
         if all.len() >= CONNECTIONS {
             let which = all.iter().position(|one| !one.handling.load(Relaxed)).unwrap_or_default();
@@ -72,15 +72,15 @@ impl Connections {
             }
         }
         all.push_back(open.clone());
-        Place { connections: self.clone(), open }
+        ConnectionSlot { connections: self.clone(), open }
     }
 }
 
-// === impl Place ===
+// === impl ConnectionSlot ===
 
-impl Place {
+impl ConnectionSlot {
     /// What the service marks while it handles a request.
-    pub(super) fn open(&self) -> Arc<Open> {
+    pub(super) fn open(&self) -> Arc<OpenConnection> {
         self.open.clone()
     }
 
@@ -95,7 +95,7 @@ impl Place {
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
-            .serve_connection(TokioIo::new(Timed { stream, deadline: None }), service);
+            .serve_connection(TokioIo::new(TimedStream { stream, deadline: None }), service);
         let served = async {
             let mut connection = pin!(connection);
             if timeout(LIFETIME, connection.as_mut()).await.is_err() {
@@ -110,30 +110,30 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.connections.0.lock().retain(|one| !Arc::ptr_eq(one, &self.open));
     }
 }
 
-// === impl Open ===
+// === impl OpenConnection ===
 
-impl Open {
-    pub(super) fn handling(&self) -> Handling<'_> {
+impl OpenConnection {
+    pub(super) fn handling(&self) -> RequestGuard<'_> {
         self.handling.store(true, Relaxed);
-        Handling(self)
+        RequestGuard(self)
     }
 }
 
-impl Drop for Handling<'_> {
+impl Drop for RequestGuard<'_> {
     fn drop(&mut self) {
         self.0.handling.store(false, Relaxed);
     }
 }
 
-// === impl Timed ===
+// === impl TimedStream ===
 
-impl Timed {
+impl TimedStream {
     /// Ends a write that makes no progress for too long.
     fn timed<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
@@ -146,7 +146,7 @@ impl Timed {
     }
 }
 
-impl AsyncRead for Timed {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -156,7 +156,7 @@ impl AsyncRead for Timed {
     }
 }
 
-impl AsyncWrite for Timed {
+impl AsyncWrite for TimedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.timed(cx, written)

@@ -37,12 +37,12 @@ pub struct Admin {
     /// As configured: port 0 stays 0.
     configured: SocketAddr,
     address: SocketAddr,
-    desk: Arc<Desk>,
+    service: Arc<AdminService>,
     task: JoinHandle<()>,
 }
 
-/// The orders that the admin address takes.
-pub trait Orders: Debug + Send + Sync {
+/// The commands that the admin address takes.
+pub trait AdminCommands: Debug + Send + Sync {
     /// To read the configuration again and put it in force; with `dry_run`, to say what that would change. Gives what changes,
     /// a line each, or why it was rejected.
     fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
@@ -66,15 +66,15 @@ pub enum AdminError {
 }
 
 #[derive(Debug)]
-struct Desk {
+struct AdminService {
     state: Arc<State>,
-    orders: Arc<dyn Orders>,
+    commands: Arc<dyn AdminCommands>,
     settings: ArcSwap<evenkeel_config::Admin>,
 }
 
 /// How long to wait after a connection could not be accepted: most often the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(50);
-static COMPLAINT: Pause = Pause::new();
+static WARNING: Pause = Pause::new();
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Admin {
@@ -85,7 +85,7 @@ impl Admin {
     pub async fn start(
         config: &evenkeel_config::Admin,
         state: Arc<State>,
-        orders: Arc<dyn Orders>,
+        commands: Arc<dyn AdminCommands>,
     ) -> Result<Self, AdminError> {
         let address = config.address;
         let explain = |source: io::Error| match source.kind() {
@@ -94,14 +94,15 @@ impl Admin {
         };
         let listener = TcpListener::bind(address).await.map_err(explain)?;
         let address = listener.local_addr().map_err(explain)?;
-        let desk = Arc::new(Desk { state, orders, settings: ArcSwap::from_pointee(config.clone()) });
-        let task = tokio::spawn(accept(listener, desk.clone()));
-        Ok(Self { configured: config.address, address, desk, task })
+        let service =
+            Arc::new(AdminService { state, commands, settings: ArcSwap::from_pointee(config.clone()) });
+        let task = tokio::spawn(accept(listener, service.clone()));
+        Ok(Self { configured: config.address, address, service, task })
     }
 
     /// Takes over other settings. The address stays.
     pub fn configure(&self, config: &evenkeel_config::Admin) {
-        self.desk.settings.store(Arc::new(config.clone()));
+        self.service.settings.store(Arc::new(config.clone()));
     }
 
     /// The address as configured: port 0 stays 0.
@@ -121,35 +122,35 @@ impl Drop for Admin {
     }
 }
 
-async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+async fn accept(listener: TcpListener, service: Arc<AdminService>) {
     let connections = Arc::new(Connections::default());
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
-                if COMPLAINT.is_due() {
+                if WARNING.is_due() {
                     log::warn!("cannot accept connections on the admin address: {error}");
                 }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let (desk, place) = (desk.clone(), connections.place());
-        let open = place.open();
-        tokio::spawn(place.serve(
+        let (service, slot) = (service.clone(), connections.slot());
+        let open = slot.open();
+        tokio::spawn(slot.serve(
             socket,
             service_fn(move |request| {
-                let (desk, open) = (desk.clone(), open.clone());
+                let (service, open) = (service.clone(), open.clone());
                 async move {
                     let _handling = open.handling();
-                    Ok::<_, Infallible>(desk.answer(&request).await)
+                    Ok::<_, Infallible>(service.answer(&request).await)
                 }
             }),
         ));
     }
 }
 
-impl Desk {
+impl AdminService {
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let settings = self.settings.load_full();
         if let Some((status, why)) = guard::rejection(request, &settings) {
@@ -208,9 +209,9 @@ impl Desk {
             Some("dry_run=true") => true,
             Some(_) => return text(StatusCode::BAD_REQUEST, "expected no query, or dry_run=true\n"),
         };
-        let orders = self.orders.clone();
+        let commands = self.commands.clone();
         // A task of its own: a reload ends also if its client disconnects.
-        let reload = tokio::spawn(async move { orders.reload(dry_run).await });
+        let reload = tokio::spawn(async move { commands.reload(dry_run).await });
         match reload.await.unwrap_or_else(|panic| Err(panic.to_string())) {
             Ok(changes) => reply(StatusCode::OK, TEXT, changes),
             Err(error) => reply(StatusCode::UNPROCESSABLE_ENTITY, TEXT, error + "\n"),

@@ -14,7 +14,7 @@ use super::live::{Live, LiveListener, LiveUpstream};
 use super::loops::OwnAddresses;
 use super::plan::table;
 use super::running::Running;
-use super::state::{ListenerState, Shown};
+use super::state::{ListenerState, StatusView};
 use crate::exchange::Table;
 use crate::listen::ListenerShared;
 use crate::observe::{AccessLog, ListenerMetrics};
@@ -122,7 +122,7 @@ impl Running {
             metrics: listener.shared.metrics.clone(),
         });
         let state = self.state();
-        state.shown.store(Arc::new(Shown {
+        state.shown.store(Arc::new(StatusView {
             table: table.clone(),
             boards,
             sources,

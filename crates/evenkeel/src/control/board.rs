@@ -12,7 +12,7 @@ use crate::upstream::Roster;
 
 /// What is known of an upstream's backends.
 #[derive(Debug)]
-pub struct Board(Mutex<Content>);
+pub struct StatusBoard(Mutex<Content>);
 
 #[derive(Debug)]
 pub(super) struct Content {
@@ -42,9 +42,9 @@ pub(super) struct LastProbe {
     pub(super) failed: Option<String>,
 }
 
-// === impl Board ===
+// === impl StatusBoard ===
 
-impl Board {
+impl StatusBoard {
     /// Without backends.
     pub(super) fn new() -> Self {
         Self(Mutex::new(Content { mode: Mode::Normal, mode_changes: 0, backends: BackendMap::new() }))

@@ -11,13 +11,13 @@ use evenkeel_core::health::{Choice, Event, Health, State, Traffic};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::board::Board;
+use super::board::StatusBoard;
 use super::checks::Checks;
+use super::event_log::{EventContext, EventLog};
 use super::handle::{SetChange, SetUpdate};
 use super::prober::{LoadProbes, Prober};
 use super::resolve::follow;
 use super::set::{BackendSet, Replaced};
-use super::telling::{Scene, Teller};
 use super::upstream::policy;
 use crate::probe;
 use crate::upstream::{Endpoint, Members, Roster, Upstream, moment_of};
@@ -28,7 +28,7 @@ pub(super) struct Keeper {
     pub(super) upstream: Arc<Upstream>,
     pub(super) set: BackendSet,
     pub(super) health: Health,
-    pub(super) board: Arc<Board>,
+    pub(super) board: Arc<StatusBoard>,
     /// Notified by the data path when a backend fails too often in a row.
     pub(super) alert: Arc<Notify>,
     /// Sets that replace this one.
@@ -42,7 +42,7 @@ pub(super) struct Keeper {
     /// What was published last.
     pub(super) choice: Choice,
     /// Who writes the error log.
-    pub(super) teller: Teller,
+    pub(super) event_log: EventLog,
     /// States that were replaced. Requests that began with one still hold it, and none of them should be the one to free
     /// thousands of backends.
     pub(super) retired: Vec<Arc<Members>>,
@@ -126,8 +126,8 @@ impl Keeper {
                     continue;
                 }
                 () = until(next) => self.hear_traffic(),
-                () = until(self.teller.due()) => {
-                    self.teller.flush();
+                () = until(self.event_log.due()) => {
+                    self.event_log.flush();
                     continue;
                 }
                 () = until(look) => {
@@ -189,7 +189,7 @@ impl Keeper {
             self.publish_set();
         }
         if !nothing || !change.rejected.is_empty() {
-            self.teller.tell_set(&change);
+            self.event_log.log_set(&change);
         }
         // The source may have gone meanwhile.
         let _ = update.done.send(change);
@@ -321,16 +321,16 @@ impl Keeper {
                 endpoint.backend.counters().recovered();
             }
             self.board.happened(&event);
-            self.tell(&event, (healthy, all), now);
+            self.log_event(&event, (healthy, all), now);
         }
     }
 
-    fn tell(&mut self, event: &Event, healthy: (usize, usize), now: Moment) {
+    fn log_event(&mut self, event: &Event, healthy: (usize, usize), now: Moment) {
         let id = event.backend();
         let probe = self.board.read(|content| content.status(id?)?.probe.as_ref()?.failed.clone());
         let endpoint = id.and_then(|id| self.set.get(id));
         let backend = endpoint.map_or("", |endpoint| endpoint.backend.name());
-        self.teller.tell(event, &Scene { backend, probe, healthy, now });
+        self.event_log.log_event(event, &EventContext { backend, probe, healthy, now });
     }
 }
 

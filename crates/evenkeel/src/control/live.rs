@@ -8,13 +8,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use evenkeel_config::{BackendHost, FilterSpec, ListenAddress, Model};
 
-use super::board::Board;
+use super::board::StatusBoard;
 use super::discovery::Source;
 use super::handle::UpstreamHandle;
 use super::keeper::Keeping;
 use super::loops::OwnAddresses;
 use super::plan::PlanError;
-use super::state::ShownSource;
+use super::state::SourceView;
 use super::trust::authorities;
 use crate::filter::Filter;
 use crate::listen::{ListenerShared, SocketFile};
@@ -40,7 +40,7 @@ pub(super) struct Live {
 pub(super) struct LiveUpstream {
     pub(super) settings: UpstreamSettings,
     pub(super) upstream: Arc<Upstream>,
-    pub(super) board: Arc<Board>,
+    pub(super) board: Arc<StatusBoard>,
     pub(super) keeping: Keeping,
     /// Replaces its backends.
     pub(super) handle: UpstreamHandle,
@@ -89,9 +89,9 @@ pub(super) struct LiveListener {
 
 impl LiveUpstream {
     /// What is shown of its source.
-    pub(super) fn shown_source(&self) -> Option<ShownSource> {
+    pub(super) fn shown_source(&self) -> Option<SourceView> {
         let source = self.source.as_ref()?;
-        Some(ShownSource { status: source.status().clone(), fixed: source.fixed() })
+        Some(SourceView { status: source.status().clone(), fixed: source.fixed() })
     }
 
     /// Whether its backends are not the configured ones: a set has replaced them.

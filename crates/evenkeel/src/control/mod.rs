@@ -9,6 +9,7 @@ mod certificates;
 mod change;
 mod checks;
 mod discovery;
+mod event_log;
 mod explain;
 mod files;
 mod handle;
@@ -24,11 +25,10 @@ mod set;
 mod signals;
 mod state;
 mod status;
-mod telling;
 mod trust;
 mod upstream;
 
-pub use board::Board;
+pub use board::StatusBoard;
 pub use explain::{
     BackendExplanation, Basis, ChoiceExplanation, ClientExplanation, CookieExplanation, Described,
     DescribedError, Explanation, FilterExplanation, HashExplanation, Outcome, PassedOver, Refused,
@@ -37,5 +37,5 @@ pub use explain::{
 pub use handle::{SetChange, UpstreamGone, UpstreamHandle};
 pub use plan::{Extensions, Plan, PlanError};
 pub use running::{Running, StartError};
-pub use signals::{Order, Signals};
+pub use signals::{SignalAction, Signals};
 pub use state::{ListenerState, State};

@@ -16,7 +16,7 @@ use super::files::warn_if_few;
 use super::handle::UpstreamHandle;
 use super::live::Live;
 use super::plan::{Extensions, PlanError};
-use super::state::{Reloads, Shown, State};
+use super::state::{Reloads, State, StatusView};
 use crate::exchange::{Environment, Table};
 use crate::listen::{BindError, Inherited, SocketFile, WorkerError, Workers};
 use crate::observe::{AccessLogError, Metrics};
@@ -103,7 +103,7 @@ impl Running {
         let workers = Workers::spawn(environments.collect(), model.lanes, extensions.give_back)?;
         let state = Arc::new(State {
             table,
-            shown: ArcSwap::from_pointee(Shown::default()),
+            shown: ArcSwap::from_pointee(StatusView::default()),
             metrics,
             ready: AtomicBool::new(false),
             starting: AtomicBool::new(true),

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Order {
+pub enum SignalAction {
     /// SIGTERM or SIGQUIT: drain, then end.
     Drain,
     /// SIGINT: drain without `pre_stop` and for a few seconds at most, then end.
@@ -25,7 +25,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Signals {
     /// Each with what it asks for.
-    all: [(Signal, Order); 6],
+    all: [(Signal, SignalAction); 6],
 }
 
 impl Signals {
@@ -36,18 +36,18 @@ impl Signals {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             all: [
-                (signal(SignalKind::terminate())?, Order::Drain),
-                (signal(SignalKind::quit())?, Order::Drain),
-                (signal(SignalKind::interrupt())?, Order::Quit),
-                (signal(SignalKind::user_defined1())?, Order::Reopen),
-                (signal(SignalKind::hangup())?, Order::Reload),
-                (signal(SignalKind::user_defined2())?, Order::Upgrade),
+                (signal(SignalKind::terminate())?, SignalAction::Drain),
+                (signal(SignalKind::quit())?, SignalAction::Drain),
+                (signal(SignalKind::interrupt())?, SignalAction::Quit),
+                (signal(SignalKind::user_defined1())?, SignalAction::Reopen),
+                (signal(SignalKind::hangup())?, SignalAction::Reload),
+                (signal(SignalKind::user_defined2())?, SignalAction::Upgrade),
             ],
         })
     }
 
     /// The next order.
-    pub async fn next(&mut self) -> Order {
+    pub async fn next(&mut self) -> SignalAction {
         std::future::poll_fn(|cx| {
             let mut all = self.all.iter_mut();
             let arrived = all.find_map(|(signal, order)| signal.poll_recv(cx).is_ready().then_some(*order));

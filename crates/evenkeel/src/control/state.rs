@@ -10,7 +10,7 @@ use evenkeel_config::ListenAddress;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::board::Board;
+use super::board::StatusBoard;
 use super::certificates;
 use super::explain::{Described, Explanation, explain};
 use super::{limits, status};
@@ -25,7 +25,7 @@ pub struct State {
     /// What the workers decide by.
     pub(super) table: Arc<ArcSwap<Table>>,
     /// What belongs together of what is shown.
-    pub(super) shown: ArcSwap<Shown>,
+    pub(super) shown: ArcSwap<StatusView>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) ready: AtomicBool,
     /// Whether the start still waits for sources of backends.
@@ -36,18 +36,18 @@ pub struct State {
 
 /// One generation of what runs.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct StatusView {
     pub(super) table: Arc<Table>,
     /// Of the table's upstreams, in their order.
-    pub(super) boards: Vec<Arc<Board>>,
+    pub(super) boards: Vec<Arc<StatusBoard>>,
     /// Of the same upstreams, where they have one.
-    pub(super) sources: Vec<Option<ShownSource>>,
+    pub(super) sources: Vec<Option<SourceView>>,
     pub(super) listeners: Vec<ListenerState>,
 }
 
 /// What is shown of an upstream's source.
 #[derive(Clone, Debug)]
-pub(super) struct ShownSource {
+pub(super) struct SourceView {
     pub(super) status: Arc<Status>,
     /// The URLs of backends that do not come from it.
     pub(super) fixed: HashSet<String>,
@@ -222,7 +222,7 @@ impl State {
 }
 
 /// What is measured of the sources.
-fn sources(shown: &Shown, started: Instant) -> Vec<DiscoveryView<'_>> {
+fn sources(shown: &StatusView, started: Instant) -> Vec<DiscoveryView<'_>> {
     let sources = shown.table.upstreams.iter().zip(&shown.sources);
     let measured = sources.filter_map(|(upstream, source)| {
         let known = source.as_ref()?.status.read();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use evenkeel_core::health::State;
 use serde_json::{Map, Value, json};
 
-use super::board::{Board, LastProbe, mode_name, state_name};
-use super::state::ShownSource;
+use super::board::{LastProbe, StatusBoard, mode_name, state_name};
+use super::state::SourceView;
 use crate::upstream::{Endpoint, Upstream, moment_of};
 
 /// An upstream with its backends.
-pub(super) fn upstream(upstream: &Upstream, board: &Board, source: Option<&ShownSource>) -> Value {
+pub(super) fn upstream(upstream: &Upstream, board: &StatusBoard, source: Option<&SourceView>) -> Value {
     let members = upstream.members.load_full();
     board.read(|content| {
         let known = |endpoint: &Arc<Endpoint>| Some((endpoint.clone(), content.status(endpoint.id)?));
@@ -51,7 +51,7 @@ pub(super) fn upstream(upstream: &Upstream, board: &Board, source: Option<&Shown
 }
 
 /// Where a backend comes from, if that can be more than one place.
-fn from(shown: &mut Map<String, Value>, source: Option<&ShownSource>, endpoint: &Endpoint) {
+fn from(shown: &mut Map<String, Value>, source: Option<&SourceView>, endpoint: &Endpoint) {
     let Some(source) = source else { return };
     let is_fixed = source.fixed.contains(&endpoint.spec.url.text);
     let from = if is_fixed { "configuration" } else { source.status.source() };
@@ -62,7 +62,7 @@ fn from(shown: &mut Map<String, Value>, source: Option<&ShownSource>, endpoint: 
 }
 
 /// What is known of a source.
-fn discovery(source: &ShownSource) -> Value {
+fn discovery(source: &SourceView) -> Value {
     let known = source.status.read();
     json!({
         "source": source.status.source(),

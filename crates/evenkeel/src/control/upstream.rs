@@ -10,15 +10,15 @@ use evenkeel_core::health::{Health, OutlierOptions, Policy};
 use tokio::sync::{Notify, mpsc};
 
 use super::backends::{BackendFactory, PreparedBackend};
-use super::board::Board;
+use super::board::StatusBoard;
 use super::checks::Checks;
+use super::event_log::EventLog;
 use super::handle::SetUpdate;
 use super::keeper::{Keeper, members};
 use super::live::{LiveUpstream, UpstreamSettings};
 use super::plan::PlanError;
 use super::prober::LoadProbes;
 use super::set::{BackendSet, Replaced};
-use super::telling::Teller;
 use crate::observe::{Counter, Sharded};
 use crate::upstream::{Affinity, FailureAlert, FailureReports, Gate, Hedging, Members, Upstream, moment_of};
 
@@ -36,10 +36,10 @@ pub(super) struct Prepared {
 struct Carried {
     set: BackendSet,
     health: Health,
-    board: Arc<Board>,
+    board: Arc<StatusBoard>,
     alert: Arc<Notify>,
     updates: mpsc::Receiver<SetUpdate>,
-    teller: Teller,
+    event_log: EventLog,
     retired: Vec<Arc<Members>>,
     balancer: Arc<dyn Balancer>,
     gate: Arc<Gate>,
@@ -93,10 +93,10 @@ impl Prepared {
         let carried = Carried {
             health: Health::new(policy(&model), set.descriptions(), now),
             set,
-            board: Arc::new(Board::new()),
+            board: Arc::new(StatusBoard::new()),
             alert: Arc::new(Notify::new()),
             updates,
-            teller: Teller::new(&model.name),
+            event_log: EventLog::new(&model.name),
             retired: Vec::new(),
             balancer: model.algorithm.balancer(),
             gate: Arc::new(Gate::new(model.limits.clone(), model.retry.budget)),
@@ -110,7 +110,7 @@ impl Prepared {
     /// the settings that stay have gathered.
     pub(super) fn go_on(self, before: Keeper) -> Keeper {
         let now = moment_of(Instant::now());
-        let Keeper { upstream: old, mut set, mut health, board, alert, updates, teller, .. } = before;
+        let Keeper { upstream: old, mut set, mut health, board, alert, updates, event_log, .. } = before;
         let mut retired = before.retired;
         retired.push(old.members.load_full());
         let (settings, model) = (set.factory.settings.model.clone(), self.factory.settings.model.clone());
@@ -138,7 +138,7 @@ impl Prepared {
             board,
             alert,
             updates,
-            teller,
+            event_log,
             retired,
             balancer,
             gate,
@@ -190,7 +190,7 @@ impl Carried {
             checks: model.health.check.as_ref().map(Checks::new),
             load_probes: probes_load.then(LoadProbes::default),
             choice,
-            teller: self.teller,
+            event_log: self.event_log,
             retired: self.retired,
         };
         keeper.add_probes(replaced);

@@ -14,12 +14,12 @@ pub struct ClientAddress {
     /// Whether the peer is a trusted proxy, whose forwarding fields are kept and added to.
     pub peer_trusted: bool,
     /// Which header told.
-    pub told_by: ToldBy,
+    pub source: AddressSource,
 }
 
 /// Which header tells who the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ToldBy {
+pub enum AddressSource {
     /// None: the client is the peer.
     Peer,
     /// `X-Forwarded-For`. `Forwarded` is there too and names another client if `contradicted`, so that it is not believed.
@@ -40,19 +40,19 @@ pub enum ToldBy {
 /// garbage) ends the walk: the client is then the last proxy that was understood.
 pub fn client_address(table: &Table, peer: Option<IpAddr>, head: &dyn RequestHead) -> ClientAddress {
     if !table.trusts(peer) {
-        return ClientAddress { ip: peer, peer_trusted: false, told_by: ToldBy::Peer };
+        return ClientAddress { ip: peer, peer_trusted: false, source: AddressSource::Peer };
     }
     let forwarded = head.header("forwarded").map(|_| walk(table, peer, head, "forwarded", &FORWARDED));
-    let (ip, told_by) = match (head.header("x-forwarded-for"), forwarded) {
+    let (ip, source) = match (head.header("x-forwarded-for"), forwarded) {
         (Some(_), forwarded) => {
             let ip = walk(table, peer, head, "x-forwarded-for", &X_FORWARDED_FOR).client;
             let contradicted = forwarded.is_some_and(|walk| walk.client != ip);
-            (ip, ToldBy::XForwardedFor { contradicted })
+            (ip, AddressSource::XForwardedFor { contradicted })
         }
-        (None, Some(walk)) => (walk.client, ToldBy::Forwarded { proto: walk.asked.proto }),
-        (None, None) => (peer, ToldBy::Peer),
+        (None, Some(walk)) => (walk.client, AddressSource::Forwarded { proto: walk.parameters.proto }),
+        (None, None) => (peer, AddressSource::Peer),
     };
-    ClientAddress { ip, peer_trusted: true, told_by }
+    ClientAddress { ip, peer_trusted: true, source }
 }
 
 /// The host that the client asked for, as `Forwarded` says, where that names the client.
@@ -61,7 +61,7 @@ pub(super) fn host_of_forwarded(
     peer: Option<IpAddr>,
     head: &dyn RequestHead,
 ) -> Option<String> {
-    walk(table, peer, head, "forwarded", &FORWARDED).asked.host
+    walk(table, peer, head, "forwarded", &FORWARDED).parameters.host
 }
 
 /// Walks the hops that a field lists, from the last one leftwards.
@@ -79,7 +79,7 @@ fn walk<'a>(
         let mut rest = Some(line.as_str());
         while let Some(text) = rest {
             let (before, hop) = (syntax.cut)(text);
-            if !walk.step((syntax.parse)(hop.trim()), (syntax.asked)(hop)) {
+            if !walk.step((syntax.parse)(hop.trim()), (syntax.parameters)(hop)) {
                 return walk;
             }
             rest = before;
@@ -106,11 +106,14 @@ pub(super) fn hops_of_forwarded(head: &dyn RequestHead) -> String {
     hops.join(", ")
 }
 
-const X_FORWARDED_FOR: Syntax =
-    Syntax { cut: |line| cut_last(line, ',', false), parse: hop_address, asked: |_| Asked::default() };
+const X_FORWARDED_FOR: Syntax = Syntax {
+    cut: |line| cut_last(line, ',', false),
+    parse: hop_address,
+    parameters: |_| HopParameters::default(),
+};
 
 const FORWARDED: Syntax =
-    Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for, asked: Asked::of };
+    Syntax { cut: |line| cut_last(line, ',', true), parse: forwarded_for, parameters: HopParameters::of };
 
 /// How a field lists hops.
 struct Syntax {
@@ -118,13 +121,13 @@ struct Syntax {
     cut: fn(&str) -> (Option<&str>, &str),
     /// A hop's address.
     parse: fn(&str) -> Option<IpAddr>,
-    /// What a hop was asked for.
-    asked: fn(&str) -> Asked,
+    /// What a hop says of the request that it received.
+    parameters: fn(&str) -> HopParameters,
 }
 
 /// What the element of a hop says of the request as that hop received it.
 #[derive(Debug, Default)]
-struct Asked {
+struct HopParameters {
     /// `http` or `https`.
     proto: Option<&'static str>,
     host: Option<String>,
@@ -134,18 +137,18 @@ struct Asked {
 struct Walk<'a> {
     table: &'a Table,
     client: Option<IpAddr>,
-    asked: Asked,
+    parameters: HopParameters,
 }
 
 impl<'a> Walk<'a> {
     fn new(table: &'a Table, peer: Option<IpAddr>) -> Self {
-        Self { table, client: peer, asked: Asked::default() }
+        Self { table, client: peer, parameters: HopParameters::default() }
     }
 
     /// Takes one more hop; false when the walk is over.
-    fn step(&mut self, hop: Option<IpAddr>, asked: Asked) -> bool {
+    fn step(&mut self, hop: Option<IpAddr>, parameters: HopParameters) -> bool {
         let Some(hop) = hop else { return false };
-        (self.client, self.asked) = (Some(hop), asked);
+        (self.client, self.parameters) = (Some(hop), parameters);
         self.table.trusts(self.client)
     }
 }
@@ -168,7 +171,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     hop_address(parameter(element, "for")?)
 }
 
-impl Asked {
+impl HopParameters {
     /// What one element of `Forwarded` says: a scheme that a web server has, and a host that can be in a URL.
     fn of(element: &str) -> Self {
         let proto = parameter(element, "proto")

@@ -10,7 +10,7 @@ use evenkeel_core::Moment;
 use http::HeaderValue;
 
 use super::clock::Clock;
-use crate::tls::Agreed;
+use crate::tls::Negotiated;
 
 /// A client's connection, for as long as it lives. Several requests can be in flight on it: see
 /// [`InFlight`](super::InFlight).
@@ -21,7 +21,7 @@ pub struct Connection {
     /// The peer's address as text, for `X-Forwarded-For`; made once for all requests.
     pub peer_text: Option<HeaderValue>,
     /// TLS, if the client speaks it: what was agreed on, once its handshake is complete.
-    pub tls: Option<OnceLock<Box<Agreed>>>,
+    pub tls: Option<OnceLock<Box<Negotiated>>>,
     /// What a client may take of us, as of the accept.
     pub limits: Arc<HttpLimits>,
     /// Whether new requests on it are to be its last.
@@ -55,7 +55,7 @@ impl Connection {
     }
 
     /// What was agreed on with TLS, if the client speaks it.
-    pub fn agreed(&self) -> Option<&Agreed> {
+    pub fn agreed(&self) -> Option<&Negotiated> {
         self.tls.as_ref()?.get().map(|agreed| &**agreed)
     }
 

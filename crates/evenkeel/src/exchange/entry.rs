@@ -3,7 +3,7 @@
 use super::record::{RequestId, Text};
 use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
-use crate::tls::Agreed;
+use crate::tls::Negotiated;
 use crate::upstream::Attempts;
 
 impl Entry for Exchange {
@@ -54,7 +54,7 @@ impl Entry for Exchange {
 }
 
 /// A field that is about TLS.
-fn of_tls(agreed: &Agreed, field: Field) -> Value<'_> {
+fn of_tls(agreed: &Negotiated, field: Field) -> Value<'_> {
     match field {
         Field::TlsVersion => Value::Text(agreed.version),
         Field::TlsCipher => Value::Text(agreed.cipher),

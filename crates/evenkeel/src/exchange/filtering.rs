@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use evenkeel_http::message::{Answer, Edits, Refusal, RequestHead, ResponseHead};
 
-use super::path::{Respelled, respelled};
+use super::path::{WithPath, respelled};
 use super::record::Ending;
 use super::request::{Decision, Exchange};
 use super::table::Rule;
@@ -69,7 +69,7 @@ impl Exchange {
     pub fn resume(&mut self, head: &dyn RequestHead, resumption: Resumption) -> Decision {
         match respelled(head, self.paths()) {
             Ok(None) => self.resume_at(head, resumption),
-            Ok(Some(path)) => self.resume_at(&Respelled::new(head, &path), resumption),
+            Ok(Some(path)) => self.resume_at(&WithPath::new(head, &path), resumption),
             Err(refusal) => Decision::Answer(self.refusal_answer(&refusal)),
         }
     }

@@ -5,7 +5,7 @@
 use evenkeel_http::message::{Edits, HeaderEdit, RequestHead};
 use http::{HeaderName, HeaderValue, header};
 
-use super::client::{ClientAddress, ToldBy, hops_of_forwarded, host_of_forwarded};
+use super::client::{AddressSource, ClientAddress, hops_of_forwarded, host_of_forwarded};
 use super::connection::Connection;
 use super::table::Table;
 
@@ -35,8 +35,8 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
     let given = |name: &str| hop.claims && trusted && hop.head.header(name).is_some();
     write_client(&hop, edits);
     if !given("x-forwarded-proto") {
-        let proto = match hop.client.told_by {
-            ToldBy::Forwarded { proto: Some(proto) } => proto,
+        let proto = match hop.client.source {
+            AddressSource::Forwarded { proto: Some(proto) } => proto,
             _ => scheme(hop.connection),
         };
         edits.danger_set(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
@@ -49,7 +49,7 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
     if let Some(id) = request_id {
         edits.danger_set(X_REQUEST_ID, id);
     }
-    let is_contradicted = hop.client.told_by == ToldBy::XForwardedFor { contradicted: true };
+    let is_contradicted = hop.client.source == AddressSource::XForwardedFor { contradicted: true };
     if is_contradicted {
         edits.danger_push(HeaderEdit::Remove(header::FORWARDED));
     }
@@ -69,8 +69,8 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
 
 /// The host that the client asked for: as a trusted peer tells it in `Forwarded`, or as we were asked.
 fn host(table: &Table, hop: &Hop<'_>) -> Option<HeaderValue> {
-    let told = match hop.client.told_by {
-        ToldBy::Forwarded { .. } => {
+    let told = match hop.client.source {
+        AddressSource::Forwarded { .. } => {
             host_of_forwarded(table, hop.connection.peer.map(|peer| peer.ip()), hop.head)
         }
         _ => None,
@@ -81,19 +81,19 @@ fn host(table: &Table, hop: &Hop<'_>) -> Option<HeaderValue> {
 /// Writes `X-Forwarded-For`: the hops that a trusted peer told of, in whichever header, and the peer.
 fn write_client(hop: &Hop<'_>, edits: &mut Edits) {
     let peer = hop.connection.peer_text.as_ref();
-    match hop.client.told_by {
-        ToldBy::Peer => {
+    match hop.client.source {
+        AddressSource::Peer => {
             if let Some(peer) = peer {
                 edits.danger_set(X_FORWARDED_FOR, peer.clone());
             }
         }
-        ToldBy::XForwardedFor { .. } => {
+        AddressSource::XForwardedFor { .. } => {
             // A peer on a Unix socket has no address to add.
             if let Some(peer) = peer {
                 edits.danger_set(X_FORWARDED_FOR, chain(hop.head, "x-forwarded-for", peer.as_bytes()));
             }
         }
-        ToldBy::Forwarded { .. } => {
+        AddressSource::Forwarded { .. } => {
             let mut hops = hops_of_forwarded(hop.head);
             if let Some(peer) = peer.and_then(|peer| peer.to_str().ok()) {
                 hops.push_str(", ");

@@ -33,7 +33,7 @@ pub use filtering::{Panicked, Resumption, Waiting, verdict};
 pub use in_flight::{Expired, InFlight, Phase};
 pub use lane::Lane;
 pub use outcome::is_failure;
-pub use path::{Respelled, respelled};
+pub use path::{WithPath, respelled};
 pub use record::{Ending, Record, RequestId};
 pub use redirect::redirect;
 pub use request::{Decision, Environment, Exchange, ListenerFacts};

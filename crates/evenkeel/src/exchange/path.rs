@@ -11,7 +11,7 @@ use http::HeaderValue;
 
 /// A request's head with its path in another form. Everything else is as sent.
 #[derive(Debug)]
-pub struct Respelled<'a> {
+pub struct WithPath<'a> {
     head: &'a dyn RequestHead,
     path: &'a str,
 }
@@ -34,16 +34,16 @@ pub fn respelled(head: &dyn RequestHead, paths: Paths) -> Result<Option<String>,
     }
 }
 
-// === impl Respelled ===
+// === impl WithPath ===
 
-impl<'a> Respelled<'a> {
+impl<'a> WithPath<'a> {
     /// This head with this path.
     pub fn new(head: &'a dyn RequestHead, path: &'a str) -> Self {
         Self { head, path }
     }
 }
 
-impl RequestParts for Respelled<'_> {
+impl RequestParts for WithPath<'_> {
     fn method(&self) -> &str {
         self.head.method()
     }
@@ -65,7 +65,7 @@ impl RequestParts for Respelled<'_> {
     }
 }
 
-impl RequestHead for Respelled<'_> {
+impl RequestHead for WithPath<'_> {
     fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
         self.head.each(name, visit);
     }

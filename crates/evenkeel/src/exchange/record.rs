@@ -50,9 +50,9 @@ pub enum Ending {
     /// With a complete response from a backend, a route or a filter.
     Ok,
     /// The client disconnected before it had its complete response.
-    ClientLeft,
+    ClientDisconnected,
     /// The backend broke off in the middle of its response.
-    BackendLeft,
+    BackendDisconnected,
     /// The balancer refused or gave up: `refused=…` or `timeout=…`.
     Refused(&'static str),
     /// Its task panicked.
@@ -104,8 +104,8 @@ impl Ending {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::ClientLeft => "client_left",
-            Self::BackendLeft => "backend_left",
+            Self::ClientDisconnected => "client_left",
+            Self::BackendDisconnected => "backend_left",
             Self::Refused(end) => end,
             Self::Panic => "panic",
         }

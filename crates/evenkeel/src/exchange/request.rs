@@ -21,7 +21,7 @@ use super::lane::Lane;
 use super::max_forwards;
 use super::method::{is_idempotent, is_safe};
 use super::outcome::{is_failure, status_text};
-use super::path::{Respelled, respelled};
+use super::path::{WithPath, respelled};
 use super::record::{Ending, Record, RequestId, Text};
 use super::redirect::{redirect, to_https};
 use super::table::{Rule, RuleAction, Table};
@@ -167,7 +167,7 @@ impl Exchange {
                 if self.listener.paths.forward == PathForm::Normal {
                     self.edits.path = Some(path.clone());
                 }
-                self.route(&Respelled::new(head, &path), client, rng)
+                self.route(&WithPath::new(head, &path), client, rng)
             }
             Err(refusal) => self.refuse(&refusal),
         }
@@ -296,8 +296,8 @@ impl Exchange {
         if let Some(attempts) = &mut self.attempts {
             match ending {
                 Ending::Ok => attempts.end(Outcome::Answered),
-                Ending::BackendLeft => attempts.end(Outcome::Failed),
-                Ending::ClientLeft => attempts.client_left(at),
+                Ending::BackendDisconnected => attempts.end(Outcome::Failed),
+                Ending::ClientDisconnected => attempts.client_left(at),
                 _ => attempts.end(Outcome::Abandoned),
             }
         }
@@ -449,7 +449,7 @@ impl Exchange {
             _ if std::thread::panicking() => self.record.ending = Some(Ending::Panic),
             _ => {
                 if self.record.ending.is_none() {
-                    self.on_end(Ending::ClientLeft);
+                    self.on_end(Ending::ClientDisconnected);
                 }
             }
         }

@@ -75,7 +75,7 @@ async fn a_failure_is_retried_by_method_and_body() {
         if retried {
             exchange.next_attempt().await.unwrap();
         }
-        exchange.on_end(super::Ending::ClientLeft);
+        exchange.on_end(super::Ending::ClientDisconnected);
     }
 }
 
@@ -98,7 +98,7 @@ async fn a_status_is_retried_if_it_is_named_and_safe() {
             assert!(!Arc::ptr_eq(&first.endpoint, &second.endpoint));
             assert_eq!(first.endpoint.backend.counters().failures(), 1);
         }
-        exchange.on_end(super::Ending::ClientLeft);
+        exchange.on_end(super::Ending::ClientDisconnected);
     }
 }
 

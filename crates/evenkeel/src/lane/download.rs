@@ -31,7 +31,7 @@ pub(super) struct Download {
 
 /// What a response head depends on besides itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Circumstances<'a> {
+pub(super) struct ResponseContext<'a> {
     pub(super) head: &'a Head,
     /// Whether the client still has to send some of its request, and may never do.
     pub(super) withheld: bool,
@@ -52,13 +52,13 @@ impl Download {
         link: &Link,
         backend: &mut Backend,
         exchange: &mut Exchange,
-        circumstances: Circumstances<'_>,
+        context: ResponseContext<'_>,
     ) -> Poll<Result<(), Stop>> {
         loop {
             while self.body.is_none() && !backend.input.is_empty() {
                 // There can be many interim responses.
-                ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
-                if !self.read_head(link, backend, exchange, circumstances)? {
+                ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientDisconnected)?;
+                if !self.read_head(link, backend, exchange, context)? {
                     break;
                 }
             }
@@ -77,7 +77,7 @@ impl Download {
                     self.end(link);
                     return Poll::Ready(Ok(()));
                 }
-                Err(broken) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
+                Err(broken) => return Poll::Ready(Err(Stop::BackendDisconnected(broken))),
             }
         }
     }
@@ -95,25 +95,25 @@ impl Download {
         link: &Link,
         backend: &mut Backend,
         exchange: &mut Exchange,
-        circumstances: Circumstances<'_>,
+        context: ResponseContext<'_>,
     ) -> Result<bool, Stop> {
         let mut searched = self.searched;
         let mut rejected = false;
         let mut interim = self.interim;
         let read = with_answer(backend.input.filled(), &mut searched, |answer| {
-            if answer.status() >= 200 && exchange.rejects(answer.status(), circumstances.replayable) {
+            if answer.status() >= 200 && exchange.rejects(answer.status(), context.replayable) {
                 rejected = true;
             } else if answer.status() >= 200 {
-                self.begin(link, exchange, answer, circumstances)?;
+                self.begin(link, exchange, answer, context)?;
             } else if answer.status() == 101 {
-                if !circumstances.head.facts.upgrade {
+                if !context.head.facts.upgrade {
                     // The client did not ask for another protocol.
                     return Err(Stop::Malformed(Malformed::UnexpectedUpgrade));
                 }
                 self.upgrade(link, exchange, answer)?;
             } else if let Err(malformed) = interim.admit(answer.length) {
                 return Err(Stop::Malformed(malformed));
-            } else if circumstances.head.is_http_11 {
+            } else if context.head.is_http_11 {
                 let edits = exchange.on_head(answer, false)?;
                 let style = AnswerStyle { chunked: false, connection: None };
                 link.gather(|out| answer.write(&edits, style, out));
@@ -156,15 +156,15 @@ impl Download {
         link: &Link,
         exchange: &mut Exchange,
         answer: &AnswerHead<'_>,
-        circumstances: Circumstances<'_>,
+        context: ResponseContext<'_>,
     ) -> Result<(), Refusal> {
         let edits = exchange.on_head(answer, false)?;
-        let head = circumstances.head;
+        let head = context.head;
         let body = answer.body(head.facts.head_only);
         self.chunked = head.is_http_11 && !matches!(body, Body::Length(_));
         let delimited = head.is_http_11 || matches!(body, Body::Length(_));
         let draining = exchange.connection().is_draining();
-        self.keeps_client = head.persistent && delimited && !draining && !circumstances.withheld;
+        self.keeps_client = head.persistent && delimited && !draining && !context.withheld;
         self.keeps_backend = !answer.last && !matches!(body, Body::UntilClose);
         link.begin_answer(!delimited);
         let connection = head.connection(self.keeps_client);
@@ -189,11 +189,11 @@ fn pass(
     let (read, data) = if let Body::Length(left) = body {
         let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
         let sent = ready!(link.poll_write(cx, bytes.get(..most).unwrap_or_default()));
-        let sent = sent.map_err(|_| Stop::ClientLeft)?;
+        let sent = sent.map_err(|_| Stop::ClientDisconnected)?;
         *left -= sent as u64;
         (sent, sent)
     } else {
-        ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientLeft)?;
+        ready!(link.poll_room(cx, GATHER_LIMIT)).map_err(|_| Stop::ClientDisconnected)?;
         let copied = link.gather(|out| body.copy(bytes, chunked, GATHER_LIMIT, out));
         copied.map_err(Stop::Malformed)?
     };

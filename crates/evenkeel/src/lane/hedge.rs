@@ -13,20 +13,20 @@ use super::pump::{Fault, Progress, Pump, Stop};
 use crate::upstream::{Attempt, Break, Failure};
 
 /// A second attempt.
-struct Second {
+struct HedgedAttempt {
     attempt: Attempt,
-    line: Line,
+    connection: HedgeConnection,
     sent: usize,
 }
 
 /// A second attempt's connection.
-enum Line {
+enum HedgeConnection {
     Connecting(Pin<Box<dyn Future<Output = Result<Backend, Failure>> + Send>>),
     Open(Backend),
 }
 
 /// What ended the wait for a response.
-enum Ended {
+enum RaceEnd {
     First,
     Second,
     /// The first attempt is slow.
@@ -46,25 +46,25 @@ impl Pump<'_> {
         let mut timer = Box::pin(tokio::time::sleep(delay));
         let ended = std::future::poll_fn(|cx| self.poll_first(cx, &mut first, progress, &mut timer)).await;
         match ended {
-            Ok(Ended::Late) => {}
+            Ok(RaceEnd::Late) => {}
             Ok(_) => return Ok(first),
             Err(stop) => return Err(self.fault(stop, &first)),
         }
         let Some(mut second) = self.second() else { return Ok(first) };
         let mut first = Some(first);
         let ended = std::future::poll_fn(|cx| self.poll_both(cx, &mut first, &mut second, progress)).await;
-        let won = matches!(ended, Ok(Ended::Second)) || first.is_none();
+        let won = matches!(ended, Ok(RaceEnd::Second)) || first.is_none();
         self.exchange.settle_hedge(won);
-        match (ended, first, second.line) {
-            (Ok(Ended::Second), _, Line::Open(backend)) => {
+        match (ended, first, second.connection) {
+            (Ok(RaceEnd::Second), _, HedgeConnection::Open(backend)) => {
                 *attempt = second.attempt;
                 Ok(backend)
             }
             (Ok(_), Some(first), _) => Ok(first),
             (Err(stop), Some(first), _) => Err(self.fault(stop, &first)),
             (Err(Stop::TooSlow), ..) => Err(Fault::Attempt(Failure::Slow)),
-            (Err(stop @ Stop::ClientLeft), ..) => Err(Fault::Request(stop)),
-            (Err(Stop::BackendLeft(broken)), ..) => Err(Fault::Attempt(Failure::Broken(broken))),
+            (Err(stop @ Stop::ClientDisconnected), ..) => Err(Fault::Request(stop)),
+            (Err(Stop::BackendDisconnected(broken)), ..) => Err(Fault::Attempt(Failure::Broken(broken))),
             _ => Err(Fault::Attempt(Failure::Broken(Break::Other))),
         }
     }
@@ -75,36 +75,36 @@ impl Pump<'_> {
         first: &mut Backend,
         progress: &mut Progress,
         timer: &mut Pin<Box<Sleep>>,
-    ) -> Poll<Result<Ended, Stop>> {
+    ) -> Poll<Result<RaceEnd, Stop>> {
         if !progress.sent && self.upload.poll(cx, self.link, first, &mut self.exchange)?.is_ready() {
             self.is_sent(progress);
         }
         match first.poll_more(cx) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(Ended::First)),
-            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(RaceEnd::First)),
+            Poll::Ready(Err(broken)) => return Poll::Ready(Err(Stop::BackendDisconnected(broken))),
             Poll::Pending => {}
         }
         if let Poll::Ready(stop) = self.poll_stop(cx, progress) {
             return Poll::Ready(Err(stop));
         }
         if progress.sent && timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Ok(Ended::Late));
+            return Poll::Ready(Ok(RaceEnd::Late));
         }
         Poll::Pending
     }
 
     /// Begins the second attempt, if there may be one.
-    fn second(&mut self) -> Option<Second> {
+    fn second(&mut self) -> Option<HedgedAttempt> {
         self.upload.all()?;
         let attempt = self.exchange.hedge()?;
-        let line = match self.kept(&attempt) {
-            Some(backend) => Line::Open(backend),
+        let connection = match self.kept(&attempt) {
+            Some(backend) => HedgeConnection::Open(backend),
             None => {
                 let (endpoint, limit) = (attempt.endpoint.clone(), self.exchange.connect_timeout());
-                Line::Connecting(Box::pin(async move { Backend::connect(&endpoint, limit).await }))
+                HedgeConnection::Connecting(Box::pin(async move { Backend::connect(&endpoint, limit).await }))
             }
         };
-        Some(Second { attempt, line, sent: 0 })
+        Some(HedgedAttempt { attempt, connection, sent: 0 })
     }
 
     /// The first response wins. If one attempt breaks off, the other can still succeed.
@@ -112,11 +112,11 @@ impl Pump<'_> {
         &mut self,
         cx: &mut Context<'_>,
         first: &mut Option<Backend>,
-        second: &mut Second,
+        second: &mut HedgedAttempt,
         progress: &mut Progress,
-    ) -> Poll<Result<Ended, Stop>> {
+    ) -> Poll<Result<RaceEnd, Stop>> {
         match first.as_mut().map(|first| first.poll_more(cx)) {
-            Some(Poll::Ready(Ok(()))) => return Poll::Ready(Ok(Ended::First)),
+            Some(Poll::Ready(Ok(()))) => return Poll::Ready(Ok(RaceEnd::First)),
             Some(Poll::Ready(Err(broken))) => {
                 let failure = first.take().map(|first| self.failure(&first, broken));
                 self.exchange.hedge_failed(false, failure.unwrap_or(Failure::Broken(broken)));
@@ -124,13 +124,13 @@ impl Pump<'_> {
             Some(Poll::Pending) | None => {}
         }
         match second.poll(cx, self.upload.all().unwrap_or_default()) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(Ended::Second)),
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(RaceEnd::Second)),
             Poll::Ready(Err(failure)) => {
                 self.exchange.hedge_failed(true, failure);
                 return Poll::Ready(match failure {
-                    _ if first.is_some() => Ok(Ended::First),
-                    Failure::Broken(broken) => Err(Stop::BackendLeft(broken)),
-                    _ => Err(Stop::BackendLeft(Break::Other)),
+                    _ if first.is_some() => Ok(RaceEnd::First),
+                    Failure::Broken(broken) => Err(Stop::BackendDisconnected(broken)),
+                    _ => Err(Stop::BackendDisconnected(Break::Other)),
                 });
             }
             Poll::Pending => {}
@@ -139,15 +139,15 @@ impl Pump<'_> {
     }
 }
 
-// === impl Second ===
+// === impl HedgedAttempt ===
 
-impl Second {
+impl HedgedAttempt {
     /// Connects and sends the request; ready once a response begins, or once the attempt has failed.
     fn poll(&mut self, cx: &mut Context<'_>, request: &[u8]) -> Poll<Result<(), Failure>> {
-        if let Line::Connecting(connect) = &mut self.line {
-            self.line = Line::Open(ready!(connect.as_mut().poll(cx))?);
+        if let HedgeConnection::Connecting(connect) = &mut self.connection {
+            self.connection = HedgeConnection::Open(ready!(connect.as_mut().poll(cx))?);
         }
-        let Line::Open(backend) = &mut self.line else { return Poll::Pending };
+        let HedgeConnection::Open(backend) = &mut self.connection else { return Poll::Pending };
         let sent = ready!(backend.poll_send(cx, request, &mut self.sent)).map_err(|error| Break::of(&error));
         let more = match sent {
             Ok(()) => ready!(backend.poll_more(cx)),

@@ -19,7 +19,7 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use request::{Begun, Request};
+pub use request::{Dispatch, Request};
 pub use waiting::WaitingRequest;
 
 use self::pool::Pool;
@@ -36,9 +36,9 @@ pub struct Lane {
 
 /// What is done with a client's connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// Another request may follow.
-    Next,
+pub enum Next {
+    /// Serve the next request.
+    Request,
     /// Close; the client may still be sending data that is not read.
     Linger,
     /// Close.
@@ -48,9 +48,9 @@ pub enum Then {
 /// From here on, passing a body on waits instead of gathering.
 const GATHER_LIMIT: usize = 64 * 1024;
 
-// === impl Then ===
+// === impl Next ===
 
-impl Then {
+impl Next {
     /// How a connection ends that can carry no more requests; `unread` if its client may still be sending the last one.
     pub fn end(link: &Link, unread: bool) -> Self {
         if unread || link.pending_input() > 0 { Self::Linger } else { Self::Close }
@@ -65,9 +65,9 @@ impl Lane {
         Self { environment, pool: Pool::default() }
     }
 
-    /// Keeps house, on the lane's thread: closes connections that have been idle for too long, or whose backend was removed,
+    /// Maintenance, on the lane's thread: closes connections that have been idle for too long, or whose backend was removed,
     /// and gives memory back that is not needed. To be called about once a second.
-    pub fn keep_house(&self) {
+    pub fn maintain(&self) {
         self.pool.sweep(Instant::now());
         give_back_spares();
     }

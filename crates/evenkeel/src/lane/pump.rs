@@ -8,22 +8,22 @@ use evenkeel_http::http1::{Body, Head};
 use evenkeel_http::message::{Malformed, Refusal};
 use tokio::time::Sleep;
 
-use super::answer::Left;
+use super::answer::RequestEnd;
 use super::backend::Backend;
-use super::download::{Circumstances, Download};
+use super::download::{Download, ResponseContext};
 use super::upload::Upload;
-use super::{Lane, Request, Then};
+use super::{Lane, Next, Request};
 use crate::exchange::{Ending, Exchange};
 use crate::stream::Link;
-use crate::upstream::{Attempt, Break, Broke, Failure};
+use crate::upstream::{Attempt, Break, BrokenConnection, Failure};
 
 /// Why passing on came to a stop.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// The client disconnected, or broke off in the middle of its request.
-    ClientLeft,
+    ClientDisconnected,
     /// The backend broke off.
-    BackendLeft(Break),
+    BackendDisconnected(Break),
     /// The response is malformed.
     Malformed(Malformed),
     /// The response is discarded for another attempt.
@@ -52,14 +52,14 @@ pub(super) struct Pump<'a> {
 
 impl Lane {
     /// Carries a request to its end, whatever that is.
-    pub async fn carry(&self, link: &Link, request: Box<Request>) -> Then {
+    pub async fn carry(&self, link: &Link, request: Box<Request>) -> Next {
         let Request { mut exchange, head, answer, text } = *request;
         let upload = match answer {
             Some(answer) => Err(answer),
             None => Upload::new(&head, text, link, exchange.replay_limit())
                 .map_err(|refusal| exchange.refusal_answer(&refusal)),
         };
-        let left = match upload {
+        let end = match upload {
             Err(answer) => Ok(Self::answer(link, exchange, &head, &answer, Body::of_request(&head.facts))),
             Ok(upload) => {
                 let download = Download::default();
@@ -71,9 +71,9 @@ impl Lane {
                 }
             }
         };
-        match left {
-            Ok(left) => self.after(link, left).await,
-            Err(then) => then,
+        match end {
+            Ok(end) => self.after(link, end).await,
+            Err(next) => next,
         }
     }
 }
@@ -107,7 +107,7 @@ impl Pump<'_> {
             }
             match link.poll_next_request(cx) {
                 Poll::Ready(Ok(())) if says_no_more(link, head) => Poll::Pending,
-                Poll::Ready(_) => Poll::Ready(Err(Stop::ClientLeft)),
+                Poll::Ready(_) => Poll::Ready(Err(Stop::ClientDisconnected)),
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -156,7 +156,7 @@ impl Pump<'_> {
     /// What it means for the attempt that passing on came to a stop.
     pub(super) fn fault(&self, stop: Stop, backend: &Backend) -> Fault {
         match stop {
-            Stop::BackendLeft(broken) if !self.download.has_head() => {
+            Stop::BackendDisconnected(broken) if !self.download.has_head() => {
                 Fault::Attempt(self.failure(backend, broken))
             }
             Stop::Malformed(malformed) if !self.download.has_head() => {
@@ -177,8 +177,8 @@ impl Pump<'_> {
             self.is_sent(progress);
         }
         let withheld = self.head.expects && !progress.sent;
-        let circumstances = Circumstances { head: &self.head, withheld, replayable: self.upload.whole };
-        let passed = self.download.poll(cx, self.link, backend, &mut self.exchange, circumstances)?;
+        let context = ResponseContext { head: &self.head, withheld, replayable: self.upload.whole };
+        let passed = self.download.poll(cx, self.link, backend, &mut self.exchange, context)?;
         if passed.is_ready() {
             return Poll::Ready(Ok(()));
         }
@@ -207,7 +207,7 @@ impl Pump<'_> {
         if progress.sent && !progress.half_closed && looks {
             match self.link.poll_next_request(cx) {
                 Poll::Ready(Ok(())) if says_no_more(self.link, &self.head) => progress.half_closed = true,
-                Poll::Ready(_) => return Poll::Ready(Stop::ClientLeft),
+                Poll::Ready(_) => return Poll::Ready(Stop::ClientDisconnected),
                 Poll::Pending => {}
             }
         }
@@ -216,7 +216,7 @@ impl Pump<'_> {
 
     /// What it means that a backend broke off before its response.
     pub(super) fn failure(&self, backend: &Backend, broken: Break) -> Failure {
-        Failure::from(Broke {
+        Failure::from(BrokenConnection {
             how: broken,
             reused: backend.reused,
             silent: backend.input.is_empty(),
@@ -226,7 +226,7 @@ impl Pump<'_> {
     }
 
     /// The response is forwarded completely.
-    fn end(mut self, attempt: &Attempt, backend: Backend) -> Left {
+    fn end(mut self, attempt: &Attempt, backend: Backend) -> RequestEnd {
         self.link.end_answer();
         self.exchange.on_end(Ending::Ok);
         if self.download.keeps_backend
@@ -238,12 +238,12 @@ impl Pump<'_> {
         } else {
             drop(backend);
         }
-        Left { keep: self.download.keeps_client, unread: self.upload.body }
+        RequestEnd { keep: self.download.keeps_client, unread: self.upload.body }
     }
 
     /// Nothing more can be done for the request. If its response has begun, it is broken off, and the client can detect
     /// that: from the framing, or from a reset (see [`Link::begin_answer`]).
-    pub(super) fn give_up(mut self, stop: Stop) -> Result<Left, Then> {
+    pub(super) fn give_up(mut self, stop: Stop) -> Result<RequestEnd, Next> {
         Err(match stop {
             Stop::Refused(refusal) if !self.download.has_head() => {
                 let answer = self.exchange.refusal_answer(&refusal);
@@ -251,20 +251,20 @@ impl Pump<'_> {
             }
             Stop::Refused(refusal) => {
                 self.exchange.note_refusal(&refusal);
-                Then::Linger
+                Next::Linger
             }
-            Stop::ClientLeft => {
-                self.exchange.on_end(Ending::ClientLeft);
-                Then::Close
+            Stop::ClientDisconnected => {
+                self.exchange.on_end(Ending::ClientDisconnected);
+                Next::Close
             }
-            stop @ (Stop::BackendLeft(_) | Stop::Malformed(_) | Stop::Rejected | Stop::TooSlow) => {
+            stop @ (Stop::BackendDisconnected(_) | Stop::Malformed(_) | Stop::Rejected | Stop::TooSlow) => {
                 match stop {
-                    Stop::BackendLeft(broken) => self.exchange.cut(Failure::Cut(broken)),
+                    Stop::BackendDisconnected(broken) => self.exchange.cut(Failure::Cut(broken)),
                     Stop::Malformed(malformed) => self.exchange.cut(Failure::Malformed(malformed.text())),
                     _ => {}
                 }
-                self.exchange.on_end(Ending::BackendLeft);
-                Then::Close
+                self.exchange.on_end(Ending::BackendDisconnected);
+                Next::Close
             }
         })
     }

@@ -22,7 +22,7 @@ pub struct Request {
 
 /// What became of a request once the exchange had decided on it.
 #[derive(Debug)]
-pub enum Begun {
+pub enum Dispatch {
     /// This lane carries it to its end.
     Lean(Box<Request>),
     /// Another lane must; nothing has happened but the decision.
@@ -31,9 +31,9 @@ pub enum Begun {
     Waiting(Box<WaitingRequest>),
 }
 
-// === impl Begun ===
+// === impl Dispatch ===
 
-impl Begun {
+impl Dispatch {
     /// The framing of the request's head.
     pub fn head(&self) -> &Head {
         match self {
@@ -53,7 +53,7 @@ impl Lane {
         head: &ReadHead<'_>,
         listener: ListenerFacts,
         lane: exchange::Lane,
-    ) -> Begun {
+    ) -> Dispatch {
         let facts = (head.head.facts, listener);
         let mut exchange = Box::new(Exchange::new(self.environment.clone(), in_flight.clone(), facts, lane));
         let view: &dyn RequestHead = head;
@@ -68,13 +68,13 @@ impl Lane {
         head: &ReadHead<'_>,
         decision: Decision,
         lane: exchange::Lane,
-    ) -> Begun {
+    ) -> Dispatch {
         let answer = match decision {
             Decision::Answer(answer) => Some(answer),
             Decision::Proxy => None,
             Decision::Wait(waiting) => {
                 let (text, head) = (head.bytes().to_vec(), head.head);
-                return Begun::Waiting(Box::new(WaitingRequest { exchange, waiting, head, text, lane }));
+                return Dispatch::Waiting(Box::new(WaitingRequest { exchange, waiting, head, text, lane }));
             }
         };
         let lean = lane == exchange::Lane::Lean && (answer.is_some() || exchange.is_plain());
@@ -85,7 +85,7 @@ impl Lane {
             (false, _) => head.write(exchange.request_edits(), Reader::DataPath, &mut text),
         }
         let request = Box::new(Request { exchange, head: head.head, answer, text });
-        if lean { Begun::Lean(request) } else { Begun::Other(request) }
+        if lean { Dispatch::Lean(request) } else { Dispatch::Other(request) }
     }
 }
 

@@ -1,12 +1,12 @@
-//! A connection that has left HTTP behind: bytes both ways, until both ends have said all.
+//! A connection that has end HTTP behind: bytes both ways, until both ends have said all.
 //!
 //! The end of one direction is passed on and leaves the other one open: a client may end its input and still wait for the
 //! output (`docker run -i`). Neither direction holds a buffer while it waits.
 
 use std::task::{Context, Poll, ready};
 
-use super::Then;
-use super::answer::Left;
+use super::Next;
+use super::answer::RequestEnd;
 use super::backend::Backend;
 use super::pump::{Pump, Stop};
 use crate::exchange::Ending;
@@ -39,12 +39,12 @@ enum ToClient {
 
 impl Pump<'_> {
     /// Carries what follows a 101 to its end, whatever that is.
-    pub(super) async fn tunnel(mut self, backend: Backend) -> Result<Left, Then> {
+    pub(super) async fn tunnel(mut self, backend: Backend) -> Result<RequestEnd, Next> {
         let mut tunnel = Tunnel { backend, to_backend: ToBackend::Request, to_client: ToClient::Open };
         match std::future::poll_fn(|cx| self.poll_tunnel(cx, &mut tunnel)).await {
             Ok(()) => {
                 self.exchange.on_end(Ending::Ok);
-                Err(Then::Close)
+                Err(Next::Close)
             }
             Err(stop) => self.give_up(stop),
         }
@@ -71,7 +71,7 @@ impl Pump<'_> {
         }
         while tunnel.to_backend == ToBackend::Open {
             if link.pending_input() == 0 {
-                match ready!(link.poll_read_ahead(cx)).map_err(|_| Stop::ClientLeft)? {
+                match ready!(link.poll_read_ahead(cx)).map_err(|_| Stop::ClientDisconnected)? {
                     Read::Some => {}
                     Read::End => {
                         backend.socket.finish();
@@ -97,18 +97,18 @@ impl Pump<'_> {
         while tunnel.to_client == ToClient::Open {
             while !backend.input.is_empty() {
                 let sent = ready!(link.poll_write(cx, backend.input.filled()));
-                let sent = sent.map_err(|_| Stop::ClientLeft)?;
+                let sent = sent.map_err(|_| Stop::ClientDisconnected)?;
                 backend.input.consume(sent);
                 self.exchange.count_sent(sent as u64);
             }
             match ready!(backend.poll_more(cx)) {
                 Ok(()) => self.exchange.in_flight().backend_moved(),
                 Err(Break::Closed) => tunnel.to_client = ToClient::Ending,
-                Err(broken) => return Poll::Ready(Err(Stop::BackendLeft(broken))),
+                Err(broken) => return Poll::Ready(Err(Stop::BackendDisconnected(broken))),
             }
         }
         if tunnel.to_client == ToClient::Ending {
-            ready!(link.poll_flush(cx)).map_err(|_| Stop::ClientLeft)?;
+            ready!(link.poll_flush(cx)).map_err(|_| Stop::ClientDisconnected)?;
             link.finish();
             self.exchange.in_flight().backend_ended();
             tunnel.to_client = ToClient::Ended;

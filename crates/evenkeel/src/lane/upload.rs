@@ -79,7 +79,7 @@ impl Upload {
                     link.in_flight.awaits_client();
                 }
                 if !matches!(ready!(polled), Ok(Read::Some)) {
-                    return Poll::Ready(Err(Stop::ClientLeft));
+                    return Poll::Ready(Err(Stop::ClientDisconnected));
                 }
             }
             let room = self.room_to_keep();

@@ -5,7 +5,7 @@ use std::task::Poll;
 use evenkeel_http::http1::{Head, with_request};
 
 use super::pump::says_no_more;
-use super::{Begun, Lane};
+use super::{Dispatch, Lane};
 use crate::exchange::{self, Ending, Exchange, Waiting};
 use crate::stream::Link;
 
@@ -33,7 +33,7 @@ impl WaitingRequest {
 impl Lane {
     /// Waits for the filter of a request, and goes on with it: perhaps another one waits then. `None` if the client
     /// disconnects meanwhile.
-    pub async fn wait(&self, link: &Link, request: Box<WaitingRequest>) -> Option<Begun> {
+    pub async fn wait(&self, link: &Link, request: Box<WaitingRequest>) -> Option<Dispatch> {
         let WaitingRequest { mut exchange, mut waiting, head, text, lane } = *request;
         let resumption = std::future::poll_fn(|cx| {
             if let Poll::Ready(resumption) = waiting.poll(cx) {
@@ -47,7 +47,7 @@ impl Lane {
         })
         .await;
         let Some(resumption) = resumption else {
-            exchange.on_end(Ending::ClientLeft);
+            exchange.on_end(Ending::ClientDisconnected);
             return None;
         };
         // The same bytes were a request before.

@@ -19,7 +19,7 @@ pub(super) struct Handshakes {
 /// Whose turn it is on a worker. A step of a handshake computes as long as many requests take. So one
 /// step follows the other only after everything else that is ready has run.
 #[derive(Debug)]
-pub(super) struct Turn(Semaphore);
+pub(super) struct HandshakeTurn(Semaphore);
 
 // === impl Handshakes ===
 
@@ -34,12 +34,12 @@ impl Handshakes {
     }
 
     /// Completes the handshake of a connection that was just accepted; whether it resumed an earlier session.
-    pub(super) async fn complete(&self, link: &Link, turn: &Turn) -> Result<bool, HandshakeFailure> {
+    pub(super) async fn complete(&self, link: &Link, turn: &HandshakeTurn) -> Result<bool, HandshakeFailure> {
         let negotiated = tokio::time::timeout(self.tls.handshake_timeout, self.negotiate(link, turn)).await;
         negotiated.unwrap_or(Err(HandshakeFailure::Timeout))
     }
 
-    async fn negotiate(&self, link: &Link, turn: &Turn) -> Result<bool, HandshakeFailure> {
+    async fn negotiate(&self, link: &Link, turn: &HandshakeTurn) -> Result<bool, HandshakeFailure> {
         // A client that says nothing takes no place from those that do.
         receive(link).await?;
         // It is never closed.
@@ -61,7 +61,7 @@ impl Handshakes {
                 }
                 return Ok(resumed);
             }
-            poll_fn(|cx| link.poll_flush(cx)).await.map_err(|_| HandshakeFailure::ClientLeft)?;
+            poll_fn(|cx| link.poll_flush(cx)).await.map_err(|_| HandshakeFailure::ClientDisconnected)?;
             receive(link).await?;
         }
     }
@@ -70,13 +70,13 @@ impl Handshakes {
 async fn receive(link: &Link) -> Result<(), HandshakeFailure> {
     match poll_fn(|cx| link.poll_handshake(cx)).await {
         Ok(Read::Some) => Ok(()),
-        Ok(Read::End) | Err(_) => Err(HandshakeFailure::ClientLeft),
+        Ok(Read::End) | Err(_) => Err(HandshakeFailure::ClientDisconnected),
     }
 }
 
-// === impl Turn ===
+// === impl HandshakeTurn ===
 
-impl Turn {
+impl HandshakeTurn {
     /// Does a step when it is its turn, and lets others run before the next one.
     async fn take<T>(&self, step: impl FnOnce() -> T) -> T {
         // It is never closed.
@@ -87,7 +87,7 @@ impl Turn {
     }
 }
 
-impl Default for Turn {
+impl Default for HandshakeTurn {
     fn default() -> Self {
         Self(Semaphore::new(1))
     }

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::accept::Acceptor;
-use super::handshake::{Handshakes, Turn};
-use super::permits::{ConnectionPermit, Full};
+use super::handshake::{HandshakeTurn, Handshakes};
+use super::permits::{ConnectionPermit, LimitReached};
 use super::serve::{Service, serve};
 use super::shared::{ListenerShared, ListenerStage, Shared};
 use super::worker::{Command, Stage};
@@ -42,14 +42,14 @@ pub(super) struct Local {
     shared: Arc<Shared>,
     service: Arc<Service>,
     stage: watch::Receiver<Stage>,
-    connections: Mutex<Slab<Open>>,
+    connections: Mutex<Slab<OpenConnection>>,
     empty: Notify,
     /// One handshake after the other computes.
-    turn: Turn,
+    turn: HandshakeTurn,
 }
 
 /// An open connection: what asks it to end, and what wakes its task.
-struct Open {
+struct OpenConnection {
     connection: Arc<Connection>,
     waker: Waker,
     listener: Arc<ListenerShared>,
@@ -58,22 +58,22 @@ struct Open {
 /// Why accepting has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AcceptEnd {
-    /// The listener or the worker was asked to end.
-    Asked,
+    /// The listener or the worker ends.
+    Ended,
     /// The socket cannot be waited for.
     Failed,
 }
 
 /// How long connections that are cut have for their last response.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const CUT_TIMEOUT: Duration = Duration::from_millis(100);
 /// How often old connections to backends are closed, and memory is given back.
-const HOUSE_EVERY: Duration = Duration::from_secs(1);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long accepting pauses when there are no more files to be had.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most connections that wait in a socket: its backlog.
 const MOST_WAITING: usize = 4096;
 /// What the log has of it: one line for all workers.
-static COMPLAINT: Pause = Pause::new();
+static WARNING: Pause = Pause::new();
 
 // === impl Local ===
 
@@ -92,7 +92,7 @@ impl Local {
             never: watch::channel(false).1,
         });
         let (connections, empty) = (Mutex::default(), Notify::new());
-        let (index, turn) = (environment.worker, Turn::default());
+        let (index, turn) = (environment.worker, HandshakeTurn::default());
         Arc::new(Self { index, shared, service, stage, connections, empty, turn })
     }
 
@@ -103,7 +103,7 @@ impl Local {
     ) {
         let mut acceptors = JoinSet::new();
         // It ends with the runtime.
-        tokio::spawn(self.clone().keep_house());
+        tokio::spawn(self.clone().maintain());
         let mut stages = self.stage.clone();
         loop {
             let stage = *stages.borrow_and_update();
@@ -140,12 +140,12 @@ impl Local {
         }
     }
 
-    async fn keep_house(self: Arc<Self>) {
+    async fn maintain(self: Arc<Self>) {
         let mut left_before = false;
         loop {
-            tokio::time::sleep(HOUSE_EVERY).await;
-            self.service.lane.keep_house();
-            let left = self.has_crowd_left();
+            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
+            self.service.lane.maintain();
+            let left = self.have_most_closed();
             // And once more: the last of a crowd may have been leaving still.
             if let Some(give_back) = self.shared.give_back.filter(|_| left || left_before) {
                 give_back();
@@ -155,7 +155,7 @@ impl Local {
     }
 
     /// Whether most of the connections that there were have closed since this was last asked. Forgets how many they were.
-    fn has_crowd_left(&self) -> bool {
+    fn have_most_closed(&self) -> bool {
         let mut connections = self.connections.lock();
         let left = connections.capacity() > 4 * connections.len() + 64;
         if left {
@@ -170,7 +170,7 @@ impl Local {
     }
 
     /// Asks something of some connections, and wakes their tasks.
-    fn each_connection(&self, which: impl Fn(&Open) -> bool, ask: impl Fn(&Connection)) {
+    fn each_connection(&self, which: impl Fn(&OpenConnection) -> bool, ask: impl Fn(&Connection)) {
         for (_, open) in self.connections.lock().iter().filter(|(_, open)| which(open)) {
             ask(&open.connection);
             open.waker.wake_by_ref();
@@ -185,7 +185,7 @@ impl Local {
                 self.empty.notified().await;
             }
         };
-        let _ = tokio::time::timeout(LAST_WORDS, ended).await;
+        let _ = tokio::time::timeout(CUT_TIMEOUT, ended).await;
     }
 
     /// Accepts a listener's connections until the listener or the worker drains. When the listener drains, the connections
@@ -204,7 +204,7 @@ impl Local {
                 biased;
                 _ = stage.wait_for(|stage| *stage >= Stage::Draining) => {
                     self.accept_waiting(&acceptor, &listener);
-                    return AcceptEnd::Asked;
+                    return AcceptEnd::Ended;
                 }
                 _ = ending.wait_for(|stage| *stage >= ListenerStage::Draining) => break,
                 accepted = acceptor.accept() => accepted,
@@ -212,7 +212,7 @@ impl Local {
             match accepted {
                 Ok((socket, peer)) => self.admit(socket, peer, &listener),
                 Err(error) => {
-                    if COMPLAINT.is_due() {
+                    if WARNING.is_due() {
                         log::warn!("listener {}: cannot accept connections: {error}", listener.name);
                     }
                     if is_shortage(&error) {
@@ -223,7 +223,7 @@ impl Local {
         }
         self.accept_waiting(&acceptor, &listener);
         drop(acceptor);
-        let of_listener = |open: &Open| Arc::ptr_eq(&open.listener, &listener);
+        let of_listener = |open: &OpenConnection| Arc::ptr_eq(&open.listener, &listener);
         self.each_connection(of_listener, Connection::drain);
         tokio::select! {
             _ = ending.wait_for(|stage| *stage >= ListenerStage::Closed) => {
@@ -231,7 +231,7 @@ impl Local {
             }
             _ = stage.wait_for(|stage| *stage >= Stage::Draining) => {}
         }
-        AcceptEnd::Asked
+        AcceptEnd::Ended
     }
 
     /// Accepts what waits, before the socket is closed: clients that connected before the end are served. What waits in a socket
@@ -262,8 +262,8 @@ impl Local {
         let limited = peer.filter(|_| !self.shared.table.load().trusts(peer.map(|ip| ip.to_canonical())));
         match listener.permits.acquire(limited) {
             Ok(permit) => return Some(permit),
-            Err(Full::Listener) => listener.metrics.over_limit(self.index),
-            Err(Full::Client) => listener.metrics.over_client_limit(self.index),
+            Err(LimitReached::Listener) => listener.metrics.over_limit(self.index),
+            Err(LimitReached::Client) => listener.metrics.over_client_limit(self.index),
         }
         None
     }
@@ -295,15 +295,15 @@ impl Local {
             _ => connection.drain(),
         }
         let link = Link::new(transport, Arc::new(InFlight::new(connection.clone())));
-        let presence = Presence::new(self.clone(), listener, permit);
+        let guard = ConnectionGuard::new(self.clone(), listener, permit);
         tokio::spawn(async move {
-            let presence = presence;
-            presence.register(connection).await;
+            let guard = guard;
+            guard.register(connection).await;
             if let Some(handshakes) = handshakes {
                 // In a box: it is over soon, and the connection stays.
                 let handshake = Box::pin(handshakes.complete(&link, &self.turn));
                 let result = handshake.await;
-                presence.listener.metrics.handshaken(self.index, result.map_err(HandshakeFailure::name));
+                guard.listener.metrics.handshaken(self.index, result.map_err(HandshakeFailure::name));
                 if result.is_err() {
                     return;
                 }
@@ -323,18 +323,18 @@ fn transport(socket: Socket, handshakes: Option<&Handshakes>) -> Option<Transpor
 
 /// Whether a worker cannot go on after this end of one of its acceptors.
 fn has_failed(end: Result<AcceptEnd, JoinError>) -> bool {
-    !matches!(end, Ok(AcceptEnd::Asked))
+    !matches!(end, Ok(AcceptEnd::Ended))
 }
 
 /// A connection among those of its worker; dropping it, on whatever path, takes it out.
-struct Presence {
+struct ConnectionGuard {
     local: Arc<Local>,
     listener: Arc<ListenerShared>,
     key: AtomicUsize,
     _permit: ConnectionPermit,
 }
 
-impl Presence {
+impl ConnectionGuard {
     const NONE: usize = usize::MAX;
 
     fn new(local: Arc<Local>, listener: Arc<ListenerShared>, permit: ConnectionPermit) -> Self {
@@ -348,13 +348,13 @@ impl Presence {
     /// Makes the connection known to its worker, with what wakes its task.
     async fn register(&self, connection: Arc<Connection>) {
         let waker = std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())).await;
-        let open = Open { connection, waker, listener: self.listener.clone() };
+        let open = OpenConnection { connection, waker, listener: self.listener.clone() };
         let key = self.local.connections.lock().insert(open);
         self.key.store(key, Relaxed);
     }
 }
 
-impl Drop for Presence {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let local = &self.local;
         local.connections.lock().try_remove(self.key.load(Relaxed));

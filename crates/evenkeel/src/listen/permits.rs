@@ -25,7 +25,7 @@ pub(super) struct ConnectionPermit {
 
 /// Which limit a connection exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum LimitReached {
     Listener,
     Client,
 }
@@ -47,10 +47,13 @@ impl Permits {
     }
 
     /// A permit for a connection of this client. `None` is a client without a limit of its own.
-    pub(super) fn acquire(self: &Arc<Self>, client: Option<IpAddr>) -> Result<ConnectionPermit, Full> {
+    pub(super) fn acquire(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+    ) -> Result<ConnectionPermit, LimitReached> {
         if self.open.fetch_add(1, Relaxed) >= self.max.load(Relaxed) {
             self.open.fetch_sub(1, Relaxed);
-            return Err(Full::Listener);
+            return Err(LimitReached::Listener);
         }
         let client = client.map(subject);
         if let Some(client) = client {
@@ -58,7 +61,7 @@ impl Permits {
             let count = per_client.entry(client).or_default();
             if *count >= self.max_per_client.load(Relaxed) {
                 self.open.fetch_sub(1, Relaxed);
-                return Err(Full::Client);
+                return Err(LimitReached::Client);
             }
             *count += 1;
         }
@@ -90,7 +93,7 @@ fn subject(client: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use super::{Full, Permits};
+    use super::{LimitReached, Permits};
 
     #[test]
     fn limits_hold_and_permits_are_given_back() {
@@ -98,9 +101,13 @@ mod tests {
         let ip = |text: &str| Some(text.parse().unwrap());
         let first = permits.acquire(ip("2001:db8::1")).unwrap();
         let second = permits.acquire(ip("2001:db8::2")).unwrap();
-        assert_eq!(permits.acquire(ip("2001:db8::3")).unwrap_err(), Full::Client, "one /64 is one client");
+        assert_eq!(
+            permits.acquire(ip("2001:db8::3")).unwrap_err(),
+            LimitReached::Client,
+            "one /64 is one client"
+        );
         let third = permits.acquire(None).unwrap();
-        assert_eq!(permits.acquire(ip("192.0.2.1")).unwrap_err(), Full::Listener);
+        assert_eq!(permits.acquire(ip("192.0.2.1")).unwrap_err(), LimitReached::Listener);
         drop((first, second, third));
         assert!(permits.per_client.lock().is_empty());
         assert!((0..3).map(|_| permits.acquire(None)).collect::<Result<Vec<_>, _>>().is_ok());
@@ -112,10 +119,10 @@ mod tests {
         let ip = Some("192.0.2.1".parse().unwrap());
         let open: Vec<_> = (0..3).map(|_| permits.acquire(ip).unwrap()).collect();
         permits.limit(3, 1);
-        assert_eq!(permits.acquire(ip).unwrap_err(), Full::Listener);
+        assert_eq!(permits.acquire(ip).unwrap_err(), LimitReached::Listener);
         drop(open);
         let _one = permits.acquire(ip).unwrap();
-        assert_eq!(permits.acquire(ip).unwrap_err(), Full::Client);
+        assert_eq!(permits.acquire(ip).unwrap_err(), LimitReached::Client);
         permits.limit(3, 2);
         assert!(permits.acquire(ip).is_ok());
     }

@@ -18,7 +18,7 @@ use super::http2;
 use super::shared::Shared;
 use super::watch::Watch;
 use crate::exchange::{self, Connection, Environment, Exchange, Expired, InFlight, ListenerFacts, Phase};
-use crate::lane::{Begun, Lane, Request, Then, WaitingRequest};
+use crate::lane::{Dispatch, Lane, Next, Request, WaitingRequest};
 use crate::proxy::{Incoming, Proxy};
 use crate::stream::{Grant, Link, Read};
 
@@ -42,7 +42,7 @@ struct Serving<'a> {
 /// What came on a connection: a request, or another protocol.
 enum Arrived {
     Http2,
-    Request(Begun),
+    Request(Dispatch),
 }
 
 /// A head that is arriving. Dropping it before it has become a request or a refusal records that the client
@@ -78,22 +78,24 @@ async fn serve_all(service: &Arc<Service>, link: Arc<Link>) {
     }
     loop {
         serving.link.in_flight.begin_request();
-        let then = match serving.next_head(phase).await {
-            Ok(Some(Arrived::Request(Begun::Lean(request)))) => serving.carry(request).await,
+        let next = match serving.next_head(phase).await {
+            Ok(Some(Arrived::Request(Dispatch::Lean(request)))) => serving.carry(request).await,
             // The rarer cases are in a box: a connection does not always need room for them.
-            Ok(Some(Arrived::Request(Begun::Other(request)))) => Box::pin(serving.hand_over(request)).await,
-            Ok(Some(Arrived::Request(Begun::Waiting(request)))) => Box::pin(serving.wait(request)).await,
+            Ok(Some(Arrived::Request(Dispatch::Other(request)))) => {
+                Box::pin(serving.hand_over(request)).await
+            }
+            Ok(Some(Arrived::Request(Dispatch::Waiting(request)))) => Box::pin(serving.wait(request)).await,
             Ok(Some(Arrived::Http2)) => return Box::pin(serving.http2()).await,
-            Ok(None) => Then::Close,
+            Ok(None) => Next::Close,
             Err(refusal) => serving.refuse_head(&refusal),
         };
         if !serving.flush().await {
             return;
         }
-        match then {
-            Then::Next => phase = Phase::Idle,
-            Then::Linger if !serving.link.is_misleading() => return serving.linger().await,
-            Then::Linger | Then::Close => return,
+        match next {
+            Next::Request => phase = Phase::Idle,
+            Next::Linger if !serving.link.is_misleading() => return serving.linger().await,
+            Next::Linger | Next::Close => return,
         }
     }
 }
@@ -173,7 +175,7 @@ impl Serving<'_> {
     }
 
     /// Which lane takes a request. The lean one takes HTTP/1.1, and must be allowed to.
-    fn sort(&self, request: &ReadHead<'_>, started: u64) -> Begun {
+    fn sort(&self, request: &ReadHead<'_>, started: u64) -> Dispatch {
         let HttpLimits { max_body_size: max_body, paths, spoofed_headers, .. } = *self.limits();
         let facts = ListenerFacts { max_body, paths, spoofed_headers, started };
         let lane = if self.service.shared.pingora_only.load(Relaxed) {
@@ -185,16 +187,16 @@ impl Serving<'_> {
     }
 
     /// A request whose filter waits. The wait is one of the request: its deadline and a drain can end it.
-    async fn wait(&mut self, mut waiting: Box<WaitingRequest>) -> Then {
+    async fn wait(&mut self, mut waiting: Box<WaitingRequest>) -> Next {
         loop {
             let (link, head) = (&*self.link, *waiting.head());
             link.in_flight.enter(Phase::Exchange);
             let waited = Box::pin(self.service.lane.wait(link, waiting));
             waiting = match self.watch.guard(link, waited).await {
-                Ok(Some(Begun::Lean(request))) => return self.carry(request).await,
-                Ok(Some(Begun::Other(request))) => return self.hand_over(request).await,
-                Ok(Some(Begun::Waiting(request))) => request,
-                Ok(None) => return Then::Close,
+                Ok(Some(Dispatch::Lean(request))) => return self.carry(request).await,
+                Ok(Some(Dispatch::Other(request))) => return self.hand_over(request).await,
+                Ok(Some(Dispatch::Waiting(request))) => request,
+                Ok(None) => return Next::Close,
                 // The next request can follow if there is no body to be read before it.
                 Err(_) => return self.farewell(&head.facts, head.persistent && !head.facts.has_body()),
             };
@@ -216,38 +218,38 @@ impl Serving<'_> {
     }
 
     /// The lean lane's request.
-    async fn carry(&mut self, request: Box<Request>) -> Then {
+    async fn carry(&mut self, request: Box<Request>) -> Next {
         let (link, head) = (&*self.link, *request.head());
         link.in_flight.enter(Phase::Exchange);
         // In a box, so that a connection that waits for its next request does not hold room for this.
         let carried = Box::pin(self.service.lane.carry(link, request));
         match self.watch.guard(link, carried).await {
-            Ok(then) => then,
+            Ok(next) => next,
             Err(_) => self.farewell(&head.facts, head.persistent && link.in_flight.is_reusable()),
         }
     }
 
     /// A request that is not for the lean lane. Pingora reads the head that we wrote: both lanes then send backends
     /// the same, and Pingora has nothing to object to.
-    async fn hand_over(&mut self, request: Box<Request>) -> Then {
+    async fn hand_over(&mut self, request: Box<Request>) -> Next {
         let mut head = *request.head();
         let (mut exchange, answer, text) = request.into_parts();
         head.length = text.len();
         self.link.put_back(text);
         exchange.hand_over(exchange::Lane::Pingora);
         let incoming = Incoming::new(exchange, answer);
-        let then = self.proxy(head, incoming.clone()).await;
-        match (then, incoming.take()) {
+        let next = self.proxy(head, incoming.clone()).await;
+        match (next, incoming.take()) {
             (None, Some((mut exchange, _))) => {
                 let answer = exchange.refusal_answer(&NOT_TAKEN);
                 self.say(&answer, head.facts.head_only, true)
             }
-            (then, _) => then.unwrap_or(Then::Close),
+            (next, _) => next.unwrap_or(Next::Close),
         }
     }
 
     /// Pingora's request; `None` if Pingora did not take it.
-    async fn proxy(&mut self, head: Head, incoming: Incoming) -> Option<Then> {
+    async fn proxy(&mut self, head: Head, incoming: Incoming) -> Option<Next> {
         let (link, in_flight) = (&self.link, &self.link.in_flight);
         let length = head.length as u64;
         link.grant(match head.facts {
@@ -278,44 +280,44 @@ impl Serving<'_> {
             // Where the whole request was taken, the next one can follow.
             Err(_) => self.farewell(&head.facts, head.is_http_11 && head.persistent && link.is_spent()),
             Ok(_) if in_flight.is_upgraded() || link.connection().is_draining() => self.close(),
-            Ok(Some(_)) => Then::Next,
-            Ok(None) if in_flight.is_reusable() && link.is_spent() => Then::Next,
+            Ok(Some(_)) => Next::Request,
+            Ok(None) if in_flight.is_reusable() && link.is_spent() => Next::Request,
             Ok(None) => self.close(),
         })
     }
 
     /// Says what there is to say when a wait has ended a request.
-    fn farewell(&self, facts: &HeadFacts, reusable: bool) -> Then {
+    fn farewell(&self, facts: &HeadFacts, reusable: bool) -> Next {
         let in_flight: &InFlight = &self.link.in_flight;
         match in_flight.take_farewell() {
             Some(answer) => {
                 self.say(&answer, facts.head_only, !reusable || in_flight.connection().is_draining())
             }
-            None => Then::Close,
+            None => Next::Close,
         }
     }
 
-    fn close(&self) -> Then {
-        Then::end(&self.link, !self.link.is_spent() && !self.link.in_flight.is_upgraded())
+    fn close(&self) -> Next {
+        Next::end(&self.link, !self.link.is_spent() && !self.link.in_flight.is_upgraded())
     }
 
     /// Responds to something that never became a request, and records it.
-    fn refuse_head(&mut self, refusal: &Refusal) -> Then {
+    fn refuse_head(&mut self, refusal: &Refusal) -> Next {
         let environment = self.service.environment.clone();
         let (exchange, answer) = Exchange::refuse_head(environment, self.link.in_flight.clone(), refusal);
         // What is malformed may still be known to be a HEAD, whose response has no body.
         let head_only = self.link.peek(|bytes| bytes.starts_with(b"HEAD "));
-        let then = self.say(&answer, head_only, true);
+        let next = self.say(&answer, head_only, true);
         drop(exchange);
-        then
+        next
     }
 
     /// Writes a response without a data path: only its head for a HEAD request, and possibly as the connection's last
     /// one. It is gathered, and sent by the flush that follows.
-    fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Then {
+    fn say(&self, answer: &Answer, head_only: bool, last: bool) -> Next {
         self.link.in_flight.set_begun();
         self.link.gather(|out| own_answer(answer, head_only, last.then_some("close"), out));
-        if last { Then::Linger } else { Then::Next }
+        if last { Next::Linger } else { Next::Request }
     }
 
     /// Sends what is left. False when the connection is of no more use.

@@ -1,4 +1,4 @@
-//! The way to a backend, and the time that there is for it.
+//! Connects to a backend, within the time that a probe has.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Failed, ProbeError, Target, TlsTarget};
+use super::{ProbeError, ProbeFailure, Target, TlsTarget};
 use crate::dial::{Connected, Dialer};
 use crate::tls::{ClientTls, ClientTlsError};
 
@@ -26,13 +26,13 @@ pub(super) const HTTP2: &[u8] = b"h2";
 
 /// How a backend is reached.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct Connector {
     dialer: Dialer,
     tls: Option<ClientTls>,
 }
 
 /// A connection from which no more than so many bytes are read.
-pub(super) struct Capped {
+pub(super) struct LimitedReader {
     socket: Socket,
     left: usize,
 }
@@ -51,9 +51,9 @@ pub(super) const FAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-// === impl Way ===
+// === impl Connector ===
 
-impl Way {
+impl Connector {
     /// As the target says, speaking this protocol over TLS.
     pub(super) fn new(target: &Target, protocol: &[u8]) -> Result<Self, ProbeError> {
         let tls = target.tls.as_ref().map(|tls| over_tls(tls, protocol)).transpose()?;
@@ -71,15 +71,15 @@ impl Way {
     }
 
     /// A new connection.
-    pub(super) async fn open(&self, deadline: Deadline) -> Result<Socket, Failed> {
+    pub(super) async fn open(&self, deadline: Deadline) -> Result<Socket, ProbeFailure> {
         let connected = self.dialer.connect(deadline.left()).await;
-        let socket: Socket = match connected.map_err(|error| Failed::dialing(error, deadline.whole))? {
+        let socket: Socket = match connected.map_err(|error| ProbeFailure::dialing(error, deadline.whole))? {
             Connected::Tcp(socket) => Box::new(socket),
             Connected::Unix(socket) => Box::new(socket),
         };
         match &self.tls {
             None => Ok(socket),
-            Some(tls) => deadline.hold(Failed::NoHandshake, handshake(tls, socket)).await,
+            Some(tls) => deadline.hold(ProbeFailure::NoHandshake, handshake(tls, socket)).await,
         }
     }
 }
@@ -92,11 +92,11 @@ fn over_tls(target: &TlsTarget, protocol: &[u8]) -> Result<ClientTls, ProbeError
     })
 }
 
-async fn handshake(tls: &ClientTls, socket: Socket) -> Result<Socket, Failed> {
+async fn handshake(tls: &ClientTls, socket: Socket) -> Result<Socket, ProbeFailure> {
     match tls.handshake(socket).await {
         Ok(stream) => Ok(Box::new(stream)),
-        Err(error) => Err(match Failed::broken(&error) {
-            Failed::Closed => Failed::Tls("closed in the handshake".to_owned()),
+        Err(error) => Err(match ProbeFailure::broken(&error) {
+            ProbeFailure::Closed => ProbeFailure::Tls("closed in the handshake".to_owned()),
             other => other,
         }),
     }
@@ -106,19 +106,20 @@ async fn handshake(tls: &ClientTls, socket: Socket) -> Result<Socket, Failed> {
 pub(super) async fn part(mut socket: Socket, deadline: Deadline) {
     let closed = poll_fn(|context| Pin::new(&mut socket).poll_shutdown(context));
     // The check is complete: there is a connection.
-    let _ =
-        deadline.hold(Failed::NoEnd, async { closed.await.map_err(|error| Failed::broken(&error)) }).await;
+    let _ = deadline
+        .hold(ProbeFailure::NoEnd, async { closed.await.map_err(|error| ProbeFailure::broken(&error)) })
+        .await;
 }
 
-// === impl Capped ===
+// === impl LimitedReader ===
 
-impl Capped {
+impl LimitedReader {
     pub(super) fn new(socket: Socket, most: usize) -> Self {
         Self { socket, left: most }
     }
 }
 
-impl AsyncRead for Capped {
+impl AsyncRead for LimitedReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -134,7 +135,7 @@ impl AsyncRead for Capped {
     }
 }
 
-impl AsyncWrite for Capped {
+impl AsyncWrite for LimitedReader {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -168,9 +169,9 @@ impl Deadline {
     /// Does this, as long as there is time; `late` says what has not come when there is none.
     pub(super) async fn hold<T>(
         self,
-        late: fn(Duration) -> Failed,
-        work: impl Future<Output = Result<T, Failed>>,
-    ) -> Result<T, Failed> {
+        late: fn(Duration) -> ProbeFailure,
+        work: impl Future<Output = Result<T, ProbeFailure>>,
+    ) -> Result<T, ProbeFailure> {
         timeout_at(self.at, work).await.unwrap_or_else(|_| Err(late(self.whole)))
     }
 }

@@ -10,7 +10,7 @@ use crate::dial::DialError;
 /// Why a backend is unhealthy. The text is short, on one line, and of bounded length, whatever the backend sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Failed {
+pub enum ProbeFailure {
     /// No process listens there.
     #[error("refused")]
     Refused,
@@ -67,9 +67,9 @@ pub enum Failed {
 /// Longest text of others within a reason, in characters.
 const LONGEST: usize = 160;
 
-// === impl Failed ===
+// === impl ProbeFailure ===
 
-impl Failed {
+impl ProbeFailure {
     /// Why there is no connection; `whole` is the time that there was.
     pub(super) fn dialing(error: DialError, whole: Duration) -> Self {
         match error {

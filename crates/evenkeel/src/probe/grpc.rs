@@ -13,15 +13,15 @@ use h2::{Reason, RecvStream};
 use http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 
-use super::connect::{Capped, Deadline, HTTP2, Socket, Way};
+use super::connect::{Connector, Deadline, HTTP2, LimitedReader, Socket};
 use super::failed::short;
 use super::http1::AGENT;
-use super::{Failed, ProbeError, Target};
+use super::{ProbeError, ProbeFailure, Target};
 
 /// A call of the health service.
 #[derive(Debug)]
-pub(super) struct Question {
-    way: Way,
+pub(super) struct GrpcProbe {
+    connector: Connector,
     uri: Uri,
     /// How long the server should try, as gRPC writes it.
     timeout: HeaderValue,
@@ -58,14 +58,14 @@ const STATUSES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-// === impl Question ===
+// === impl GrpcProbe ===
 
-impl Question {
+impl GrpcProbe {
     /// Asks for this service; for the server as a whole if it is empty.
     pub(super) fn new(service: &str, timeout: Duration, target: &Target) -> Result<Self, ProbeError> {
-        let way = Way::new(target, HTTP2)?;
+        let connector = Connector::new(target, HTTP2)?;
         let uri = Uri::builder()
-            .scheme(if way.is_tls() { "https" } else { "http" })
+            .scheme(if connector.is_tls() { "https" } else { "http" })
             .authority(target.host.as_str())
             .path_and_query(PATH)
             .build()
@@ -76,27 +76,27 @@ impl Question {
         let milliseconds = timeout.as_millis().clamp(1, 99_999_999);
         let timeout = HeaderValue::from_str(&format!("{milliseconds}m"))
             .map_err(|_| ProbeError::Request { what: "timeout", value: format!("{timeout:?}") })?;
-        Ok(Self { way, uri, timeout, service: service.to_owned(), message })
+        Ok(Self { connector, uri, timeout, service: service.to_owned(), message })
     }
 
     /// Asks once.
-    pub(super) async fn ask(&self, deadline: Deadline) -> Result<(), Failed> {
-        let socket = self.way.open(deadline).await?;
-        deadline.hold(Failed::NoAnswer, self.call(socket)).await
+    pub(super) async fn run(&self, deadline: Deadline) -> Result<(), ProbeFailure> {
+        let socket = self.connector.open(deadline).await?;
+        deadline.hold(ProbeFailure::NoAnswer, self.call(socket)).await
     }
 
-    async fn call(&self, socket: Socket) -> Result<(), Failed> {
+    async fn call(&self, socket: Socket) -> Result<(), ProbeFailure> {
         let mut builder = Builder::new();
         builder.enable_push(false).max_header_list_size(HEAD).max_concurrent_streams(0);
         let (client, connection) = builder
-            .handshake::<_, Bytes>(Capped::new(socket, ALL))
+            .handshake::<_, Bytes>(LimitedReader::new(socket, ALL))
             .await
-            .map_err(|error| Failed::http2(&error))?;
+            .map_err(|error| ProbeFailure::http2(&error))?;
         alongside(self.check(client), connection).await
     }
 
-    async fn check(&self, client: SendRequest<Bytes>) -> Result<(), Failed> {
-        let explain = |error: h2::Error| Failed::http2(&error);
+    async fn check(&self, client: SendRequest<Bytes>) -> Result<(), ProbeFailure> {
+        let explain = |error: h2::Error| ProbeFailure::http2(&error);
         let mut client = client.ready().await.map_err(explain)?;
         let (answer, mut request) = client.send_request(self.request(), false).map_err(explain)?;
         request.send_data(self.message.clone(), true).map_err(explain)?;
@@ -112,11 +112,11 @@ impl Question {
         self.succeeded(trailers.as_ref().unwrap_or(&head.headers))?;
         match serving_status(&message) {
             Some(1) => Ok(()),
-            Some(0) => Err(Failed::Grpc("UNKNOWN".to_owned())),
-            Some(2) => Err(Failed::Grpc("NOT_SERVING".to_owned())),
-            Some(3) => Err(Failed::Grpc(format!("SERVICE_UNKNOWN (`{}`)", short(&self.service)))),
-            Some(other) => Err(Failed::Grpc(format!("serving status {other}"))),
-            None => Err(Failed::Protocol("a message of the gRPC health protocol".to_owned())),
+            Some(0) => Err(ProbeFailure::Grpc("UNKNOWN".to_owned())),
+            Some(2) => Err(ProbeFailure::Grpc("NOT_SERVING".to_owned())),
+            Some(3) => Err(ProbeFailure::Grpc(format!("SERVICE_UNKNOWN (`{}`)", short(&self.service)))),
+            Some(other) => Err(ProbeFailure::Grpc(format!("serving status {other}"))),
+            None => Err(ProbeFailure::Protocol("a message of the gRPC health protocol".to_owned())),
         }
     }
 
@@ -134,18 +134,18 @@ impl Question {
     }
 
     /// Whether these fields say that the call succeeded.
-    fn succeeded(&self, fields: &HeaderMap) -> Result<(), Failed> {
+    fn succeeded(&self, fields: &HeaderMap) -> Result<(), ProbeFailure> {
         let text = |name| fields.get(name).map(|value| short(&String::from_utf8_lossy(value.as_bytes())));
         let Some(code) = text("grpc-status") else {
-            return Err(Failed::Grpc("no status".to_owned()));
+            return Err(ProbeFailure::Grpc("no status".to_owned()));
         };
         let name = code.parse::<usize>().ok().and_then(|code| STATUSES.get(code));
         let name = name.map_or_else(|| format!("status {code}"), |name| (*name).to_owned());
         match name.as_str() {
             "OK" => Ok(()),
-            "UNIMPLEMENTED" => Err(Failed::Grpc(format!("{name} (no health service there)"))),
-            "NOT_FOUND" => Err(Failed::Grpc(format!("{name} (service `{}`)", short(&self.service)))),
-            _ => Err(Failed::Grpc(match text("grpc-message") {
+            "UNIMPLEMENTED" => Err(ProbeFailure::Grpc(format!("{name} (no health service there)"))),
+            "NOT_FOUND" => Err(ProbeFailure::Grpc(format!("{name} (service `{}`)", short(&self.service)))),
+            _ => Err(ProbeFailure::Grpc(match text("grpc-message") {
                 Some(message) if !message.is_empty() => format!("{name}: {message}"),
                 _ => name,
             })),
@@ -153,25 +153,29 @@ impl Question {
     }
 }
 
-fn speaks_grpc(answer: &Response<RecvStream>) -> Result<(), Failed> {
+fn speaks_grpc(answer: &Response<RecvStream>) -> Result<(), ProbeFailure> {
     if answer.status() != StatusCode::OK {
-        return Err(Failed::Status(answer.status().as_u16()));
+        return Err(ProbeFailure::Status(answer.status().as_u16()));
     }
     let kind = answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if kind.starts_with(b"application/grpc") { Ok(()) } else { Err(Failed::Protocol("gRPC".to_owned())) }
+    if kind.starts_with(b"application/grpc") {
+        Ok(())
+    } else {
+        Err(ProbeFailure::Protocol("gRPC".to_owned()))
+    }
 }
 
-async fn read(body: &mut RecvStream) -> Result<Vec<u8>, Failed> {
+async fn read(body: &mut RecvStream) -> Result<Vec<u8>, ProbeFailure> {
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
         let data = match data {
             Ok(data) => data,
             // A server that has said all may tell the client to say no more: its status follows or is there.
             Err(error) if error.is_reset() && error.reason() == Some(Reason::NO_ERROR) => break,
-            Err(error) => return Err(Failed::http2(&error)),
+            Err(error) => return Err(ProbeFailure::http2(&error)),
         };
         if bytes.len() + data.len() > ANSWER {
-            return Err(Failed::Protocol("a message of the gRPC health protocol".to_owned()));
+            return Err(ProbeFailure::Protocol("a message of the gRPC health protocol".to_owned()));
         }
         bytes.extend_from_slice(&data);
         // The window of a call is sixteen times larger than the largest response.

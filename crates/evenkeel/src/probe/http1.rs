@@ -9,16 +9,16 @@ use http::{HeaderValue, Method, Uri};
 use memchr::memmem::Finder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect::{Deadline, HTTP1, Socket, Way};
+use super::connect::{Connector, Deadline, HTTP1, Socket};
 use super::failed::short;
-use super::{BODY, Failed, ProbeError, Target};
+use super::{BODY, ProbeError, ProbeFailure, Target};
 
 /// What probes call themselves.
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("evenkeel-health");
 
 /// A request over its own connection, and the expected response.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct HttpProbe {
     request: Template,
     statuses: Vec<(u16, u16)>,
     body: Option<Finder<'static>>,
@@ -27,7 +27,7 @@ pub(super) struct Question {
 /// A request without a body, to be sent again and again.
 #[derive(Debug)]
 pub(super) struct Template {
-    way: Way,
+    connector: Connector,
     method: Method,
     path: Uri,
     headers: HeaderMap,
@@ -62,9 +62,9 @@ const BEGINNING: &[u8] = b"HTTP/1.";
 /// The most that is read at once, in bytes.
 const READ: usize = 16 << 10;
 
-// === impl Question ===
+// === impl HttpProbe ===
 
-impl Question {
+impl HttpProbe {
     /// As the check says.
     pub(super) fn new(check: &HttpCheck, target: &Target) -> Result<Self, ProbeError> {
         let host = check.host.as_ref().unwrap_or(&target.host);
@@ -78,18 +78,18 @@ impl Question {
     }
 
     /// Asks once.
-    pub(super) async fn ask(&self, deadline: Deadline) -> Result<(), Failed> {
+    pub(super) async fn run(&self, deadline: Deadline) -> Result<(), ProbeFailure> {
         let mut client = self.request.open(deadline).await?;
-        let response = deadline.hold(Failed::NoAnswer, client.send(&self.request)).await?;
+        let response = deadline.hold(ProbeFailure::NoAnswer, client.send(&self.request)).await?;
         let status = response.status;
         if !self.statuses.iter().any(|&(from, to)| (from..=to).contains(&status)) {
-            return Err(Failed::Status(status));
+            return Err(ProbeFailure::Status(status));
         }
         // A response that breaks off is unhealthy, whether or not a text is expected.
-        let body = deadline.hold(Failed::NoEnd, client.read(response)).await?;
+        let body = deadline.hold(ProbeFailure::NoEnd, client.read(response)).await?;
         match &self.body {
             Some(text) if text.find(&body.bytes).is_none() => {
-                Err(Failed::Body(short(&String::from_utf8_lossy(text.needle()))))
+                Err(ProbeFailure::Body(short(&String::from_utf8_lossy(text.needle()))))
             }
             _ => Ok(()),
         }
@@ -108,7 +108,7 @@ impl Template {
         };
         let host = HeaderValue::from_str(host).map_err(|_| wrong("host", host))?;
         let headers = HeaderMap::from_iter([(HOST, host), (USER_AGENT, AGENT)]);
-        Ok(Self { way: Way::new(target, HTTP1)?, method, path, headers })
+        Ok(Self { connector: Connector::new(target, HTTP1)?, method, path, headers })
     }
 
     /// Sets a header field. The framing is not the user's to set: there is no body.
@@ -127,8 +127,8 @@ impl Template {
     }
 
     /// A new connection.
-    pub(super) async fn open(&self, deadline: Deadline) -> Result<Client, Failed> {
-        Ok(Client { socket: self.way.open(deadline).await?, input: Buffer::default() })
+    pub(super) async fn open(&self, deadline: Deadline) -> Result<Client, ProbeFailure> {
+        Ok(Client { socket: self.connector.open(deadline).await?, input: Buffer::default() })
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -148,7 +148,7 @@ impl Template {
 
 impl Client {
     /// Sends the request, and returns the head of the final response.
-    pub(super) async fn send(&mut self, request: &Template) -> Result<Response, Failed> {
+    pub(super) async fn send(&mut self, request: &Template) -> Result<Response, ProbeFailure> {
         // A backend that reads no request may still have sent a response. Whether there is one is seen below.
         let _ = self.socket.write_all(&request.bytes()).await;
         let _ = self.socket.flush().await;
@@ -176,14 +176,14 @@ impl Client {
                     }
                     interim.admit(length).map_err(malformed)?;
                 }
-                None if self.fill().await? == 0 => return Err(Failed::Closed),
+                None if self.fill().await? == 0 => return Err(ProbeFailure::Closed),
                 None => {}
             }
         }
     }
 
     /// Reads the body of a response to its end, or as far as it is needed.
-    pub(super) async fn read(&mut self, response: Response) -> Result<Body, Failed> {
+    pub(super) async fn read(&mut self, response: Response) -> Result<Body, ProbeFailure> {
         let Response { last, mut body, .. } = response;
         let mut bytes = Vec::new();
         while !body.is_done() {
@@ -191,7 +191,7 @@ impl Client {
             if input.is_empty() {
                 match self.fill().await? {
                     0 if matches!(body, http1::Body::UntilClose) => break,
-                    0 => return Err(Failed::Closed),
+                    0 => return Err(ProbeFailure::Closed),
                     _ => continue,
                 }
             }
@@ -213,13 +213,14 @@ impl Client {
     }
 
     /// Reads more; how many bytes, none at the end.
-    async fn fill(&mut self) -> Result<usize, Failed> {
-        let read = self.socket.read(self.input.room(READ)).await.map_err(|error| Failed::broken(&error))?;
+    async fn fill(&mut self) -> Result<usize, ProbeFailure> {
+        let read =
+            self.socket.read(self.input.room(READ)).await.map_err(|error| ProbeFailure::broken(&error))?;
         self.input.add(read);
         Ok(read)
     }
 }
 
-fn malformed(malformed: Malformed) -> Failed {
-    Failed::Protocol(format!("HTTP/1.1: {malformed}"))
+fn malformed(malformed: Malformed) -> ProbeFailure {
+    ProbeFailure::Protocol(format!("HTTP/1.1: {malformed}"))
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::connect::Deadline;
 use super::http1::{Client, Template};
-use super::{Failed, ProbeError, Target, orca};
+use super::{ProbeError, ProbeFailure, Target, orca};
 
 /// What a backend says of its load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +52,13 @@ impl LoadProbe {
     ///
     /// # Errors
     /// Why there was no response, or no load in it.
-    pub async fn ask(&self) -> Result<Load, Failed> {
+    pub async fn ask(&self) -> Result<Load, ProbeFailure> {
         let deadline = Deadline::after(self.timeout);
         let kept = self.kept.lock().pop();
         if let Some(kept) = kept {
             match self.ask_over(kept, deadline).await {
                 // The backend had closed it meanwhile; that says nothing of how it is.
-                Err(Failed::Closed | Failed::Broken(_)) => {}
+                Err(ProbeFailure::Closed | ProbeFailure::Broken(_)) => {}
                 answer => return answer,
             }
         }
@@ -71,10 +71,10 @@ impl LoadProbe {
         self.kept.lock().len()
     }
 
-    async fn ask_over(&self, mut client: Client, deadline: Deadline) -> Result<Load, Failed> {
-        let mut response = deadline.hold(Failed::NoAnswer, client.send(&self.request)).await?;
+    async fn ask_over(&self, mut client: Client, deadline: Deadline) -> Result<Load, ProbeFailure> {
+        let mut response = deadline.hold(ProbeFailure::NoAnswer, client.send(&self.request)).await?;
         let (status, header) = (response.status, response.load.take());
-        let body = deadline.hold(Failed::NoEnd, client.read(response)).await?;
+        let body = deadline.hold(ProbeFailure::NoEnd, client.read(response)).await?;
         if body.reusable {
             let mut kept = self.kept.lock();
             if kept.len() < Self::KEPT {
@@ -82,11 +82,11 @@ impl LoadProbe {
             }
         }
         let load = match &header {
-            _ if !(200..300).contains(&status) => return Err(Failed::Status(status)),
+            _ if !(200..300).contains(&status) => return Err(ProbeFailure::Status(status)),
             Some(header) => orca::read(header),
             None => orca::read(&body.bytes),
         };
-        load.map_err(|why| Failed::Load(why.to_owned()))
+        load.map_err(|why| ProbeFailure::Load(why.to_owned()))
     }
 }
 

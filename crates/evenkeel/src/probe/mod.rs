@@ -25,12 +25,12 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use failed::Failed;
+pub use failed::ProbeFailure;
 pub use load::{Load, LoadProbe};
 pub use own::Check;
 pub use watch::{Outcome, watch};
 
-use self::connect::{Deadline, HTTP1, Way};
+use self::connect::{Connector, Deadline, HTTP1};
 use crate::dial::{DialError, Dialer, Names};
 
 /// How much of a response body is read, in bytes.
@@ -41,7 +41,7 @@ pub const BODY: usize = 64 << 10;
 pub struct Probe {
     target: Target,
     timeout: Duration,
-    question: Question,
+    kind: ProbeKind,
     /// Whether it goes to a port of its own.
     elsewhere: bool,
 }
@@ -102,11 +102,11 @@ pub enum ProbeError {
 }
 
 #[derive(Debug)]
-enum Question {
-    Tcp(Way),
-    Tls(Way),
-    Http(Box<http1::Question>),
-    Grpc(Box<grpc::Question>),
+enum ProbeKind {
+    Tcp(Connector),
+    Tls(Connector),
+    Http(Box<http1::HttpProbe>),
+    Grpc(Box<grpc::GrpcProbe>),
     Own(Arc<dyn Check>),
 }
 
@@ -123,48 +123,48 @@ impl Probe {
         let configured = target.address.clone();
         let target = target.at_port(check.port)?;
         let elsewhere = target.address != configured;
-        let question = match &check.kind {
-            HealthCheckKind::Tcp => Question::Tcp(Way::plain(&target)),
+        let kind = match &check.kind {
+            HealthCheckKind::Tcp => ProbeKind::Tcp(Connector::plain(&target)),
             HealthCheckKind::Tls if target.tls.is_none() => return Err(ProbeError::NotTls(target.url)),
-            HealthCheckKind::Tls => Question::Tls(Way::new(&target, HTTP1)?),
-            HealthCheckKind::Http(http) => Question::Http(Box::new(http1::Question::new(http, &target)?)),
+            HealthCheckKind::Tls => ProbeKind::Tls(Connector::new(&target, HTTP1)?),
+            HealthCheckKind::Http(http) => ProbeKind::Http(Box::new(http1::HttpProbe::new(http, &target)?)),
             HealthCheckKind::Grpc { service } => {
-                Question::Grpc(Box::new(grpc::Question::new(service, check.timeout, &target)?))
+                ProbeKind::Grpc(Box::new(grpc::GrpcProbe::new(service, check.timeout, &target)?))
             }
             HealthCheckKind::Custom(name) => {
-                Question::Own(own.ok_or_else(|| ProbeError::Unknown(name.clone()))?)
+                ProbeKind::Own(own.ok_or_else(|| ProbeError::Unknown(name.clone()))?)
             }
             _ => return Err(ProbeError::Unknown(format!("{:?}", check.kind))),
         };
-        Ok(Self { target, timeout: check.timeout, question, elsewhere })
+        Ok(Self { target, timeout: check.timeout, kind, elsewhere })
     }
 
     /// Asks once, and is done within the check's timeout.
     ///
     /// # Errors
     /// Why the backend is unhealthy.
-    pub async fn run(&self) -> Result<(), Failed> {
+    pub async fn run(&self) -> Result<(), ProbeFailure> {
         let deadline = Deadline::after(self.timeout);
-        match &self.question {
-            Question::Tcp(way) | Question::Tls(way) => {
-                connect::part(way.open(deadline).await?, deadline).await;
+        match &self.kind {
+            ProbeKind::Tcp(connector) | ProbeKind::Tls(connector) => {
+                connect::part(connector.open(deadline).await?, deadline).await;
                 Ok(())
             }
-            Question::Http(question) => question.ask(deadline).await,
-            Question::Grpc(question) => question.ask(deadline).await,
-            Question::Own(check) => {
+            ProbeKind::Http(probe) => probe.run(deadline).await,
+            ProbeKind::Grpc(probe) => probe.run(deadline).await,
+            ProbeKind::Own(check) => {
                 let target = self.target.resolved();
                 let Some(target) = target else {
-                    return Err(Failed::dialing(DialError::Unresolved, self.timeout));
+                    return Err(ProbeFailure::dialing(DialError::Unresolved, self.timeout));
                 };
-                deadline.hold(Failed::NoAnswer, own::ask(check.as_ref(), &target)).await
+                deadline.hold(ProbeFailure::NoAnswer, own::run(check.as_ref(), &target)).await
             }
         }
     }
 
     /// Whether it makes a request where the backend takes requests.
     pub(crate) fn makes_a_request(&self) -> bool {
-        !self.elsewhere && matches!(self.question, Question::Http(_) | Question::Grpc(_))
+        !self.elsewhere && matches!(self.kind, ProbeKind::Http(_) | ProbeKind::Grpc(_))
     }
 
     /// What is probed: with the check's port, if it has one of its own.

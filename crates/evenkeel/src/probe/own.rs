@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use super::failed::short;
-use super::{Failed, Target};
+use super::{ProbeFailure, Target};
 
 /// A check of the user's own, registered by a name that the configuration's `custom` refers to.
 ///
@@ -25,7 +25,7 @@ pub trait Check: Debug + Send + Sync + 'static {
 }
 
 /// Runs it once. What it does wrong is its own failure: its backend's schedule goes on.
-pub(super) async fn ask(check: &dyn Check, target: &Target) -> Result<(), Failed> {
+pub(super) async fn run(check: &dyn Check, target: &Target) -> Result<(), ProbeFailure> {
     let mut work = pin!(async { check.check(target).await });
     // Polled no more after a panic, so nothing sees what the panic left half done.
     let answer = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
@@ -33,5 +33,5 @@ pub(super) async fn ask(check: &dyn Check, target: &Target) -> Result<(), Failed
         Ok(Poll::Ready(answer)) => Poll::Ready(answer),
         Err(_) => Poll::Ready(Err("the check panicked".to_owned())),
     });
-    answer.await.map_err(|reason| Failed::Own(short(&reason)))
+    answer.await.map_err(|reason| ProbeFailure::Own(short(&reason)))
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::connect::FAR;
-use super::{Failed, Probe};
+use super::{Probe, ProbeFailure};
 
 /// What one probe found.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Outcome {
     /// How long it took.
     pub took: Duration,
     /// Healthy, or why not.
-    pub result: Result<(), Failed>,
+    pub result: Result<(), ProbeFailure>,
     /// Whether it made a request where the backend takes requests: success then shows that requests reach it.
     pub requested: bool,
 }
@@ -49,7 +49,7 @@ pub async fn watch(probe: Probe, interval: Duration, mut tell: impl FnMut(Outcom
         sleep_until(slots.next(Instant::now())).await;
         let at = Instant::now();
         let result = probe.run().await;
-        if matches!(result, Err(Failed::Shortage(_))) {
+        if matches!(result, Err(ProbeFailure::Shortage(_))) {
             continue;
         }
         tell(Outcome { at: at.into_std(), took: at.elapsed(), result, requested: probe.makes_a_request() });

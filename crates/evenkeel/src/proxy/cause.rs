@@ -7,7 +7,7 @@ use evenkeel_http::message::Malformed;
 use pingora_core::{Error, ErrorType};
 
 use crate::dial::DialError;
-use crate::upstream::{Break, Broke, ConnectError, Failure, TlsError};
+use crate::upstream::{Break, BrokenConnection, ConnectError, Failure, TlsError};
 
 /// Why connecting failed.
 pub(super) fn connecting(error: &Error) -> Failure {
@@ -50,9 +50,9 @@ pub(super) fn broken(error: &Error) -> Break {
 }
 
 /// A connection that broke before the head of a response.
-pub(super) fn broke(error: &Error, reused: bool, repeatable: bool) -> Broke {
+pub(super) fn broke(error: &Error, reused: bool, repeatable: bool) -> BrokenConnection {
     let (silent, unsent) = (!has_begun_to_answer(error), is_of_request_head(error));
-    Broke { how: broken(error), reused, silent, unsent, repeatable }
+    BrokenConnection { how: broken(error), reused, silent, unsent, repeatable }
 }
 
 /// Whether some bytes of a response arrived before its head was broken off. Pingora reports this only in its error

@@ -447,8 +447,8 @@ impl ProxyHttp for Proxy {
         let complete = session.response_written().is_some();
         let ending = match error.map(Error::esource) {
             None if complete => Ending::Ok,
-            Some(ErrorSource::Upstream) => Ending::BackendLeft,
-            _ => Ending::ClientLeft,
+            Some(ErrorSource::Upstream) => Ending::BackendDisconnected,
+            _ => Ending::ClientDisconnected,
         };
         exchange.on_end(ending);
     }

@@ -18,7 +18,7 @@ use super::grant::Grant;
 use super::own::Own;
 use super::transport::Transport;
 use crate::exchange::{Connection, InFlight};
-use crate::tls::{Agreed, HandshakeFailure};
+use crate::tls::{HandshakeFailure, Negotiated};
 
 /// A client's socket with its buffers.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ enum Insist {
 enum End {
     /// From the response.
     #[default]
-    Told,
+    Framed,
     /// From the end of the connection, and more is to come.
     Open,
     /// From the end of the connection, which may come once all is sent.
@@ -94,7 +94,7 @@ impl Link {
             grant: Grant::Bytes(0),
             broken: false,
             insist: Insist::No,
-            end: End::Told,
+            end: End::Framed,
         };
         Arc::new(Self { in_flight, state: Own::new(state) })
     }
@@ -121,7 +121,7 @@ impl Link {
     ///
     /// # Errors
     /// Why the handshake failed.
-    pub fn advance_handshake(&self) -> Result<Option<Agreed>, HandshakeFailure> {
+    pub fn advance_handshake(&self) -> Result<Option<Negotiated>, HandshakeFailure> {
         let state = &mut *self.state.borrow();
         state.transport.advance_handshake(&mut state.input)
     }
@@ -346,7 +346,7 @@ impl Link {
     /// connection is reset if it is dropped before [`Link::end_answer`], so that no client mistakes a part for the
     /// whole (RFC 9112, 8).
     pub fn begin_answer(&self, open: bool) {
-        self.state.borrow().end = if open { End::Open } else { End::Told };
+        self.state.borrow().end = if open { End::Open } else { End::Framed };
     }
 
     /// The response is written completely, if not sent.

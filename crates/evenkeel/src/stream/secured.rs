@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::socket::Socket;
-use crate::tls::{Agreed, HandshakeFailure, Session};
+use crate::tls::{HandshakeFailure, Negotiated, Session};
 use evenkeel_http::http1::Buffer;
 
 /// A socket with TLS over it. While it is idle it holds no buffer.
@@ -47,7 +47,7 @@ impl Secured {
     pub(super) fn advance_handshake(
         &mut self,
         plain: &mut Buffer,
-    ) -> Result<Option<Agreed>, HandshakeFailure> {
+    ) -> Result<Option<Negotiated>, HandshakeFailure> {
         self.session.advance(plain)?;
         Ok((!self.session.is_handshaking()).then(|| self.session.agreed()))
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::secured::Secured;
 use super::socket::Socket;
-use crate::tls::{Agreed, HandshakeFailure};
+use crate::tls::{HandshakeFailure, Negotiated};
 use evenkeel_http::http1::Buffer;
 
 /// A connection with a client. What is in the clear costs no more than its socket.
@@ -56,7 +56,7 @@ impl Transport {
     ///
     /// # Errors
     /// Why the handshake failed.
-    pub fn advance_handshake(&mut self, plain: &mut Buffer) -> Result<Option<Agreed>, HandshakeFailure> {
+    pub fn advance_handshake(&mut self, plain: &mut Buffer) -> Result<Option<Negotiated>, HandshakeFailure> {
         match self {
             Self::Plain(_) => Ok(None),
             Self::Tls(secured) => secured.advance_handshake(plain),

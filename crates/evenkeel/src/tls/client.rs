@@ -37,7 +37,7 @@ pub enum ClientTlsError {
 
 /// Looks at no certificate, but still has the peer prove that it holds the key of the one it shows.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
 // === impl ClientTls ===
 
@@ -60,7 +60,7 @@ impl ClientTls {
         let mut config = match (authorities, verify) {
             (_, false) => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
                 .with_no_client_auth(),
             (Some(ca), true) => builder.with_root_certificates(shared(ca)?).with_no_client_auth(),
             (None, true) => builder.with_root_certificates(system()?).with_no_client_auth(),
@@ -140,9 +140,9 @@ fn system() -> Result<Arc<RootCertStore>, ClientTlsError> {
     Ok(SYSTEM.get_or_init(|| Arc::new(store)).clone())
 }
 
-// === impl Anyone ===
+// === impl AnyCertificate ===
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -10,7 +10,7 @@ pub enum HandshakeFailure {
     /// It was not complete in time.
     Timeout,
     /// The client closed the connection.
-    ClientLeft,
+    ClientDisconnected,
     /// What came is not TLS.
     NotTls,
     /// The client supports no version of TLS that is enabled.
@@ -46,7 +46,7 @@ impl HandshakeFailure {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 10] = [
         Self::Timeout,
-        Self::ClientLeft,
+        Self::ClientDisconnected,
         Self::NotTls,
         Self::Version,
         Self::Cipher,
@@ -61,7 +61,7 @@ impl HandshakeFailure {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
-            Self::ClientLeft => "client_left",
+            Self::ClientDisconnected => "client_left",
             Self::NotTls => "not_tls",
             Self::Version => "version",
             Self::Cipher => "cipher",
@@ -107,7 +107,7 @@ impl From<&Error> for HandshakeFailure {
                 | AlertDescription::AccessDenied
                 | AlertDescription::BadCertificateStatusResponse => Self::CertificateRejected,
                 AlertDescription::ProtocolVersion => Self::Version,
-                AlertDescription::UserCanceled | AlertDescription::CloseNotify => Self::ClientLeft,
+                AlertDescription::UserCanceled | AlertDescription::CloseNotify => Self::ClientDisconnected,
                 _ => Self::Other,
             },
             _ => Self::Other,

@@ -17,5 +17,5 @@ pub use client::{ClientTls, ClientTlsError};
 pub use failure::{HandshakeFailure, PeerFailure};
 pub use provider::install_provider;
 pub use server::{ServerTls, TlsError};
-pub use session::{Agreed, Session};
+pub use session::{Negotiated, Session};
 pub use trust::{read_authorities, system_authorities};

@@ -30,7 +30,7 @@ pub struct Session {
 
 /// What the two ends of a connection have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Agreed {
+pub struct Negotiated {
     /// The version: `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
     /// The cipher suite, by its name.
@@ -214,13 +214,13 @@ impl Session {
     }
 
     /// What was agreed on, once the handshake is complete.
-    pub fn agreed(&mut self) -> Agreed {
+    pub fn agreed(&mut self) -> Negotiated {
         let version = match self.tls.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
             _ => "TLSv1.2",
         };
         let cipher = self.tls.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite()));
-        Agreed {
+        Negotiated {
             version,
             cipher,
             server_name: self.chosen.take().and_then(|chosen| chosen.server_name),

@@ -110,7 +110,7 @@ pub enum Break {
 
 /// A connection that broke before the head of a response, as the lane that used it saw it.
 #[derive(Clone, Copy, Debug)]
-pub struct Broke {
+pub struct BrokenConnection {
     /// How it broke.
     pub how: Break,
     /// Whether it had served a request before.
@@ -131,16 +131,16 @@ const ENOUGH: u32 = 3;
 
 // === impl Failure ===
 
-impl From<Broke> for Failure {
+impl From<BrokenConnection> for Failure {
     /// The only place that decides this, for both lanes. A backend may close a kept connection at any time, also while a request
     /// is on its way: then that request is sent again, unless the backend may have worked on it and that must not happen twice.
-    fn from(broke: Broke) -> Self {
+    fn from(broke: BrokenConnection) -> Self {
         match broke {
-            Broke { silent: false, how, .. } => Self::Broken(how),
-            Broke { reused: true, unsent, repeatable, .. } if unsent || repeatable => Self::Stale,
-            Broke { reused: true, how, .. } => Self::Broken(how),
-            Broke { unsent: true, .. } => Self::Unsent,
-            Broke { how, .. } => Self::Closed(how),
+            BrokenConnection { silent: false, how, .. } => Self::Broken(how),
+            BrokenConnection { reused: true, unsent, repeatable, .. } if unsent || repeatable => Self::Stale,
+            BrokenConnection { reused: true, how, .. } => Self::Broken(how),
+            BrokenConnection { unsent: true, .. } => Self::Unsent,
+            BrokenConnection { how, .. } => Self::Closed(how),
         }
     }
 }
@@ -314,7 +314,7 @@ impl Break {
 
 #[cfg(test)]
 mod tests {
-    use super::{Break, Broke, Failure};
+    use super::{Break, BrokenConnection, Failure};
 
     #[test]
     fn what_a_broken_connection_means_depends_on_what_the_backend_can_have_read() {
@@ -335,7 +335,7 @@ mod tests {
             ([false, true, false, true], Failure::Closed(reset)),
         ];
         for ([reused, silent, unsent, repeatable], failure) in table {
-            let broke = Broke { how: reset, reused, silent, unsent, repeatable };
+            let broke = BrokenConnection { how: reset, reused, silent, unsent, repeatable };
             assert_eq!(Failure::from(broke), failure, "{broke:?}");
         }
     }

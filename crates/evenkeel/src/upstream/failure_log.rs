@@ -12,7 +12,7 @@ use super::{Endpoint, FailureAlert, Upstream};
 
 /// The failures of one subject, by their causes.
 #[derive(Debug, Default)]
-pub struct FailureLog(Mutex<Vec<Open>>);
+pub struct FailureLog(Mutex<Vec<OpenCause>>);
 
 /// Who wants to know of an upstream's failures.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub struct FailureReports {
 
 /// A cause that has had its line, and is counted until the next one.
 #[derive(Debug)]
-struct Open {
+struct OpenCause {
     cause: &'static str,
     since: Instant,
     /// How often since the last line.
@@ -49,7 +49,7 @@ pub enum RequestFailure {
 }
 
 /// What a window came to.
-enum Turned {
+enum WindowEnd {
     /// It goes on: so many since the last line.
     Again(u64),
     /// Nothing more has happened. After more than one line, it says how long it lasted.
@@ -72,7 +72,7 @@ impl FailureLog {
             open.more += 1;
             return false;
         }
-        all.push(Open { cause, since: Instant::now(), more: 0, lasts: false });
+        all.push(OpenCause { cause, since: Instant::now(), more: 0, lasts: false });
         true
     }
 
@@ -81,17 +81,17 @@ impl FailureLog {
     }
 
     /// The window of a cause has ended: the next one begins, or none.
-    fn turn(&self, cause: &str) -> Turned {
+    fn turn(&self, cause: &str) -> WindowEnd {
         let mut all = self.0.lock();
-        let Some(at) = all.iter().position(|open| open.cause == cause) else { return Turned::Over(None) };
+        let Some(at) = all.iter().position(|open| open.cause == cause) else { return WindowEnd::Over(None) };
         match all.get_mut(at) {
             Some(open) if open.more > 0 => {
                 open.lasts = true;
-                Turned::Again(std::mem::take(&mut open.more))
+                WindowEnd::Again(std::mem::take(&mut open.more))
             }
             _ => {
                 let open = all.swap_remove(at);
-                Turned::Over(open.lasts.then(|| open.since.elapsed()))
+                WindowEnd::Over(open.lasts.then(|| open.since.elapsed()))
             }
         }
     }
@@ -124,11 +124,11 @@ impl Upstream {
         each_window(move || {
             let name = endpoint.backend.name();
             let goes_on = match endpoint.failures.turn(cause) {
-                Turned::Again(count) => {
+                WindowEnd::Again(count) => {
                     log::warn!("upstream {}: {name}: {cause}{}", upstream.name, and_more(count));
                     true
                 }
-                Turned::Over(_) => false,
+                WindowEnd::Over(_) => false,
             };
             if !goes_on {
                 upstream.reports.open.fetch_sub(1, Relaxed);
@@ -156,11 +156,11 @@ impl Upstream {
         let upstream = self.clone();
         let requests_before = upstream.requests();
         each_window(move || match upstream.reports.requests.turn(cause) {
-            Turned::Again(count) => {
+            WindowEnd::Again(count) => {
                 log::log!(level, "upstream {}: {what}{cause}{}", upstream.name, and_more(count));
                 true
             }
-            Turned::Over(lasted) => {
+            WindowEnd::Over(lasted) => {
                 if let Some(lasted) = lasted
                     && upstream.requests() > requests_before
                 {
@@ -198,7 +198,7 @@ fn each_window(mut turn: impl FnMut() -> bool + Send + 'static) {
 
 #[cfg(test)]
 mod tests {
-    use super::{FailureLog, Turned, and_more};
+    use super::{FailureLog, WindowEnd, and_more};
 
     #[test]
     fn the_first_of_each_cause_is_told_and_the_others_are_counted() {
@@ -207,9 +207,9 @@ mod tests {
         for _ in 0..412 {
             assert!(!failures.note("refused"));
         }
-        assert!(matches!(failures.turn("refused"), Turned::Again(412)));
-        assert!(matches!(failures.turn("reset"), Turned::Over(None)));
-        assert!(matches!(failures.turn("refused"), Turned::Over(Some(_))));
+        assert!(matches!(failures.turn("refused"), WindowEnd::Again(412)));
+        assert!(matches!(failures.turn("reset"), WindowEnd::Over(None)));
+        assert!(matches!(failures.turn("refused"), WindowEnd::Over(Some(_))));
         assert!(failures.note("refused"), "a new outage has a line of its own");
     }
 

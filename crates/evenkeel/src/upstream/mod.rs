@@ -40,7 +40,7 @@ pub use copy::RequestCopy;
 pub use endpoint::{ConnectionGroup, Endpoint, EndpointTls};
 pub use error::UpstreamError;
 pub use explain::{WouldChoose, would_choose};
-pub use failure::{Break, Broke, ConnectError, Failure, TlsError};
+pub use failure::{Break, BrokenConnection, ConnectError, Failure, TlsError};
 pub use failure_log::{FailureLog, FailureReports, RequestFailure};
 pub use gate::Gate;
 pub use hedge::Hedging;

@@ -9,7 +9,8 @@ use evenkeel_config::{Retry, UpstreamLimits};
 use super::retry::{RetryDecision, RetryFacts, decide};
 use super::testing::{at, endpoints, get, hedging, members, post, upstream, usual};
 use super::{
-    Attempts, Break, Broke, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream, UpstreamError,
+    Attempts, Break, BrokenConnection, ConnectError, Failure, NextAttempt, NoRetry, TlsError, Upstream,
+    UpstreamError,
 };
 
 const REFUSED: Failure = Failure::Connect(ConnectError::Refused);
@@ -89,7 +90,13 @@ fn what_is_retried_depends_on_the_failure_the_method_the_body_and_the_attempts()
 #[test]
 fn what_a_broken_connection_means_depends_on_what_was_sent_and_received() {
     let failure = |reused, responding: bool, sent: bool, repeatable| {
-        Failure::from(Broke { how: Break::Reset, reused, silent: !responding, unsent: !sent, repeatable })
+        Failure::from(BrokenConnection {
+            how: Break::Reset,
+            reused,
+            silent: !responding,
+            unsent: !sent,
+            repeatable,
+        })
     };
     let (broken, closed) = (Failure::Broken(Break::Reset), Failure::Closed(Break::Reset));
     for repeatable in [true, false] {

@@ -23,10 +23,10 @@ pub use explanation::{
     FilterExplanation, HashExplanation, Outcome, PassedOver, Refused, UpstreamExplanation, VerdictKind,
 };
 
-use super::board::Board;
+use super::board::StatusBoard;
 use super::plan::Plan;
 use crate::exchange::{
-    ClientAddress, Panicked, Respelled, Rule, RuleAction, Table, client_address, redirect, respelled, verdict,
+    ClientAddress, Panicked, Rule, RuleAction, Table, WithPath, client_address, redirect, respelled, verdict,
 };
 use crate::filter::{Request, State, Verdict};
 use crate::upstream::{Upstream, moment_of};
@@ -43,7 +43,7 @@ impl Plan {
 ///
 /// # Cost
 /// Linear in the routes before the one that takes the request, and in the backends of its upstream.
-pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Explanation {
+pub fn explain(table: &Table, boards: &[Arc<StatusBoard>], request: &Described) -> Explanation {
     let client = client_address(table, Some(request.peer), request);
     let mut said = Explanation {
         method: request.method().to_owned(),
@@ -65,11 +65,17 @@ pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Exp
     let paths = table.paths_at(request.port());
     let mut edits = Edits::default();
     match respelled(request, paths) {
-        Ok(None) => route(&mut said, Scene { table, boards, request, client, tls: request.tls }, &mut edits),
+        Ok(None) => {
+            route(&mut said, ExplainContext { table, boards, request, client, tls: request.tls }, &mut edits)
+        }
         Ok(Some(path)) => {
             edits.path = (paths.forward == PathForm::Normal).then(|| path.clone());
-            let head = &Respelled::new(request, &path);
-            route(&mut said, Scene { table, boards, request: head, client, tls: request.tls }, &mut edits);
+            let head = &WithPath::new(request, &path);
+            route(
+                &mut said,
+                ExplainContext { table, boards, request: head, client, tls: request.tls },
+                &mut edits,
+            );
             said.path = Some(path);
         }
         Err(refusal) => said.outcome = refused(&refusal),
@@ -78,8 +84,8 @@ pub fn explain(table: &Table, boards: &[Arc<Board>], request: &Described) -> Exp
 }
 
 /// Goes on with a request whose path is in the form that routes and filters see.
-fn route(said: &mut Explanation, scene: Scene<'_>, edits: &mut Edits) {
-    let Scene { table, request, .. } = scene;
+fn route(said: &mut Explanation, context: ExplainContext<'_>, edits: &mut Edits) {
+    let ExplainContext { table, request, .. } = context;
     let found = table.routes.find(request).and_then(|index| Some((index, table.rules.get(index)?)));
     said.passed_over = passed_over(table, found.map(|(index, _)| index), request);
     let Some((_, rule)) = found else {
@@ -87,13 +93,13 @@ fn route(said: &mut Explanation, scene: Scene<'_>, edits: &mut Edits) {
         return;
     };
     said.route = Some(rule.name.to_string());
-    let (filters, end) = run_filters(scene, rule, edits);
+    let (filters, end) = run_filters(context, rule, edits);
     said.filters = filters;
     if let Some(end) = end {
         said.outcome = end;
         return;
     }
-    act(said, scene, rule, edits);
+    act(said, context, rule, edits);
     if said.outcome == Outcome::Upstream {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
         let target = edits.path.take().map_or_else(|| request.target().to_owned(), |path| path + &query);
@@ -103,9 +109,9 @@ fn route(said: &mut Explanation, scene: Scene<'_>, edits: &mut Edits) {
 
 /// What everything is explained of.
 #[derive(Clone, Copy)]
-struct Scene<'a> {
+struct ExplainContext<'a> {
     table: &'a Table,
-    boards: &'a [Arc<Board>],
+    boards: &'a [Arc<StatusBoard>],
     request: &'a dyn RequestHead,
     client: ClientAddress,
     tls: bool,
@@ -122,17 +128,17 @@ fn passed_over(table: &Table, found: Option<usize>, request: &dyn RequestHead) -
 
 /// Runs the filters as an exchange does. Gives what each said, and the end if one of them made it.
 fn run_filters(
-    scene: Scene<'_>,
+    context: ExplainContext<'_>,
     rule: &Rule,
     edits: &mut Edits,
 ) -> (Vec<FilterExplanation>, Option<Outcome>) {
-    let (request, mut said) = (scene.request, Vec::with_capacity(rule.filters.len()));
+    let (request, mut said) = (context.request, Vec::with_capacity(rule.filters.len()));
     let mut state = State::default();
     for (place, (filter, kind)) in rule.filters.iter().zip(&rule.kinds).enumerate() {
         let (before, path) = (edits.headers().len(), edits.path.clone());
         let mut notes = Vec::new();
-        let mut asked = Request::new(request, scene.client.ip, edits, &mut state).dry_run(&mut notes);
-        (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, scene.tls);
+        let mut asked = Request::new(request, context.client.ip, edits, &mut state).dry_run(&mut notes);
+        (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, context.tls);
         let verdict = verdict(&**filter, place, &mut asked);
         let mut step = FilterExplanation::new(kind, edits.headers().get(before..).unwrap_or_default());
         step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
@@ -164,16 +170,16 @@ fn run_filters(
     (said, None)
 }
 
-fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule, edits: &mut Edits) {
+fn act(said: &mut Explanation, context: ExplainContext<'_>, rule: &Rule, edits: &mut Edits) {
     match &rule.action {
-        RuleAction::Upstream(upstream) => said.upstreams.extend(explain_upstream(scene, upstream, None)),
+        RuleAction::Upstream(upstream) => said.upstreams.extend(explain_upstream(context, upstream, None)),
         RuleAction::Split { shares, total } => {
             let mut begin = 0;
             for (end, upstream) in shares {
                 let share = (end - begin) as f64 / (*total).max(1) as f64;
                 begin = *end;
                 if share > 0.0 {
-                    said.upstreams.extend(explain_upstream(scene, upstream, Some(share)));
+                    said.upstreams.extend(explain_upstream(context, upstream, Some(share)));
                 }
             }
             if said.upstreams.is_empty() {
@@ -181,8 +187,8 @@ fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule, edits: &mut Edits)
             }
         }
         RuleAction::Redirect(to) => {
-            let path = edits.path.as_deref().unwrap_or_else(|| scene.request.path());
-            said.outcome = match redirect(to, scene.request, path, scene.tls) {
+            let path = edits.path.as_deref().unwrap_or_else(|| context.request.path());
+            said.outcome = match redirect(to, context.request, path, context.tls) {
                 Ok(answer) => Outcome::Answer { status: answer.status, location: location(&answer) },
                 Err(refusal) => refused(&refusal),
             };
@@ -194,13 +200,13 @@ fn act(said: &mut Explanation, scene: Scene<'_>, rule: &Rule, edits: &mut Edits)
 }
 
 fn explain_upstream(
-    scene: Scene<'_>,
+    context: ExplainContext<'_>,
     upstream: &Arc<Upstream>,
     share: Option<f64>,
 ) -> Option<UpstreamExplanation> {
-    let mut all = scene.table.upstreams.iter().zip(scene.boards);
+    let mut all = context.table.upstreams.iter().zip(context.boards);
     let (_, board) = all.find(|(one, _)| Arc::ptr_eq(one, upstream))?;
-    Some(upstream::explain(upstream, board, (scene.request, scene.client.ip), share))
+    Some(upstream::explain(upstream, board, (context.request, context.client.ip), share))
 }
 
 fn location(answer: &Answer) -> Option<String> {

@@ -11,7 +11,7 @@ use evenkeel_core::health::{Choice, Mode, State};
 use super::super::keeper::members;
 use super::super::plan::{Extensions, Plan};
 use super::{Basis, ChoiceExplanation, Described, Explanation, Outcome, VerdictKind};
-use crate::probe::{self, Failed};
+use crate::probe::{self, ProbeFailure};
 use crate::upstream::moment_of;
 
 /// Four backends behind one upstream, the last of weight 0.
@@ -89,7 +89,7 @@ async fn what_probes_and_traffic_found_is_told() {
     assert_eq!(said.upstreams[0].backends[2].starting_share, Some(0.25));
     assert_eq!(chosen(&said), "3");
 
-    let failed = Err(Failed::Status(500));
+    let failed = Err(ProbeFailure::Status(500));
     board.probed(
         ids[0],
         &probe::Outcome { at: Instant::now(), took: Duration::ZERO, result: failed, requested: true },

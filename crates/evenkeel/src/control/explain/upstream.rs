@@ -8,7 +8,7 @@ use evenkeel_core::balance::{HashKey, Pick, Tried};
 use evenkeel_core::health::State;
 use evenkeel_http::message::{Overload, Refusal, RequestHead};
 
-use super::super::board::{BackendStatus, Board, Content, mode_name, state_name};
+use super::super::board::{BackendStatus, Content, StatusBoard, mode_name, state_name};
 use super::super::status::rounded;
 use super::{
     BackendExplanation, Basis, ChoiceExplanation, CookieExplanation, HashExplanation, Refused,
@@ -19,7 +19,7 @@ use crate::upstream::{Endpoint, Members, Upstream, WouldChoose, moment_of, would
 /// What this upstream would do with a request of this client now.
 pub(super) fn explain(
     upstream: &Upstream,
-    board: &Board,
+    board: &StatusBoard,
     (request, client): (&dyn RequestHead, Option<IpAddr>),
     share: Option<f64>,
 ) -> UpstreamExplanation {
@@ -28,7 +28,7 @@ pub(super) fn explain(
     let key = affinity.key_of(request, client);
     let named = affinity.named(request, &members);
     let name_of = |index: usize| members.endpoints.get(index).map(|one| one.backend.name().to_owned());
-    let look = Look { upstream, members: &members, key };
+    let look = UpstreamContext { upstream, members: &members, key };
     let (mode, mut backends) = board.read(|content| (mode_name(content.mode), look.backends(content)));
     let would = would_choose(upstream, &members, (key, named), now);
     let choice = choice(upstream, would, named, name_of);
@@ -98,13 +98,13 @@ fn key_name(key: &HashKey) -> String {
 }
 
 /// A look at an upstream's backends, for a request with this key.
-struct Look<'a> {
+struct UpstreamContext<'a> {
     upstream: &'a Upstream,
     members: &'a Members,
     key: u64,
 }
 
-impl Look<'_> {
+impl UpstreamContext<'_> {
     fn backends(&self, content: &Content) -> Vec<BackendExplanation> {
         let (tried, mut rng) = (Tried::default(), fastrand::Rng::new());
         let pick = Pick::new(self.key, &tried, &mut rng).at(moment_of(Instant::now()));

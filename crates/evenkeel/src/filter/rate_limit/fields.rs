@@ -20,7 +20,7 @@ pub(super) struct Fields {
 
 /// What is left of a request's quota, kept until its response.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
+pub(super) struct Remaining {
     remaining: u32,
     reset: Duration,
 }
@@ -41,8 +41,8 @@ impl Fields {
     }
 
     /// Adds both. Other limits of the request, and of the backend, have theirs as well: the fields are lists.
-    pub(super) fn write(&self, left: Left, edits: &mut Edits) {
-        let Left { remaining, reset } = left;
+    pub(super) fn write(&self, left: Remaining, edits: &mut Edits) {
+        let Remaining { remaining, reset } = left;
         let text = format!("\"{}\";r={remaining};t={}", self.name, seconds(reset).max(1));
         if let Ok(value) = HeaderValue::try_from(text) {
             edits.reserve(2);
@@ -52,9 +52,9 @@ impl Fields {
     }
 }
 
-// === impl Left ===
+// === impl Remaining ===
 
-impl From<Decision> for Left {
+impl From<Decision> for Remaining {
     fn from(decision: Decision) -> Self {
         Self { remaining: decision.remaining, reset: decision.reset }
     }

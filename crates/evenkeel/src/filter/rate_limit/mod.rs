@@ -23,7 +23,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use super::registry::{FilterError, FilterKind};
 use super::{BuildContext, Filter, Rejection, Request, Response, Verdict};
 use counts::Counts;
-use fields::{Fields, Left};
+use fields::{Fields, Remaining};
 use key::{Key, Prefixes};
 
 /// Limits how often each key can send a request. See [`RateLimitParams`].
@@ -145,7 +145,7 @@ impl Filter for RateLimitFilter {
             self.exceeded(request, key);
         }
         if self.fields.is_some() {
-            request.state.set(Left::from(decision));
+            request.state.set(Remaining::from(decision));
         }
         self.verdict(decision)
     }
@@ -153,7 +153,7 @@ impl Filter for RateLimitFilter {
     fn on_response(&self, response: &mut Response<'_>) {
         if response.head.status() >= 200
             && let Some(fields) = &self.fields
-            && let Some(left) = response.state.get::<Left>().copied()
+            && let Some(left) = response.state.get::<Remaining>().copied()
         {
             fields.write(left, response.edits);
         }

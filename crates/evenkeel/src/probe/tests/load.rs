@@ -136,7 +136,7 @@ async fn failures_are_told() {
     assert_eq!(told("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await, "load: no `rif`");
     assert_eq!(told("").await, "closed before the response ended");
     let mut probe = asks(nobody().await);
-    assert_eq!(probe.ask().await, Err(Failed::Refused));
+    assert_eq!(probe.ask().await, Err(ProbeFailure::Refused));
     probe = LoadProbe::new(&target(peer(linger).await), "/load", SHORT).expect("a probe");
-    assert_eq!(probe.ask().await, Err(Failed::NoAnswer(SHORT)));
+    assert_eq!(probe.ask().await, Err(ProbeFailure::NoAnswer(SHORT)));
 }

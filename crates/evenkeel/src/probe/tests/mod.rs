@@ -14,7 +14,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::{Failed, Probe, ProbeError, Target, TlsTarget};
+use super::{Probe, ProbeError, ProbeFailure, Target, TlsTarget};
 
 mod connections;
 mod grpc;

@@ -93,7 +93,7 @@ async fn one_that_hangs_delays_no_other() {
     // Even the one that hangs is probed as often as configured.
     assert!((27..=30).contains(&hung.len()), "{} probes", hung.len());
     for outcome in hung.iter() {
-        assert_eq!(outcome.result, Err(Failed::NoAnswer(interval)));
+        assert_eq!(outcome.result, Err(ProbeFailure::NoAnswer(interval)));
         assert!(outcome.took >= interval && outcome.took < interval + Duration::from_millis(10));
     }
 }

@@ -11,7 +11,7 @@ use super::world::BackendModel;
 pub(super) const REFUSAL: Time = 200_000;
 
 /// A backend at work; `R` waits for a slot.
-pub(super) struct Site<'a, R> {
+pub(super) struct SimulatedBackend<'a, R> {
     pub(super) model: &'a BackendModel,
     rng: fastrand::Rng,
     pub(super) in_service: u32,
@@ -29,9 +29,9 @@ pub(super) struct Gauge {
     since: Time,
 }
 
-// === impl Site ===
+// === impl SimulatedBackend ===
 
-impl<'a, R> Site<'a, R> {
+impl<'a, R> SimulatedBackend<'a, R> {
     pub(super) fn new(model: &'a BackendModel, rng: fastrand::Rng) -> Self {
         Self { model, rng, in_service: 0, waiting: VecDeque::new(), in_flight: Gauge::default() }
     }

@@ -12,7 +12,7 @@ use super::handle::SetChange;
 
 /// Writes the lines of one upstream.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct EventLog {
     upstream: Box<str>,
     /// Since when not only healthy backends are chosen from.
     abnormal_since: Option<Instant>,
@@ -20,7 +20,7 @@ pub(super) struct Teller {
 }
 
 /// What an event's line needs to know besides the event.
-pub(super) struct Scene<'a> {
+pub(super) struct EventContext<'a> {
     /// The name of the backend that it is about.
     pub(super) backend: &'a str,
     /// Why its last probe failed.
@@ -45,17 +45,17 @@ const WINDOW: Duration = Duration::from_secs(10);
 const KINDS: [&str; 6] =
     ["came up", "went down", "ejections", "returns", "disagreements", "changes of the set of backends"];
 
-// === impl Teller ===
+// === impl EventLog ===
 
-impl Teller {
+impl EventLog {
     pub(super) fn new(upstream: &str) -> Self {
         Self { upstream: upstream.into(), abnormal_since: None, window: None }
     }
 
     /// Tells of an event, or counts it if there have been too many.
-    pub(super) fn tell(&mut self, event: &Event, scene: &Scene<'_>) {
+    pub(super) fn log_event(&mut self, event: &Event, context: &EventContext<'_>) {
         if let Event::ModeChanged { from, to } = event {
-            return self.tell_mode(*from, *to, scene.healthy);
+            return self.log_mode(*from, *to, context.healthy);
         }
         let kind = match event {
             Event::Up { .. } => 0,
@@ -65,13 +65,13 @@ impl Teller {
             _ => 4,
         };
         if self.admits(kind) {
-            let (level, text) = line(event, scene);
+            let (level, text) = line(event, context);
             log::log!(level, "upstream {}: {text}", self.upstream);
         }
     }
 
     /// Logs that the set of backends was replaced, or counts it if there has been too much to log.
-    pub(super) fn tell_set(&mut self, change: &SetChange) {
+    pub(super) fn log_set(&mut self, change: &SetChange) {
         if self.admits(5) {
             let SetChange { added, removed, total, .. } = change;
             log::info!("upstream {}: {added} backends added, {removed} removed: {total} now", self.upstream);
@@ -81,7 +81,7 @@ impl Teller {
         }
     }
 
-    /// When there is something to tell of what had no line.
+    /// When there is something to log of what had no line.
     pub(super) fn due(&self) -> Option<Instant> {
         self.window.as_ref().map(|window| window.until)
     }
@@ -95,7 +95,7 @@ impl Teller {
     }
 
     /// A change of mode always has its line: it is about the whole upstream.
-    fn tell_mode(&mut self, from: Mode, to: Mode, healthy: (usize, usize)) {
+    fn log_mode(&mut self, from: Mode, to: Mode, healthy: (usize, usize)) {
         let lasted = match to {
             Mode::Normal => self.abnormal_since.take().map(|since| since.elapsed()),
             _ => {
@@ -128,15 +128,15 @@ fn counts(left_out: &[u64; KINDS.len()]) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn line(event: &Event, scene: &Scene<'_>) -> (Level, String) {
-    let name = scene.backend;
+fn line(event: &Event, context: &EventContext<'_>) -> (Level, String) {
+    let name = context.backend;
     match event {
         Event::Up { .. } => (Level::Info, format!("{name} is up")),
         Event::Down { .. } => {
-            (Level::Warn, format!("{name} is down: {}", scene.probe.as_deref().unwrap_or_default()))
+            (Level::Warn, format!("{name} is down: {}", context.probe.as_deref().unwrap_or_default()))
         }
         Event::Ejected { reason, until, .. } => {
-            let time = until.since(scene.now);
+            let time = until.since(context.now);
             (Level::Warn, format!("{name} is ejected for {time:.1?}: {}", reason_text(reason)))
         }
         Event::Returned { .. } => (Level::Info, format!("{name} is no longer ejected")),
@@ -180,14 +180,14 @@ fn reason_text(reason: &Reason) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, LINES, Mode, Teller, counts, mode_line};
+    use super::{Duration, EventLog, LINES, Mode, counts, mode_line};
 
     #[test]
     fn ten_thousand_ejections_are_not_ten_thousand_lines() {
-        let mut teller = Teller::new("web");
-        let lines = (0..10_000).filter(|_| teller.admits(2)).count();
+        let mut event_log = EventLog::new("web");
+        let lines = (0..10_000).filter(|_| event_log.admits(2)).count();
         assert_eq!(lines, LINES);
-        let left_out = &teller.window.as_ref().unwrap().left_out;
+        let left_out = &event_log.window.as_ref().unwrap().left_out;
         assert_eq!(counts(left_out).unwrap(), "9980 ejections");
     }
 
