@@ -107,8 +107,8 @@ const SAMPLES: &[(&str, &str)] = &[
 /// What is done without asking, by nginx's name for it.
 const ADVICE: &[(&str, &str)] = &[
     ("remote_addr", "backends get the client's address in X-Forwarded-For"),
-    ("proxy_add_x_forwarded_for", "X-Forwarded-For is set without being asked for: leave this out"),
-    ("http_x_forwarded_for", "X-Forwarded-For is set without being asked for: leave this out"),
+    ("proxy_add_x_forwarded_for", "evenkeel always sets X-Forwarded-For: remove this"),
+    ("http_x_forwarded_for", "evenkeel always sets X-Forwarded-For: remove this"),
     ("scheme", "backends get the scheme in X-Forwarded-Proto"),
     ("host", "backends get the client's Host unchanged, and in X-Forwarded-Host"),
     ("http_host", "backends get the client's Host unchanged, and in X-Forwarded-Host"),

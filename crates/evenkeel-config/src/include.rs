@@ -80,9 +80,7 @@ impl<'a> Gatherer<'a> {
             return Err(about(format!("names {name} a second time: include each file once")));
         }
         if self.gathered.files.len() == MAX_FILES {
-            return Err(about(format!(
-                "leads to more than {MAX_FILES} files, the most that a configuration may have"
-            )));
+            return Err(about(format!("includes more than {MAX_FILES} files: expected at most {MAX_FILES}")));
         }
         self.gathered.files.push(path.to_owned());
         let bytes = read(path).map_err(|error| match named {
@@ -139,7 +137,7 @@ impl<'a> Gatherer<'a> {
                 return Err(wrong(name, "expected the name of a file or a pattern, like conf.d/*.yaml"));
             };
             let Some(folder) = folder else {
-                let message = "works only in a file: a text that comes from somewhere else has no folder";
+                let message = "works only in a file: names of included files are relative to its folder";
                 return Err(wrong(name, message));
             };
             for path in matching(name, text, folder)? {

@@ -168,7 +168,7 @@ impl Params {
     }
 
     /// An error about the value at `path` within these parameters (`""`, `set`, `set.x-proxy`, `remove[1]`), for what
-    /// types cannot say: the message becomes `"x y" is refused: expected a field name`.
+    /// types cannot say: the message becomes `"x y" is not valid: expected a field name`.
     #[must_use]
     pub fn error(&self, path: &str, expected: impl fmt::Display) -> ParamError {
         let way = Path::parse(path);
@@ -178,7 +178,7 @@ impl Params {
         };
         let place = self.node.find(&way).and_then(|node| node.place.as_ref());
         let place = place.or_else(|| self.node.place_of(&way)).or(self.node.place.as_ref()).cloned();
-        let message = format!("is refused: expected {expected}");
+        let message = format!("is not valid: expected {expected}");
         ParamError { path: path.to_owned(), value, message, suggestion: None, place }
     }
 }

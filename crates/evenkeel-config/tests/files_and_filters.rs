@@ -139,17 +139,17 @@ fn an_owner_of_a_filter_adds_mistakes_of_its_own() {
     let error: ParamError = step.params().error("set.x y", "a header name");
     assert_eq!(
         step.error(error).to_string(),
-        "error: f.yaml:5:32: routes[0].filters[0].headers.set.x y: \"1\" is refused: expected a header name"
+        "error: f.yaml:5:32: routes[0].filters[0].headers.set.x y: \"1\" is not valid: expected a header name"
     );
     let error = step.params().error("remove[0]", "another").suggestion(Some("b"));
     assert_eq!(
         step.error(error).to_string(),
-        "error: f.yaml:5:46: routes[0].filters[0].headers.remove[0]: \"a\" is refused: expected another\n  did you mean \"b\"?"
+        "error: f.yaml:5:46: routes[0].filters[0].headers.remove[0]: \"a\" is not valid: expected another\n  did you mean \"b\"?"
     );
     let error = step.params().error("", "something");
     assert_eq!(
         step.error(error).to_string(),
-        "error: f.yaml:5:18: routes[0].filters[0].headers: is refused: expected something"
+        "error: f.yaml:5:18: routes[0].filters[0].headers: is not valid: expected something"
     );
     assert_eq!(
         step.unknown_kind(&["header", "strip_prefix"]).to_string(),

@@ -220,6 +220,6 @@ fn four_times_as_much_takes_about_four_times_as_long() {
 fn a_file_without_an_end_is_refused() {
     let begin = Instant::now();
     let error = Config::from_file("/dev/zero", &|_| None).unwrap_err().to_string();
-    assert_eq!(error, "error: /dev/zero: is larger than 8 MiB, the most that a configuration may have");
+    assert_eq!(error, "error: /dev/zero: is too large: expected at most 8 MiB");
     assert!(begin.elapsed() < BUDGET);
 }

@@ -124,8 +124,8 @@ fn what_cannot_be_included_is_said_where_it_is_named() {
         assert_eq!(folder.load().unwrap_err(), expected);
     }
     let error = Config::from_yaml("include: a.yaml\n", "standard input", &|_| None).unwrap_err();
-    let expected = "error: standard input:1:10: include: \"a.yaml\" works only in a file: a text that comes from somewhere else \
-                    has no folder";
+    let expected = "error: standard input:1:10: include: \"a.yaml\" works only in a file: names of included files \
+                    are relative to its folder";
     assert_eq!(error.to_string(), expected);
 }
 

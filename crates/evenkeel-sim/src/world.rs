@@ -70,14 +70,14 @@ pub struct BackendModel {
 #[non_exhaustive]
 pub enum InvalidWorld {
     /// Requests cannot come at this rate.
-    #[error("a rate must be positive and at most 1e9 per second, not {rate}")]
+    #[error("the request rate must be positive and at most 1e9 per second, not {rate}")]
     Rate {
         /// The rate that was given.
         rate: f64,
     },
     /// There is no such distribution.
     #[error(
-        "backend {backend}: sigma must not be negative, a shape must be positive, both finite, not {value}"
+        "backend {backend}: a spread must not be negative, a shape must be positive, both must be finite, not {value}"
     )]
     Law {
         /// The backend's index.
@@ -86,7 +86,7 @@ pub enum InvalidWorld {
         value: f64,
     },
     /// A backend cannot be slower by this factor.
-    #[error("backend {backend}: a factor must be positive and finite, not {factor}")]
+    #[error("backend {backend}: the factor of slow must be positive and finite, not {factor}")]
     Factor {
         /// The backend's index.
         backend: usize,
@@ -94,7 +94,7 @@ pub enum InvalidWorld {
         factor: f64,
     },
     /// A share is a part of one.
-    #[error("backend {backend}: a share of failures must be from 0 to 1, not {share}")]
+    #[error("backend {backend}: the share of errors must be from 0 to 1, not {share}")]
     Share {
         /// The backend's index.
         backend: usize,

@@ -28,7 +28,7 @@ pub(super) enum Level {
 pub(super) struct Logging {
     /// How much is logged to standard error: off, error, warn, info, debug or trace. Without this option, the environment
     /// variable EVENKEEL_LOG decides, else RUST_LOG; both take a level, or a filter like `warn,evenkeel::control=debug`
-    /// [default: info, for the demo warn]
+    /// [default: info; for demo: warn]
     #[arg(long, value_name = "LEVEL", hide_possible_values = true)]
     log_level: Option<Level>,
 }

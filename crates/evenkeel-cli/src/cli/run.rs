@@ -37,7 +37,7 @@ pub(super) struct Args {
     /// The PEM file of the certificate's private key; one for each --cert, in the same order
     #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "argument"], requires = "cert")]
     key: Vec<String>,
-    /// How a backend is chosen: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
+    /// How a backend is picked: round_robin, random, least_connections, power_of_two_choices, peak_ewma, source_ip_hash,
     /// consistent_hash, maglev, rendezvous or prequal
     /// [default: round_robin]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["path", "argument"], requires = "listen")]

@@ -47,7 +47,7 @@ pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
             let known = ["http", "https", "http+unix"];
             if let Some(key) = scheme.strip_suffix(":http").or_else(|| scheme.strip_suffix(":https")) {
                 let url = text.get(key.len() + 1..).unwrap_or_default();
-                let message = format!("has no space behind the colon: expected {key}: {url}");
+                let message = format!("has no space after the colon: expected {key}: {url}");
                 return Err(Refused::new(message));
             }
             let meant = crate::suggest::closest(scheme, known).map(|scheme| format!("{scheme}://{rest}"));
@@ -68,7 +68,7 @@ pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
             .next()
             .map(|rest| format!("{}://{rest}", if tls { "https" } else { "http" }));
         let meant = meant.filter(|meant| backend(meant).is_ok());
-        return Err(Refused::new("names a user: expected a URL without one").meant(meant));
+        return Err(Refused::new("contains a user name: expected a URL without it").meant(meant));
     }
     if let Some((before, after)) = authority.find(['/', '?', '#']).map(|at| authority.split_at(at)) {
         let what = match after.as_bytes() {

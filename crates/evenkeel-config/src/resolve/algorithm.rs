@@ -27,8 +27,10 @@ pub(super) fn algorithm(
         wire.rendezvous.is_some(),
         wire.prequal.is_some(),
     ];
-    let missing =
-        format!("names no algorithm: expected one with parameters, {}", any_of(&Algorithm::WITH_PARAMETERS));
+    let missing = format!(
+        "contains no algorithm: expected one with parameters: {}",
+        any_of(&Algorithm::WITH_PARAMETERS)
+    );
     let name = only_one(&Algorithm::WITH_PARAMETERS, &given, &missing, path, context)?;
     let algorithm = of_parameters(wire, &path.key(name), context)?;
     checked(&algorithm, path, context)

@@ -96,6 +96,6 @@ fn needs_pingora(upstream: &Upstream) -> bool {
 /// Notes what that lane does not do.
 fn lacking(what: Vec<Lacking>, context: &mut Context<'_>) {
     for (path, what) in what {
-        context.wrong_key(&path, format!("{what} yet where a backend is https or speaks HTTP/2"));
+        context.wrong_key(&path, format!("{what} if a backend is https or speaks HTTP/2"));
     }
 }

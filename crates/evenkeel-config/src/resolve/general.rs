@@ -157,7 +157,7 @@ fn log_target(to: &str, path: &Path, context: &mut Context<'_>) -> Option<LogTar
             Some(LogTarget::File(PathBuf::from(file)))
         }
         other => {
-            let message = "is no place for a log: expected stdout, stderr, or the path of a file, like /var/log/evenkeel/access.log (syslog and \
+            let message = "is not a log destination: expected stdout, stderr, or the path of a file, like /var/log/evenkeel/access.log (syslog and \
                            journald are not supported yet)";
             let meant = closest(other, ["stdout", "stderr"]).map(str::to_owned);
             context.wrong(path, other, message).suggestion = meant;

@@ -38,7 +38,7 @@ pub(super) fn health(
         ];
         for (key, _) in depending.iter().filter(|(_, given)| *given) {
             let message =
-                "has no effect: with neither health_check nor outlier_detection, no backend is ever out";
+                "has no effect: without health_check and outlier_detection, no backend is ever unhealthy";
             context.wrong_key(&path.key(key), message);
         }
     }
@@ -63,7 +63,7 @@ fn check(
     if matches!(kind, Some(HealthCheckKind::Tls))
         && let Some(plain) = backends.iter().find(|backend| !backend.url.tls)
     {
-        let message = format!("cannot be asked of {}, which is not https", plain.url);
+        let message = format!("cannot be used for {}, which is not https", plain.url);
         context.wrong_key(&path.key("tls"), message);
     }
     let interval = listener::timeout(wire.interval, &path.key("interval"), context);
@@ -117,7 +117,7 @@ fn kind(wire: &wire::HealthCheck, path: &Path, context: &mut Context<'_>) -> Opt
         wire.grpc.is_some(),
         wire.custom.is_some(),
     ];
-    let missing = format!("asks nothing: expected one of {}", any_of(&KINDS));
+    let missing = format!("contains no check: expected one of {}", any_of(&KINDS));
     let name = only_one(&KINDS, &given, &missing, path, context)?;
     let path = path.key(name);
     if let Some(wire) = &wire.http {
@@ -145,7 +145,7 @@ fn http(wire: &wire::HttpCheck, path: &Path, context: &mut Context<'_>) -> Optio
         let message = "is not a method: expected one like GET or HEAD, in upper case";
         context.wrong(&path.key("method"), &wire.method, message).suggestion = suggestion;
     } else if wire.method == "CONNECT" {
-        context.wrong(&path.key("method"), "CONNECT", "asks for a tunnel: expected one like GET or HEAD");
+        context.wrong(&path.key("method"), "CONNECT", "opens a tunnel: expected a method like GET or HEAD");
     }
     if let Some(host) = &wire.host
         && !address::is_authority(host)
@@ -193,7 +193,7 @@ fn headers(
         } else if lower == "host" {
             context.wrong_key(&path, "cannot be set here: use the key host, next to headers");
         } else if is_of_the_connection(&lower) {
-            context.wrong_key(&path, "cannot be set: it belongs to the connection, which is not the check's");
+            context.wrong_key(&path, "cannot be set: evenkeel sets it for each connection");
         } else if !general::is_field_value(value) {
             context.wrong(&path, value, "is not the value of a header field: expected no control characters");
         }
@@ -258,7 +258,7 @@ fn outlier_detection(
     let judges =
         consecutive_failures.is_some() || wire.failure_rate.is_some() || wire.latency_factor.is_some();
     if !judges && !context.is_damaged(path) {
-        let message = "looks at nothing: expected consecutive_failures, failure_rate or latency_factor, or off in its place";
+        let message = "has every check turned off: expected consecutive_failures, failure_rate or latency_factor, or outlier_detection: off";
         context.wrong_key(path, message);
     }
     listener::at_least_one(wire.min_requests as usize, &path.key("min_requests"), context);

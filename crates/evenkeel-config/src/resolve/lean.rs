@@ -52,7 +52,7 @@ pub(super) fn retry_lacks(retry: &Retry, path: &Path) -> Vec<Lacking> {
         lacking.push((path.key("on"), "has timeout, which has no effect"));
     }
     if retry.per_try_timeout.is_some() {
-        lacking.push((path.key("per_try_timeout"), "does no more than timeouts.connect"));
+        lacking.push((path.key("per_try_timeout"), "limits only the connect"));
     }
     if retry.max_body > KEPT {
         lacking.push((path.key("max_body"), "has no effect beyond 64KiB"));

@@ -80,7 +80,7 @@ fn own_field(name: &str, path: &Path, context: &mut Context<'_>) -> Option<Strin
         return None;
     }
     if lower == "host" || is_of_the_connection(&lower) {
-        let message = "means something else already: expected a field of its own, like x-deadline-ms";
+        let message = "already has another meaning: expected another name, like x-deadline-ms";
         context.wrong(path, name, message);
         return None;
     }

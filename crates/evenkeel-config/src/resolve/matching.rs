@@ -151,8 +151,8 @@ pub(super) fn regex_message(said: &str) -> String {
 fn host_syntax(text: &str) -> Option<&'static str> {
     if text.starts_with('~') || text.starts_with('^') || text.ends_with('$') {
         return Some(
-            "is a regular expression, which this version does not have for hosts yet: expected the hosts themselves, or \
-             *.example.com for all below one",
+            "is a regular expression, which this version does not support for hosts yet: expected host names, or \
+             *.example.com for all subdomains",
         );
     }
     if text.contains('`') || text.contains('(') {
@@ -201,15 +201,15 @@ fn path_syntax(key: &str, text: &str) -> Option<(String, Option<String>)> {
         let (before, after) = text.split_at(at);
         let below = after == "*" || after == "**" || after == "*/";
         if below && before.ends_with('/') {
-            let message = format!("has a *, which stands for itself here: expected path_prefix: {before}");
+            let message = format!("has a *, which is not a wildcard here: expected path_prefix: {before}");
             return Some((message, (key == "path_prefix").then(|| before.to_owned())));
         }
-        let message = "has a *, which stands for itself here: expected path_prefix with whole segments, like /v1/, or \
-                       path_regex, like '^/v1/.*\\.png$' (for the character itself: '^/a\\*$')";
+        let message = "has a *, which is not a wildcard here: expected path_prefix with whole segments, like /v1/, or \
+                       path_regex, like '^/v1/.*\\.png$' (for a literal *: '^/a\\*$')";
         return Some((message.to_owned(), None));
     }
     if text.contains(['{', '}']) {
-        let message = "has a pattern in braces, which stands for itself here: expected path_prefix with whole segments, or \
+        let message = "has a pattern in braces, which is literal text here: expected path_prefix with whole segments, or \
                        path_regex, like '^/users/[^/]+$'";
         return Some((message.to_owned(), None));
     }
@@ -219,14 +219,14 @@ fn path_syntax(key: &str, text: &str) -> Option<(String, Option<String>)> {
 /// What is said of a value to compare with that is written as other products have it.
 fn value_syntax(text: &str) -> Option<String> {
     if text.starts_with("~*") || text.starts_with("~ ") {
-        let message = "is a regular expression of nginx, which this version does not have in this place yet: expected the \
+        let message = "is a regular expression of nginx, which this version does not support here yet: expected the \
                        value itself, or \"*\" for any";
         return Some(message.to_owned());
     }
     let foreign =
         own_text(text, &[], Strictness::Known).err().filter(|foreign| !foreign.found.starts_with('{'))?;
     Some(format!(
-        "has {}, a variable of another product, which is compared as it stands: expected the value itself",
+        "has {}, a variable of another product, which is compared as literal text: expected the value itself",
         foreign.found
     ))
 }

@@ -73,7 +73,7 @@ fn conditions(texts: &[Condition], path: &Path, context: &mut Context<'_>) -> Op
                 Ok(status) if (400..=599).contains(&status) => on.statuses.push(status),
                 _ => {
                     let message = format!(
-                        "is nothing to try again on: expected {}, or a status from 400 to 599",
+                        "is not a retry condition: expected {}, or a status from 400 to 599",
                         wire::Retry::CONDITIONS.join(", ")
                     );
                     let message = match statuses(text) {
@@ -91,7 +91,7 @@ fn conditions(texts: &[Condition], path: &Path, context: &mut Context<'_>) -> Op
         }
     }
     if texts.is_empty() {
-        context.absent(path, "has no entries: to never try again, give attempts: 1");
+        context.absent(path, "has no entries: to turn retries off, write attempts: 1");
     }
     right.then_some(on)
 }

@@ -65,7 +65,7 @@ fn reachable(routes: &[Route], paths: &[Path], context: &mut Context<'_>) {
         };
         let line = context.line(&by_path.key("name"));
         let message = format!(
-            "can never match: the route \"{}\"{line} comes first and takes all that it would: put this one before it",
+            "can never match: the route \"{}\"{line} comes first and matches all of its requests: move this route before it",
             by.name
         );
         context.wrong(&path.key("name"), &route.name, message);
@@ -201,7 +201,7 @@ fn split(
     };
     let resolved: Vec<Option<(usize, u32)>> = weights.0.iter().map(resolve).collect();
     if weights.0.iter().all(|(_, weight)| weight.0 == 0) && !context.is_damaged(path) {
-        context.wrong_key(path, "has no weight but 0: expected at least one upstream that gets requests");
+        context.wrong_key(path, "has only weights of 0: expected at least one weight above 0");
         return None;
     }
     resolved.into_iter().collect()
@@ -279,8 +279,7 @@ fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Opti
         if !is_token(name) {
             context.wrong_key(&path, "is not the name of a header field");
         } else if is_of_the_connection(&lower) && !(wire.status == 426 && lower == "upgrade") {
-            context
-                .wrong_key(&path, "cannot be set: it belongs to the connection, which is not this route's");
+            context.wrong_key(&path, "cannot be set: evenkeel sets it for each connection");
         } else if !is_field_value(value) {
             context.wrong(&path, value, "is not the value of a header field: expected no control characters");
         }

@@ -86,7 +86,7 @@ fn version(version: &wire::Version, path: &Path, context: &mut Context<'_>) -> O
     if found.is_none() {
         let known = any_of(&wire::Version::NAMES);
         let message = match version.0.as_str() {
-            "1.0" | "1.1" => format!("is broken and not supported: expected {known}"),
+            "1.0" | "1.1" => format!("is insecure and not supported: expected {known}"),
             _ => format!("is not a version of TLS: expected {known}"),
         };
         context.wrong(path, &version.0, message);

@@ -116,7 +116,7 @@ fn backends(upstream: &wire::Upstream, path: &Path, context: &mut Context<'_>) -
         && !discovers
         && !context.is_damaged(path)
     {
-        context.wrong_key(path, "all have the weight 0: expected at least one that may be chosen");
+        context.wrong_key(path, "all have the weight 0: expected at least one weight above 0");
     }
     resolved
 }

@@ -14,7 +14,7 @@ use crate::yaml::any_of;
 /// An algorithm with parameters: a map with the algorithm's name as its only key. These algorithms have no parameters:
 /// `round_robin`, `random`, `least_connections`, `power_of_two_choices`, `source_ip_hash`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "a map of one algorithm's name to its parameters")]
+#[serde(default, deny_unknown_fields, expecting = "a map with one key, the name of an algorithm")]
 #[schemars(rename = "algorithm")]
 pub(crate) struct Algorithm {
     /// Set if only a name was given, and by the builder. The other fields are empty then.
@@ -132,7 +132,7 @@ impl Algorithm {
 }
 
 impl Short for Algorithm {
-    const EXPECTING: &'static str = "an algorithm's name, or a map of one to its parameters";
+    const EXPECTING: &'static str = "the name of an algorithm, or a map of its name to its parameters";
 
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
         text.parse().map(Self::whole).map_err(|_| {

@@ -174,7 +174,7 @@ impl After {
             (Some(quantile), _) => Ok(Self(model::HedgeAfter::Quantile(quantile))),
             (None, Ok(time)) => Ok(Self(model::HedgeAfter::Time(time.0))),
             (None, Err(_)) => {
-                Err("is not a moment for a second attempt: expected a percentile like p95 or p99.9, or a \
+                Err("is not a time for a second attempt: expected a percentile like p95 or p99.9, or a \
                                    time like 50ms"
                     .to_owned())
             }

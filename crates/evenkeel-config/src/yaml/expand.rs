@@ -79,7 +79,7 @@ fn value_of(inside: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String
     let begins_well = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     if !begins_well || !chars.all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(format!(
-            "has no variable's name in ${{{inside}}}: expected ${{NAME}} or ${{NAME:-default}}, or $${{ for the text itself"
+            "has no valid variable name in ${{{inside}}}: expected ${{NAME}} or ${{NAME:-default}}, or $${{ for the text itself"
         ));
     }
     match (env(name), default) {

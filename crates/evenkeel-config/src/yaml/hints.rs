@@ -61,7 +61,7 @@ impl Hints {
         match found {
             Found::Scalar(text) if a_list => Some(format!("write [\"{text}\"]")),
             Found::Scalar(text) => spaced(text)
-                .map(|spaced| format!("a space is missing behind the colon: write {spaced}"))
+                .map(|spaced| format!("a space is missing after the colon: write {spaced}"))
                 .or_else(|| Some(format!("write {key}: {}", filled(look_up(self.shapes, path)?, text)))),
             Found::Nothing => Some(format!("write {key}: {}", filled(look_up(self.shapes, path)?, ""))),
             Found::Map if a_list => Some(format!("write - before its first key, or {key}: [{{ … }}]")),

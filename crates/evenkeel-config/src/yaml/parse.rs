@@ -45,7 +45,7 @@ pub(crate) fn parse(text: &str, file: &Arc<str>) -> Result<Option<(Node, Vec<Dia
 /// What is said of a text that is longer than that.
 pub(crate) fn too_large(file: &str) -> Diagnostic {
     let most = MAX_TEXT >> 20;
-    Diagnostic::new("", format!("{file}: is larger than {most} MiB, the most that a configuration may have"))
+    Diagnostic::new("", format!("{file}: is too large: expected at most {most} MiB"))
 }
 
 struct Reader<'text, 'file> {
@@ -171,7 +171,10 @@ impl<'text> Reader<'text, '_> {
                 self.wrong(marker, format!("is nested too deeply: expected at most {MAX_DEPTH} levels"))
             );
         }
-        self.anchors.get(&anchor).cloned().ok_or_else(|| self.wrong(marker, "refers to no anchor"))
+        self.anchors
+            .get(&anchor)
+            .cloned()
+            .ok_or_else(|| self.wrong(marker, "refers to an anchor that does not exist"))
     }
 
     fn event(&mut self) -> Result<(Event<'text>, Marker), Diagnostic> {

@@ -210,11 +210,11 @@ impl Error for Problem {
                 "unknown key: YAML 1.2 has no merge keys: write the keys themselves here, or use *name for a whole value",
             ),
             "true" if expected.contains(&"on") => Self::new(
-                "unknown key: a tool that writes YAML 1.1 made it of the key on: write \"on\", in quotes if the file goes \
+                "unknown key: a tool that writes YAML 1.1 has replaced the key on: write \"on\", in quotes if the file goes \
                  through such a tool",
             ),
             "true" | "false" => Self::new(format!(
-                "unknown key: a tool that writes YAML 1.1 made it of the key {}: write {}, in quotes if the file goes through such \
+                "unknown key: a tool that writes YAML 1.1 has replaced the key {}: write {}, in quotes if the file goes through such \
                  a tool",
                 if field == "true" { "on, yes or y" } else { "off, no or n" },
                 any_of(expected),

@@ -33,7 +33,7 @@ pub(super) fn explain(text: &str, (line, column): (usize, usize), said: &str) ->
     if said.contains("quoted scalar") {
         let quote = at.chars().next().filter(|c| matches!(c, '"' | '\'')).unwrap_or('"');
         return here(format!(
-            "the quote ({quote}) that begins here has no end: write another {quote} behind the text"
+            "the quote ({quote}) that begins here has no end: write another {quote} after the text"
         ));
     }
     if let Some(explained) = brackets(text) {
@@ -52,7 +52,7 @@ pub(super) fn explain(text: &str, (line, column): (usize, usize), said: &str) ->
     if said.contains("block") || said.contains("indent") {
         let spaces = source.chars().take_while(|c| *c == ' ').count();
         return here(format!(
-            "the indentation, {spaces} spaces, is that of no map or list above: give this line the same as the other keys or \
+            "the indentation of this line ({spaces} spaces) matches no map or list above: indent it like the other keys or \
              entries of its map or list"
         ));
     }
@@ -72,7 +72,7 @@ fn escape(before: &str, at: &str) -> String {
     let mut signs = whole.split('\\').skip(1).filter_map(|after| after.chars().next());
     let sign = signs.find(|sign| !KNOWN.contains(*sign)).unwrap_or('…');
     format!(
-        "\\{sign} is not known in double quotes: use single quotes, in which \\ stands for itself: write '{whole}'"
+        "\\{sign} is not known in double quotes: use single quotes, in which \\ is a literal character: write '{whole}'"
     )
 }
 
@@ -116,7 +116,7 @@ fn brackets(text: &str) -> Option<Explained> {
     }
     let (begun, row, column) = open.pop()?;
     let message =
-        format!("the {begun} that begins here has no end: write {} behind its last entry", closing(begun));
+        format!("the {begun} that begins here has no end: write {} after its last entry", closing(begun));
     Some(Explained { place: Some((row, column)), message })
 }
 

@@ -35,7 +35,7 @@ pub enum HostPatternError {
     #[error("expected a host alone, found a URL: leave out everything up to and including `://`")]
     Scheme,
     /// It names a path.
-    #[error("expected a host alone, found a `/`: paths have their own condition")]
+    #[error("expected a host alone, found a `/`: use a path condition for the path")]
     Path,
     /// It names a port.
     #[error(

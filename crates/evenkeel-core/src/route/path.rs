@@ -49,7 +49,7 @@ pub enum PathMatchError {
     #[error("expected a path that starts with `/`")]
     Slash,
     /// The path holds a query or a fragment.
-    #[error("expected a path alone, found {0:?}: the query has its own condition")]
+    #[error("expected a path alone, found {0:?}: use query for the query")]
     Query(char),
     /// A character that is not allowed in a path as clients send it.
     #[error("expected a path as clients send it, found {0:?}: write it percent-encoded")]

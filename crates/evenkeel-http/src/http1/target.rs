@@ -47,7 +47,7 @@ fn check_form(target: &str, host: &str) -> Result<(), Refusal> {
     };
     let authority = rest.split(['/', '?']).next().unwrap_or_default();
     if authority.is_empty() {
-        return Err(Refusal::BadRequest("the request target names no host"));
+        return Err(Refusal::BadRequest("the request target has no host"));
     }
     if !authority.eq_ignore_ascii_case(host) && !is_same_origin(authority, host, port) {
         return Err(Refusal::BadRequest("the request target and Host name different hosts"));

@@ -187,7 +187,7 @@ impl Refusal {
         match self {
             Self::BadRequest(what) => what,
             Self::HeaderTimeout => "request head not received within header_timeout",
-            Self::BodyTimeout => "no more of the request body within body_timeout",
+            Self::BodyTimeout => "no more data of the request body within body_timeout",
             Self::HeaderTooLarge => "request head exceeds max_header_size or max_header_fields",
             Self::BodyTooLarge => "request body exceeds max_body_size",
             Self::MethodNotAllowed => "method CONNECT is not supported",

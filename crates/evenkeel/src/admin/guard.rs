@@ -9,7 +9,7 @@ use hyper::{Request, StatusCode, Version};
 /// Why a request is rejected before its path counts: the status and the text. `None` if it is not.
 pub(super) fn rejection<B>(request: &Request<B>, settings: &Admin) -> Option<(StatusCode, &'static str)> {
     if request.headers().contains_key(TRANSFER_ENCODING) {
-        return Some((StatusCode::BAD_REQUEST, "no Transfer-Encoding is accepted here\n"));
+        return Some((StatusCode::BAD_REQUEST, "Transfer-Encoding is not accepted here\n"));
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());

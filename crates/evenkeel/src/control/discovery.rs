@@ -144,7 +144,7 @@ impl Source {
         }
         let change = handle.replace(self.backends()).await?;
         for reason in &change.rejected {
-            log::warn!("{}: {reason}: not used", self.status().source());
+            log::warn!("{}: {reason}: backend ignored", self.status().source());
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl EventLog {
             let SetChange { added, removed, total, .. } = change;
             log::info!("upstream {}: {added} backends added, {removed} removed: {total} now", self.upstream);
             for reason in change.rejected.iter().take(LINES) {
-                log::warn!("backend left out: {reason}");
+                log::warn!("backend ignored: {reason}");
             }
         }
     }
@@ -90,7 +90,7 @@ impl EventLog {
     pub(super) fn flush(&mut self) {
         let Some(window) = self.window.take_if(|window| window.until <= Instant::now()) else { return };
         if let Some(counts) = counts(&window.left_out) {
-            log::warn!("upstream {}: not listed in the last {} s: {counts}", self.upstream, WINDOW.as_secs());
+            log::warn!("upstream {}: also in the last {} s: {counts}", self.upstream, WINDOW.as_secs());
         }
     }
 

@@ -93,7 +93,7 @@ impl Running {
         let is_used = |socket: &&Inherited| model.listeners.iter().any(|one| socket.is_for(&one.address));
         for socket in extensions.sockets.iter().filter(|socket| !is_used(socket)) {
             log::warn!(
-                "no listener is on {}: the socket that was passed for it is not used",
+                "the socket for {} that was passed to the process is not used: no listener has this address",
                 socket.address()
             );
         }

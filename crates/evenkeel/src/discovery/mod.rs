@@ -72,7 +72,7 @@ pub enum DiscoveryError {
     #[error("{0}")]
     Invalid(String),
     /// The source works and has no backends; why, in a few words. Not an error if `allow_empty` is set.
-    #[error("{0} (`allow_empty` would accept that)")]
+    #[error("{0} (`allow_empty: true` accepts this)")]
     Empty(String),
     /// The code of the source panicked.
     #[error("the code of the source panicked")]

@@ -157,7 +157,7 @@ async fn a_set_without_backends_is_accepted_only_if_allowed() {
     sleep(MS * 1_200).await;
     let status = strict.subscription.status().read();
     assert_eq!((strict.urls(), status.counts.empty), (Some(1), 2));
-    assert_eq!(status.error.unwrap().to_string(), "NXDOMAIN (`allow_empty` would accept that)");
+    assert_eq!(status.error.unwrap().to_string(), "NXDOMAIN (`allow_empty: true` accepts this)");
     assert_eq!(strict.next().await.0, [B]);
 
     let mut loose = run(Options { allow_empty: true, ..Options::default() }, steps());

@@ -96,7 +96,7 @@ async fn handshake(tls: &ClientTls, socket: Socket) -> Result<Socket, ProbeFailu
     match tls.handshake(socket).await {
         Ok(stream) => Ok(Box::new(stream)),
         Err(error) => Err(match ProbeFailure::broken(&error) {
-            ProbeFailure::Closed => ProbeFailure::Tls("closed in the handshake".to_owned()),
+            ProbeFailure::Closed => ProbeFailure::Tls("connection closed in the handshake".to_owned()),
             other => other,
         }),
     }

@@ -33,7 +33,7 @@ pub enum ProbeFailure {
     #[error("response not complete within {0:?}")]
     NoEnd(Duration),
     /// The backend closed the connection before its response ended.
-    #[error("closed before the response ended")]
+    #[error("connection closed before the response ended")]
     Closed,
     /// The connection broke.
     #[error("connection broken: {0}")]
@@ -87,7 +87,9 @@ impl ProbeFailure {
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::NotFound => Self::Unreachable("no such socket".to_owned()),
             // A Unix socket whose queue is full says so at once.
-            io::ErrorKind::WouldBlock => Self::Unreachable("its queue is full".to_owned()),
+            io::ErrorKind::WouldBlock => {
+                Self::Unreachable("the backend's connection queue is full".to_owned())
+            }
             _ => Self::Unreachable(words(error)),
         }
     }
@@ -102,7 +104,7 @@ impl ProbeFailure {
         }
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Closed,
-            io::ErrorKind::QuotaExceeded => Self::Broken("more data than any response has".to_owned()),
+            io::ErrorKind::QuotaExceeded => Self::Broken("the response is too large".to_owned()),
             io::ErrorKind::ConnectionReset => Self::Broken("reset".to_owned()),
             _ => Self::Broken(words(error)),
         }

@@ -143,7 +143,9 @@ impl GrpcProbe {
         let name = name.map_or_else(|| format!("status {code}"), |name| (*name).to_owned());
         match name.as_str() {
             "OK" => Ok(()),
-            "UNIMPLEMENTED" => Err(ProbeFailure::Grpc(format!("{name} (no health service there)"))),
+            "UNIMPLEMENTED" => {
+                Err(ProbeFailure::Grpc(format!("{name} (the backend has no gRPC health service)")))
+            }
             "NOT_FOUND" => Err(ProbeFailure::Grpc(format!("{name} (service `{}`)", short(&self.service)))),
             _ => Err(ProbeFailure::Grpc(match text("grpc-message") {
                 Some(message) if !message.is_empty() => format!("{name}: {message}"),

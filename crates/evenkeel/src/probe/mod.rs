@@ -80,10 +80,10 @@ pub enum ProbeError {
     #[error("no check named `{0}` is registered")]
     Unknown(String),
     /// The backend speaks no TLS, and the check is of TLS.
-    #[error("a TLS check of `{0}`, which is not https")]
+    #[error("a TLS check cannot be used for `{0}`, which is not https")]
     NotTls(String),
     /// A port cannot replace the address of a Unix socket.
-    #[error("`port` with `{0}`, which has none")]
+    #[error("`port` cannot be used with `{0}`, which has no ports")]
     NoPort(String),
     /// The authorities cannot be used.
     #[error("certificate authorities: {0}")]

@@ -114,7 +114,7 @@ impl Certificate {
         if self.is_incomplete {
             doubts.push(format!(
                 "has no intermediate certificate: clients that do not know {} will reject it: expected the certificate of \
-                 the issuer behind the server's own",
+                 the issuer after the server's own",
                 self.issuer
             ));
         }

@@ -188,7 +188,7 @@ impl Failure {
             Self::Cut(Break::Closed) => "connection closed in the middle of the response",
             Self::Cut(Break::Reset) => "connection reset in the middle of the response",
             Self::Cut(Break::Other) => "connection failed in the middle of the response",
-            Self::Idle => "no more of the response within timeouts.idle",
+            Self::Idle => "no more data of the response within timeouts.idle",
         }
     }
 

@@ -60,7 +60,7 @@ enum WindowEnd {
 const WINDOW: Duration = Duration::from_secs(10);
 /// How many causes of an upstream's backends have lines at a time: of thousands of backends that fail, no more is read.
 const MOST: usize = 32;
-const TOO_MANY: &str = "more backends fail than are listed";
+const TOO_MANY: &str = "too many backends fail to list all of them";
 
 // === impl FailureLog ===
 
@@ -166,7 +166,7 @@ impl Upstream {
                 {
                     let seconds = lasted.saturating_sub(WINDOW).as_secs();
                     let name = &upstream.name;
-                    log::info!("upstream {name}: no longer, after {seconds} s: {what}{cause}");
+                    log::info!("upstream {name}: ended after {seconds} s: {what}{cause}");
                 }
                 false
             }

@@ -81,7 +81,7 @@ pub(super) fn decide(failure: Failure, retry: &Retry, facts: RetryFacts) -> Retr
 impl fmt::Display for NoRetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotConfigured => "not retried: retry.on does not name this",
+            Self::NotConfigured => "not retried: retry.on does not contain this failure",
             Self::NotIdempotent => "not retried: the method is not idempotent",
             Self::NotReplayable => "not retried: the body cannot be sent again",
             Self::AttemptsUsed => "retry.attempts reached",

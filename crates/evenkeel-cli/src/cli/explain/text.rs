@@ -61,7 +61,7 @@ fn filter(filter: &FilterExplanation) -> Vec<String> {
     match filter.verdict {
         VerdictKind::Answer => does.push("responds".to_owned()),
         VerdictKind::Refuse => does.push("rejects".to_owned()),
-        VerdictKind::Wait => does.push("waits for a verdict, which is not explained".to_owned()),
+        VerdictKind::Wait => does.push("would wait for a result (explain does not wait)".to_owned()),
         _ if does.is_empty() => does.push("no change".to_owned()),
         _ => {}
     }

@@ -145,7 +145,7 @@ async fn what_is_no_tls_is_told() {
     let pair = certified(NAME, |_| {});
     let cases = [
         (peer(linger).await, SHORT, "no TLS session within 200ms"),
-        (peer(|socket| async { drop(socket) }).await, PATIENT, "TLS: closed in the handshake"),
+        (peer(|socket| async { drop(socket) }).await, PATIENT, "TLS: connection closed in the handshake"),
     ];
     for (address, timeout, expected) in cases {
         let target = over_tls(address, NAME, Some(pair.authority.clone()));

@@ -132,7 +132,7 @@ async fn calls_that_fail_say_why() {
         [at_once(&fields), Says { trailers: fields.to_vec(), ..says(vec![]) }]
     };
     for (code, message, expected) in [
-        ("12", "Method not found!", "gRPC: UNIMPLEMENTED (no health service there)"),
+        ("12", "Method not found!", "gRPC: UNIMPLEMENTED (the backend has no gRPC health service)"),
         ("5", "unknown service", "gRPC: NOT_FOUND (service `shop.Cart`)"),
         ("14", "draining", "gRPC: UNAVAILABLE: draining"),
         ("8", "", "gRPC: RESOURCE_EXHAUSTED"),

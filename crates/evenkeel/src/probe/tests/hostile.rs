@@ -76,7 +76,7 @@ async fn endless_frames_end() {
     let early = [frame(5, 1, 4, 1), vec![0x08, 3, b'1', b'0', b'3']].concat();
     let opened = [frame(5, 1, 0, 1), vec![0x08, 3, b'1', b'0', b'3']].concat();
     let ok = [frame(1, 1, 4, 1), vec![0x88]].concat();
-    let (much, wrong) = ("connection broken: more data than any response has", "not HTTP/2");
+    let (much, wrong) = ("connection broken: the response is too large", "not HTTP/2");
     for (first, then, expected) in [
         (settings.clone(), ping, much),
         (settings.clone(), settings.clone(), much),

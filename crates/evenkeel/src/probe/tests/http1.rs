@@ -130,7 +130,7 @@ async fn an_answer_to_head_has_no_body() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_not_well() {
-    let closed = "closed before the response ended";
+    let closed = "connection closed before the response ended";
     for answer in [
         "",
         "HTTP/1.1 200",

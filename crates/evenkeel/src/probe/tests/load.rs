@@ -134,7 +134,7 @@ async fn failures_are_told() {
         async |answer: &str| asks(answering(answer).await).ask().await.expect_err("a failure").to_string();
     assert_eq!(told("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").await, "status 503");
     assert_eq!(told("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await, "load: no `rif`");
-    assert_eq!(told("").await, "closed before the response ended");
+    assert_eq!(told("").await, "connection closed before the response ended");
     let mut probe = asks(nobody().await);
     assert_eq!(probe.ask().await, Err(ProbeFailure::Refused));
     probe = LoadProbe::new(&target(peer(linger).await), "/load", SHORT).expect("a probe");

@@ -75,14 +75,14 @@ fn what_cannot_be_asked_is_an_error() {
     assert_eq!(error(unknown, somewhere()).to_string(), "no check named `mine` is registered");
     assert_eq!(
         error(HealthCheckKind::Tls, somewhere()).to_string(),
-        "a TLS check of `http://127.0.0.1:1`, which is not https"
+        "a TLS check cannot be used for `http://127.0.0.1:1`, which is not https"
     );
     let mut with_port = check(HealthCheckKind::Tcp, PATIENT);
     with_port.port = Some(1);
     let unix =
         Target { address: Address::Unix("/nowhere".into()), url: "unix:/nowhere".into(), ..somewhere() };
     let no_port = Probe::new(&with_port, unix, None).expect_err("no probe");
-    assert_eq!(no_port.to_string(), "`port` with `unix:/nowhere`, which has none");
+    assert_eq!(no_port.to_string(), "`port` cannot be used with `unix:/nowhere`, which has no ports");
 }
 
 #[test]
