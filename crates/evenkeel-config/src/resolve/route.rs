@@ -144,7 +144,7 @@ fn action(
     const KEYS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
     let given =
         [route.upstream.is_some(), route.split.is_some(), route.redirect.is_some(), route.respond.is_some()];
-    let missing = format!("leads nowhere: expected one of {}", any_of(&KEYS));
+    let missing = format!("has no target: expected one of {}", any_of(&KEYS));
     only_one(&KEYS, &given, &missing, path, context)?;
     if let Some(name) = &route.upstream {
         return upstream(name, upstreams, &path.key("upstream"), true, context).map(Action::Upstream);
