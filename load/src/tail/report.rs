@@ -29,9 +29,9 @@ pub(crate) fn section(results: &Results, setting: &Setting, plan: &Plan) -> Stri
         "\
 ## Tails
 
-Latencies while a backend is slow: {backends} backends, of which {FAST} respond in {fast} ms and one in {slow} ms, under a
-constant rate of requests that does not wait for responses (an open loop). A request's time counts from the moment when it was
-due. As above, only what is in the same run may be compared.
+What users notice while a backend is slow: {backends} backends, of which {FAST} respond in {fast} ms and one in {slow} ms, under a constant
+rate of requests that does not wait for responses (an open loop). The time of a request counts from the moment when it was due.
+As above, compare only values of the same run.
 
 ![p99 and p99.9 with one slow backend, by proxy and algorithm]({steady})
 
@@ -108,9 +108,9 @@ fn changes(results: &Results) -> String {
         "\
 ### Backends that change
 
-After {fast} s the slow backend becomes as fast as the others; after {slow} s the one of those that responds most becomes
-slow; after {end} s it ends. A backend has its share back once it has {:.0} % of what is fair over a second. It has lost it
-once it has less than {:.0} % over each quarter of a second of a second, one request not counted, and over all that follows.
+After {fast} s the slow backend becomes as fast as the others. After {slow} s the backend that then serves most requests becomes
+slow. After {end} s the run ends. A backend has its share back once it has {:.0} % of a fair share over one second. It has lost
+its share once it has less than {:.0} % in each quarter of one second, without counting one request, and in all the time after that.
 
 ![Shares of the two backends that change and p99 over time, by proxy and algorithm]({})
 
@@ -153,7 +153,7 @@ fn prediction(results: &Results, simulated: &Simulated) -> String {
     };
     let wrong = simulated::disagreements(predicted, &measured);
     let verdict = if wrong.is_empty() {
-        "The same order, but for those that differ by less than 10 %.".to_owned()
+        "The same order, except for those that differ by less than 10 %.".to_owned()
     } else {
         let pair = |(a, b): &(Contestant, Contestant)| format!("{} before {}", a.title(), b.title());
         format!("**Not the same order**: it has {}.", wrong.iter().map(pair).collect::<Vec<_>>().join(", "))
@@ -173,28 +173,28 @@ fn method(results: &Results, setting: &Setting, plan: &Plan) -> String {
         "\
 ### How tails were measured
 
-* `cargo xtask bench tail --rounds {rounds} --seconds {seconds}`: {rounds} rounds; in each, every proxy is started afresh for every
-  point, alone, and loaded for {seconds} s after {warm_up} s of warming up, in an order that rotates. The tables hold medians
-  over the rounds, with the lowest and the highest in brackets. A ratio is the median of the rounds' ratios. What has no
-  bound is in the first round only.
+* `cargo xtask bench tail --rounds {rounds} --seconds {seconds}`: {rounds} rounds. Each round starts every proxy again for every
+  point, alone, and loads it for {seconds} s after {warm_up} s of warming up, in an order that rotates. The tables contain medians
+  over the rounds, with the lowest and the highest in brackets. A ratio is the median of the ratios of the rounds. Proxies and
+  algorithms without a bound are measured in the first round only.
 * The proxy has CPU 0 and one worker; the load, and the {backends} backends in one process, share CPU 1{priority};
-  all on loopback. {again} is measured like any other, after and before others in its turn: how far its ratios are from 1 shows
-  how much of a ratio is chance. Every request is kept, so quantiles are exact. \"Sent late\" is the harness itself: 99.9 % of the requests
-  were sent no later than that after they were due. A point at which that was more than a millisecond is measured again, at
-  most {again_at_most} times in all: the load itself was disturbed.
-* On a machine that others share, CPUs stand still for a millisecond now and then, and p99.9 would be a measure of that. So on each CPU a
-  thread of a still higher priority looks at the clock each 0.2 ms, which no proxy can hold up; when it is late by more than 0.2 ms,
-  the times of the requests that were due or answered then, or less than {around} ms from it, are left out, for every
-  proxy alike: {disturbed} % of a point's. Only the ends of a request count, so that slow ones are not left out more often than fast ones. In
-  the run with changes nothing is left out.
+  all on loopback. {again} is the same proxy at another place in the order: how far its ratios are from 1
+  shows how much of a ratio is chance. Every request is kept, so quantiles are exact. \"Sent late\" is about the load itself:
+  99.9 % of the requests were sent no later than that after they were due. A point at which that was more than a millisecond
+  is measured again, at most {again_at_most} times in all, because the load was disturbed.
+* On a machine that others share, CPUs stand still for a millisecond now and then, and p99.9 would show these pauses. So on each
+  CPU a thread of a still higher priority, which no proxy can delay, reads the clock every 0.2 ms. When it is late by more than
+  0.2 ms, the requests that were due or finished then, or less than {around} ms from it, are left out for every proxy:
+  {disturbed} % of the requests of a point. Only the start and the end of a request count, so that slow ones are not left out
+  more often than fast ones. In the run with changes nothing is left out.
 * A request without a response for {patience} s, or with a status other than 200, has failed.
-* The run with changes is made at {rate} requests a second; its chart has windows of a second, a quarter of one apart, all
-  rounds together.
-* All proxies keep connections, add `X-Forwarded-For` and log nothing; all else is at its defaults. Envoy's `LEAST_REQUEST`
-  looks at two backends. `prequal` probes nothing here, and goes by what evenkeel measures itself. `checked` is with a health
-  check: once a second each backend is asked over HTTP what requests ask. `hedged` is with `hedge: {{}}`: second attempts beside
-  what is slower than 95 %, and copies of requests as tests. What each proxy was told is in `target/bench/tail/`
-  after a run.
+* The run with changes has {rate} requests a second. Its chart has windows of one second, which start every quarter of a second,
+  over all rounds together.
+* All proxies keep connections, add `X-Forwarded-For` and log nothing; all other settings have their defaults. Envoy's
+  `LEAST_REQUEST` compares two backends. `prequal` sends no probes here, and uses evenkeel's own measurements. `checked` is with a
+  health check: once a second each backend receives the same HTTP request as a probe. `hedged` is with `hedge: {{}}`: second
+  attempts for requests slower than 95 %, and copies of requests as tests. The configuration of each proxy is in
+  `target/bench/tail/` after a run.
 
 ",
         again = Contestant::NginxLeastTimeAgain.title(),

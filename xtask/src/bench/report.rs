@@ -51,9 +51,9 @@ pub(crate) fn page(results: &Results, machine: &Machine, how: &How) -> String {
         "# Performance\n\n\
          <!-- Written by `cargo xtask bench`; edits are lost at its next run. -->\n\n\
          ![CPU time a request](performance.svg)\n\n\
-         Every proxy is measured in the same run, and only ratios within one run mean anything: on another machine, or on\n\
-         another day, all absolute numbers move together. What counts most is CPU time a request, since it does not depend\n\
-         on how fast the clients are.\n\n",
+         Every proxy is measured in the same run. Compare only ratios within one run: on another machine, or on another day,\n\
+         all absolute numbers change together. CPU time per request matters most, because it does not depend on how fast the\n\
+         clients are.\n\n",
     );
     page += &tables(results);
     page += &method(machine, how);
@@ -152,7 +152,7 @@ fn memory(results: &Results) -> String {
 fn method(machine: &Machine, how: &How) -> String {
     let (rounds, seconds, profile) = (how.rounds, how.cell.as_secs(), how.profile);
     let guided = if how.guided {
-        " evenkeel is built as it is\n  shipped (`cargo xtask dist`), guided by counts of the ways that it takes under the traffic of these scenarios."
+        " evenkeel is built as\n  released (`cargo xtask dist`), with profile-guided optimization from the traffic of these scenarios."
     } else {
         ""
     };
@@ -160,27 +160,29 @@ fn method(machine: &Machine, how: &How) -> String {
         "\
 ## How this was measured
 
-* `cargo xtask bench --rounds {rounds} --seconds {seconds}`: {rounds} rounds; in each, every proxy is started afresh, and every
-  scenario is run against every proxy for {seconds} s after 1 s of warming up, in an order that rotates. The tables hold
-  medians over the rounds, of CPU time and idle memory with the lowest and the highest in brackets. A ratio is the median
-  of the rounds' ratios, in the same way. It is to the one of the two HAProxys, packaged and 2.8, that takes less CPU time
-  in that scenario.
+* `cargo xtask bench --rounds {rounds} --seconds {seconds}`: {rounds} rounds. Each round starts every proxy again, and runs every
+  scenario against every proxy for {seconds} s after 1 s of warming up, in an order that rotates. The tables contain medians
+  over the rounds. For CPU time and idle memory, the lowest and the highest value are in brackets. A ratio is the median of
+  the ratios of the rounds, in the same way. Ratios are to the packaged HAProxy or to HAProxy 2.8: the one that takes less
+  CPU time in that scenario.
 * The proxy has CPU 0 and one worker; clients (`wrk`, one thread) and two backends share CPU 1; all on loopback. Where
-  \"CPU busy\" is well below 100 %, the load was the limit, and requests/s say less than CPU time.
-* All proxies do the same: the backend with the fewest connections of two, kept connections to them, `X-Forwarded-For`
-  added, timeouts, no access log but where it says so. evenkeel has its admin address and metrics on; its limits and
-  timeouts are at their defaults, but for the connections that one client may have, since all come from one address.
+  \"CPU busy\" is well below 100 %, the load was the limit, and CPU time says more than requests/s.
+* All proxies do the same: they pick the one of two backends with fewer connections, keep connections to them, add
+  `X-Forwarded-For`, have timeouts, and write no access log except where the title says so. evenkeel has its admin address
+  and metrics on. Its limits and timeouts have their defaults, except for the connections per client, because all
+  connections come from one address.
   Bare Pingora is `bench/src/bin/bare-pingora.rs`: round robin, no metrics, no limits, no timeouts, no retries, no log.
-  Both use mimalloc, profile `{profile}`.{guided} nginx has buffers that hold the bodies, HAProxy `http-reuse always`: both are cheaper so.
-  HAProxy, splicing, has `option splice-response` beside that, which is off unless asked for. What each proxy was told is in
+  Both use mimalloc, profile `{profile}`.{guided}
+  nginx has buffers that hold the bodies, and HAProxy has `http-reuse always`: both take less CPU time this way.
+  HAProxy, splicing, also has `option splice-response`, which is off by default. The configuration of each proxy is in
   `target/bench/` after a run.
 * Access logs go to a file in memory: evenkeel's as JSON, nginx's as `combined` with a buffer, HAProxy's as `httplog`, from its
   standard output, which costs it less than syslog. A log that lacks a record fails the run.
-* CPU time is user plus system time of the proxy and its children, as `/proc` has it, over the run, divided by the
-  requests. Memory is resident memory (nginx: master plus worker). First {EARLIER_CONNECTIONS} idle connections
-  with one request each come and leave, then {IDLE_CONNECTIONS}: \"before\" is in between, and the cost of an idle connection is
-  what the second crowd takes more than the first, for each connection that it has more.
-* One answer that is not a success, or one broken connection, fails the whole run.
+* CPU time is user plus system time of the proxy and its children from `/proc`, over the run, divided by the number of
+  requests. Memory is resident memory (nginx: master plus worker). First {EARLIER_CONNECTIONS} idle connections open, send one request
+  each and close; then {IDLE_CONNECTIONS} do the same. \"Before\" is measured in between. The cost of an idle connection is the memory that
+  the second group uses more than the first, divided by the connections that it has more.
+* One response that is not a success, or one broken connection, fails the whole run.
 
 "
     );
