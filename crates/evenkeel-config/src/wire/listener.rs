@@ -68,11 +68,11 @@ pub(crate) struct Http {
     /// Bytes that leave the system's send buffer count as read.
     pub(crate) send_timeout: Duration,
     /// The lowest rate at which a client may send a request's body, or `off` for none; then the client receives 408, recorded as
-    /// `timeout=body`. It is an average over `body_timeout`, and only the time in which the client is waited for counts. Give
-    /// one, such as `1KiB/s`, where slow clients take up too many connections. It also cuts honest clients on very slow lines.
+    /// `timeout=body`. It is an average over `body_timeout`; only the time in which evenkeel waits for the client counts. Set
+    /// it, for example to `1KiB/s`, if slow clients use too many connections. It also cuts honest clients on very slow lines.
     pub(crate) min_body_rate: ByteRate,
     /// The lowest rate at which a client may read a response, or `off` for none; then the connection is closed, recorded as
-    /// `timeout=send`. It is an average over `send_timeout`, and only the time in which the client is waited for counts. Each
+    /// `timeout=send`. It is an average over `send_timeout`; only the time in which evenkeel waits for the client counts. Each
     /// client that reads slowly holds a connection to a backend and up to 96 KiB of memory, or 700 KiB in Pingora's lane
     /// (docs/memory.md has the arithmetic). The default closes only connections of clients that hardly read at all. Raise it, for
     /// example to `1KiB/s`, where many clients read slowly. A high rate also closes the connections of honest clients on very slow
@@ -94,16 +94,16 @@ pub(crate) struct Http {
     /// (RFC 6797) in every response over TLS that does not have it. Default: no such field. Browsers remember it: begin with a
     /// short time.
     pub(crate) hsts: Option<Duration>,
-    /// Which form of a request's path routes and filters see. `normal`: one spelling stands for all that servers take for the
-    /// same path: `%61` is `a`, `/x/../admin` and `//admin` are `/admin`. `%2F` stays encoded: it is not a slash. A path with
-    /// a `%` that two hexadecimal digits do not follow, or with a `..` behind an empty segment, is rejected with 400, since
-    /// servers do not agree about its meaning. `as_sent`: the path byte for byte, for backends whose paths are no paths, such as
-    /// signed URLs; a route that blocks a path is then bypassed by another spelling of it. `%00` is rejected with 400 in
-    /// any case. A path that is normal already costs one look at each of its bytes.
+    /// Which form of a request's path routes and filters see. `normal`: all spellings of the same path become one: `%61`
+    /// becomes `a`, `/x/../admin` and `//admin` become `/admin`. `%2F` stays encoded: it is not a slash. A path with a `%`
+    /// without two hexadecimal digits after it, or with a `..` after an empty segment, is rejected with 400, because servers do
+    /// not agree on its meaning. `as_sent`: the path byte for byte, for backends that need the exact spelling, such as those
+    /// with signed URLs. Then a client can bypass a route that blocks a path by another spelling of the path. `%00` is
+    /// rejected with 400 in any case. `normal` reads each byte of the path once, and costs more only if the path changes.
     pub(crate) path_matching: PathForm,
-    /// Which form of a request's path backends get, unless a filter of the route changes the path: what a filter makes is
-    /// made of the path that it sees. `as_sent`: as the client sent it, which signatures over the URL need. `normal`: as routes see
-    /// it, for backends that read a path in another way than this balancer does; needs `path_matching: normal`.
+    /// Which form of a request's path backends get, unless a filter of the route changes the path. A filter always changes the
+    /// path that it sees. `as_sent`: as the client sent it, which signatures over the URL need. `normal`: as routes see it, for
+    /// backends that read a path in another way than this balancer does; needs `path_matching: normal`.
     pub(crate) forward_path: PathForm,
     /// Whether clients can speak HTTP/2 without TLS, by beginning with its preface ("prior knowledge"). For gRPC clients and
     /// proxies inside a network; browsers do not use it. HTTP/1 on the same listener is not delayed.

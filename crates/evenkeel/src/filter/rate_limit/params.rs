@@ -37,7 +37,7 @@ pub struct RateLimitParams {
     #[serde(default = "usual_ipv6")]
     #[schemars(range(min = 1, max = 128))]
     pub ipv6_prefix: u8,
-    /// For how many keys there is room: 1 to 100000000. Each takes up to 51 bytes once it is used. Beyond, the least used keys are
+    /// The most keys to remember: 1 to 100000000. Each takes up to 51 bytes once it is used. Above that, the least used keys are
     /// forgotten first, and never one that is being limited. If only those are left, requests of new keys are not limited.
     #[serde(default = "usual_max_keys")]
     #[schemars(range(min = 1, max = 100_000_000))]
