@@ -3,7 +3,7 @@
 #![no_main]
 
 use evenkeel_http::http1::{Body, Buffer, Chunked};
-use evenkeel::stream::Grant;
+use evenkeel::fuzzing::Grant;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

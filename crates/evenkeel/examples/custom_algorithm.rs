@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evenkeel::core::backend::Snapshot;
+use evenkeel::algorithm::Snapshot;
 use evenkeel::prelude::*;
 
 /// Fills one backend after another: what keeps the last ones idle, so that they can be switched off.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use evenkeel::core::backend::Address;
+use evenkeel::algorithm::Address;
 use evenkeel::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -9,8 +9,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use evenkeel::config::{Backend, BackendUrl, ListenAddress, UpstreamBuilder};
-use evenkeel::control::UpstreamHandle;
 use evenkeel::prelude::*;
+use evenkeel::status::UpstreamHandle;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval, sleep_until};

@@ -263,6 +263,16 @@ impl Server {
         }
     }
 
+    /// What it was made with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the program brings along.
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
     /// What is running, once it is started.
     pub fn state(&self) -> Option<&Arc<State>> {
         self.started.as_ref().map(|started| started.running.state())

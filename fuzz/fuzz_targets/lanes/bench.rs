@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel::Server;
 use evenkeel::config::{Config, ListenAddress};
-use evenkeel::control::State;
+use evenkeel::status::State;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
@@ -115,7 +115,7 @@ impl Bench {
 
     /// Waits until all connections of clients are closed; false if they are not.
     async fn is_quiet(&self) -> bool {
-        let open = || self.state.listeners().iter().map(|listener| listener.metrics.open()).sum::<u64>();
+        let open = || self.state.listeners().iter().map(|listener| listener.connections_open()).sum::<u64>();
         eventually(|| open() == 0).await
     }
 

@@ -1,8 +1,7 @@
 //! `evenkeel check`: everything that can be wrong with a configuration, without listening or connecting.
 
+use evenkeel::Server;
 use evenkeel::config::{Config, Model};
-use evenkeel::control::Plan;
-use evenkeel::filter::Registry;
 
 use super::failure::Failure;
 use super::file::FileArgument;
@@ -26,22 +25,16 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let names = block_on(async { Ok(outside::names(&config, model).await) })?;
     let lists = outside::lists(&config, model);
-    let notes = model
-        .without_effect()
-        .into_iter()
-        .chain(names)
-        .chain(outside::certificates(&config, model))
-        .chain(lists);
+    let notes =
+        model.without_effect().into_iter().chain(names).chain(outside::certificates(&config)).chain(lists);
     let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
     print(&format!("{name}: fine: {}\n{notes}", summary(model)))
 }
 
 /// What is wrong beyond the text: with filters, and with the files that it names.
 pub(super) fn problems(config: &Config, model: &Model) -> Vec<String> {
-    let filters = Plan::filters(model, &Registry::builtin()).err();
-    let filters = filters.into_iter().map(|error| error.to_string());
-    let files = outside::files(config, model).into_iter().map(|problem| problem.to_string());
-    filters.chain(files).collect()
+    let server = Server::new(config.clone());
+    outside::problems(config, model, server.check()).into_iter().map(|problem| problem.to_string()).collect()
 }
 
 fn summary(model: &Model) -> String {

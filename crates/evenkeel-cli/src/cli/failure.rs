@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use evenkeel::ServerError;
 use evenkeel::config::ConfigError;
-use evenkeel::control::{PlanError, StartError};
+use evenkeel::error::{PlanError, StartError};
 
 /// Why a command failed; `Display` is what the user reads.
 #[derive(Debug)]

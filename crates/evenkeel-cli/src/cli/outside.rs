@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use evenkeel::Server;
+use evenkeel::check::{CertificateFile, PlanError, TlsError};
 use evenkeel::config::{
     BackendHost, Config, Diagnostic, DiscoverySource, LogTarget, Model, Upstream, backend_list,
 };
-use evenkeel::control::{Plan, PlanError};
-use evenkeel::tls::{CertificateFile, TlsError};
 use rustix::fs::{Access, access};
 
 /// The most names that are looked up.
@@ -17,9 +17,25 @@ const MOST_NAMES: usize = 200;
 /// How long all of them may take together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is wrong with the files that a configuration names.
-pub(super) fn files(config: &Config, model: &Model) -> Vec<Diagnostic> {
-    let authorities = Plan::files(model).into_iter().map(|error| match error {
+/// What is wrong with a configuration, with the place in its file; also with the file of its access log.
+pub(super) fn problems(config: &Config, model: &Model, found: Vec<PlanError>) -> Vec<Diagnostic> {
+    let found = found.into_iter().map(|error| match error {
+        PlanError::Config(error) => error.diagnostics().to_vec(),
+        error => vec![placed(config, model, error)],
+    });
+    let log = model.access_log.as_ref().and_then(|log| match &log.to {
+        LogTarget::File(path) => {
+            let reason = unwritable(path)?;
+            let message = format!("cannot be written: {reason}");
+            Some(config.diagnostic("access_log.to", message).value(path.display().to_string()))
+        }
+        _ => None,
+    });
+    found.flatten().chain(log).collect()
+}
+
+fn placed(config: &Config, model: &Model, error: PlanError) -> Diagnostic {
+    match error {
         PlanError::Authorities { upstream, path, reason } => {
             let reason = reason.trim_start_matches("I/O error: ");
             let message = format!("is not a file of certificates: {reason}: expected a readable PEM file");
@@ -42,16 +58,7 @@ pub(super) fn files(config: &Config, model: &Model) -> Vec<Diagnostic> {
             of_backend(config, &keys, &message).value(backend)
         }
         error => Diagnostic::new("", error.to_string()),
-    });
-    let log = model.access_log.as_ref().and_then(|log| match &log.to {
-        LogTarget::File(path) => {
-            let reason = unwritable(path)?;
-            let message = format!("cannot be written: {reason}");
-            Some(config.diagnostic("access_log.to", message).value(path.display().to_string()))
-        }
-        _ => None,
-    });
-    authorities.chain(log).collect()
+    }
 }
 
 /// Lists of backends in files that cannot be used now: no mistake, since a source can be right again later.
@@ -87,12 +94,12 @@ fn sources(model: &Model) -> impl Iterator<Item = (&Upstream, bool, &Path)> {
 }
 
 /// What is questionable about certificates: no mistake of the configuration, but clients may not accept them.
-pub(super) fn certificates(config: &Config, model: &Model) -> Vec<String> {
-    let doubts = Plan::doubts(model).into_iter().map(|(keys, file, doubt)| {
-        let text = config.diagnostic(&keys, doubt).value(file).to_string();
+pub(super) fn certificates(config: &Config) -> Vec<String> {
+    let notes = Server::new(config.clone()).certificate_notes().into_iter().map(|note| {
+        let text = config.diagnostic(&note.key, note.text).value(note.path).to_string();
         text.strip_prefix("error: ").unwrap_or(&text).to_owned()
     });
-    doubts.collect()
+    notes.collect()
 }
 
 /// Names of backends that have no address now: no mistake, since they may have one later.

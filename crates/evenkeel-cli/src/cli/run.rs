@@ -6,9 +6,9 @@ use std::pin::pin;
 use evenkeel::config::{
     Config, ConfigBuilder, ConfigError, ListenAddress, ListenerBuilder, RateLimit, Tls, parse_rate,
 };
-use evenkeel::control::StartError;
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel::core::limit::Rate;
+use evenkeel::error::StartError;
 use evenkeel::{Server, ServerError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -133,7 +133,9 @@ fn read_again(path: &Path) -> Result<Config, Failure> {
 /// A failure to start, with the place in the file where the configuration names what is not there.
 fn placed(error: ServerError, config: &Config) -> Failure {
     let problems = match (&error, config.model()) {
-        (ServerError::Start(StartError::Plan(_)), Ok(model)) => outside::files(config, model),
+        (ServerError::Start(StartError::Plan(_)), Ok(model)) => {
+            outside::problems(config, model, Server::new(config.clone()).check())
+        }
         _ => Vec::new(),
     };
     let placed: Vec<_> = problems.into_iter().filter(|problem| problem.place.is_some()).collect();
@@ -150,12 +152,13 @@ fn announcement(server: &Server, source: &str) -> Vec<String> {
     let first =
         format!("evenkeel {}, configuration: {source}, {workers} worker{plural}", env!("CARGO_PKG_VERSION"));
     let listeners = server.state().map(|state| state.listeners()).unwrap_or_default();
-    let listeners = listeners.into_iter().map(|listener| match (listener.address, listener.tls.is_some()) {
-        (ListenAddress::Tcp(address), false) => format!("listening on http://{address}"),
-        (ListenAddress::Tcp(address), true) => format!("listening on https://{address}"),
-        (address, false) => format!("listening on {address}"),
-        (address, true) => format!("listening on {address} with TLS"),
-    });
+    let listeners =
+        listeners.into_iter().map(|listener| match (listener.address.clone(), listener.is_tls()) {
+            (ListenAddress::Tcp(address), false) => format!("listening on http://{address}"),
+            (ListenAddress::Tcp(address), true) => format!("listening on https://{address}"),
+            (address, false) => format!("listening on {address}"),
+            (address, true) => format!("listening on {address} with TLS"),
+        });
     let admin = server.admin_address().map(|address| format!("admin on http://{address}"));
     std::iter::once(first).chain(listeners).chain(admin).collect()
 }

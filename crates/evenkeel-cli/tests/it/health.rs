@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::SeqCst};
 use std::time::Duration;
 
 use evenkeel::Server;
+use evenkeel::algorithm::Address;
 use evenkeel::config::Config;
-use evenkeel::core::backend::Address;
-use evenkeel::probe::{Check, Target};
+use evenkeel::health_check::{Check, Target};
 use serde_json::Value;
 
 use crate::support::{Backend, Balancer, BlackHole, ClosedPort, PATIENCE, Reply, Seen, eventually, get};

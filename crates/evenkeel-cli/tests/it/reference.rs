@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use evenkeel::filter::{Overload, Refusal, Rejection, RejectionCause, Waited};
-use evenkeel::observe::{Field, Metrics};
+use evenkeel::status::{Field, REFUSALS};
 
 use crate::architecture::source::root;
 use crate::cli::golden;
@@ -157,7 +157,7 @@ fn statuses() -> String {
         let (reason, end) = (format!("`{}`", refusal.reason()), format!("`{}`", refusal.end()));
         row(&mut out, &[&status, &reason, &end, error, message]);
     }
-    assert_eq!(reasons, Metrics::REFUSALS, "every refusal is on the page");
+    assert_eq!(reasons, REFUSALS, "every refusal is on the page");
     out
 }
 

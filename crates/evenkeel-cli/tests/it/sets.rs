@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evenkeel::config::{self, BackendUrl};
-use evenkeel::control::UpstreamHandle;
+use evenkeel::status::UpstreamHandle;
 use serde_json::Value;
 
 use crate::support::{Backend, Balancer, Lane, Options, PATIENCE, Reply, Seen, eventually, in_time, lane};

@@ -28,11 +28,10 @@ mod status;
 mod trust;
 mod upstream;
 
-pub use board::StatusBoard;
 pub use explain::{
     BackendExplanation, Basis, ChoiceExplanation, ClientExplanation, CookieExplanation, Described,
     DescribedError, Explanation, FilterExplanation, HashExplanation, Outcome, PassedOver, Refused,
-    UpstreamExplanation, VerdictKind, explain,
+    UpstreamExplanation, VerdictKind,
 };
 pub use handle::{SetChange, UpstreamGone, UpstreamHandle};
 pub use plan::{Extensions, Plan, PlanError};

@@ -144,19 +144,19 @@ impl Plan {
         loops(model).into_iter().chain(listeners).chain(authorities).collect()
     }
 
-    /// What is questionable about the certificates that can be used, each with its keys: `listeners[0].tls.certificates[0].cert`.
-    pub fn doubts(model: &Model) -> Vec<(String, String, String)> {
-        let mut doubts = Vec::new();
+    /// What is questionable about the certificates that can be used: the key, the file, and a text.
+    pub fn certificate_notes(model: &Model) -> Vec<(String, String, String)> {
+        let mut notes = Vec::new();
         for (at, listener) in model.listeners.iter().enumerate() {
             let Some(Ok(tls)) = listener.tls.as_ref().map(|tls| ServerTls::load(tls, None)) else { continue };
             for (index, certificate) in tls.certificates().iter().enumerate() {
                 let file = certificate.files.cert.display().to_string();
                 let keys = format!("listeners[{at}].tls.certificates[{index}].cert");
                 let all = certificate.doubts(now()).into_iter();
-                doubts.extend(all.map(|doubt| (keys.clone(), file.clone(), doubt)));
+                notes.extend(all.map(|doubt| (keys.clone(), file.clone(), doubt)));
             }
         }
-        doubts
+        notes
     }
 
     /// Makes a plan: filters, names resolved, certificates read.

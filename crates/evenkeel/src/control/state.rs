@@ -74,15 +74,28 @@ struct LastReload {
 
 /// One running listener.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ListenerState {
     /// Its address, with the real port.
     pub address: ListenAddress,
     /// How it speaks TLS, if it does.
-    pub tls: Option<Arc<ServerTls>>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
     /// The address as text: its name in metrics.
     pub name: Arc<str>,
     /// What it counts.
-    pub metrics: Arc<ListenerMetrics>,
+    pub(crate) metrics: Arc<ListenerMetrics>,
+}
+
+impl ListenerState {
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// How many connections of clients are open.
+    pub fn connections_open(&self) -> u64 {
+        self.metrics.open()
+    }
 }
 
 impl State {
@@ -97,7 +110,7 @@ impl State {
     }
 
     /// The sources of backends that a start still waits for, as text; none once it is ready.
-    pub fn waits_for(&self) -> Vec<String> {
+    pub(crate) fn waits_for(&self) -> Vec<String> {
         if !self.is_starting() {
             return Vec::new();
         }
@@ -126,7 +139,7 @@ impl State {
     }
 
     /// Notes that a reload was applied, or why it was rejected.
-    pub fn reloaded(&self, result: Result<(), String>) {
+    pub(crate) fn reloaded(&self, result: Result<(), String>) {
         let mut counts = self.reloads.0.lock();
         match &result {
             Ok(()) => counts.applied += 1,

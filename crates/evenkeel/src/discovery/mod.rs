@@ -31,15 +31,15 @@ mod subscription;
 mod tests;
 
 #[cfg(feature = "discovery-consul")]
-pub use consul::Consul;
+pub(crate) use consul::Consul;
 #[cfg(feature = "discovery-dns")]
-pub use dns::Dns;
-pub use file::File;
+pub(crate) use dns::Dns;
+pub(crate) use file::File;
 pub(crate) use host::addresses;
 #[cfg(feature = "discovery-http")]
-pub use http::Http;
-pub use status::{Counts, Snapshot, Status};
-pub use subscription::{Options, Subscription};
+pub(crate) use http::Http;
+pub(crate) use status::Status;
+pub(crate) use subscription::{Options, Subscription};
 
 /// A source of backends: a stream of complete sets.
 ///

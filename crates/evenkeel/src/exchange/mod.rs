@@ -34,7 +34,7 @@ pub use in_flight::{Expired, InFlight, Phase};
 pub use lane::Lane;
 pub use outcome::is_failure;
 pub use path::{WithPath, respelled};
-pub use record::{Ending, Record, RequestId};
+pub use record::Ending;
 pub use redirect::redirect;
 pub use request::{Decision, Environment, Exchange, ListenerFacts};
 pub use table::{Rule, RuleAction, Table};

@@ -16,19 +16,19 @@ mod strip_prefix;
 mod value;
 mod wait;
 
-pub use access::{AllowFilter, DenyFilter, NetworkParams};
+pub(crate) use access::{AllowFilter, DenyFilter};
 pub use context::{BuildContext, Task};
 pub use evenkeel_http::message::{
     Answer, AnswerFormat, EditError, Edits, HeaderEdit, Overload, Refusal, Rejection, RejectionCause,
     RequestHead, ResponseHead, Version, Waited,
 };
-pub use headers::{HeaderParams, RequestHeaders, ResponseHeaders};
-pub use rate_limit::{KeyParam, OnExceed, RateLimitFilter, RateLimitParams, RateLimitResult, RateLimitView};
+pub(crate) use headers::{RequestHeaders, ResponseHeaders};
+pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult, RateLimitView};
 pub use registry::{FilterError, FilterKind, Registry};
 pub use request::{Request, Response};
-pub use rewrite_path::{RewritePath, RewritePathParams};
+pub(crate) use rewrite_path::RewritePath;
 pub use state::State;
-pub use strip_prefix::StripPrefix;
+pub(crate) use strip_prefix::StripPrefix;
 pub use value::RouteFilters;
 pub(crate) use wait::Resume;
 pub use wait::Wait;

@@ -11,16 +11,26 @@ use super::State;
 ///
 /// A test of a filter makes one without a balancer:
 /// ```
-/// use evenkeel::filter::{Edits, Filter, Request, State, StripPrefix, Verdict};
-/// # use evenkeel::filter::{BuildContext, FilterKind, RequestHead};
-/// # fn check(head: &dyn RequestHead) -> Result<(), Box<dyn std::error::Error>> {
+/// use evenkeel::explain::Described;
+/// use evenkeel::filter::{Answer, Edits, Filter, Request, State, Verdict};
 ///
-/// let filter = StripPrefix::new("/v1".to_owned(), &BuildContext::new("api", 1))?;
+/// #[derive(Debug)]
+/// struct OnlyGet;
+///
+/// impl Filter for OnlyGet {
+///     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
+///         match request.head.method() {
+///             "GET" => Verdict::Continue,
+///             _ => Verdict::Answer(Answer::new(405)),
+///         }
+///     }
+/// }
+///
+/// let head = Described::new("POST", "http://example.com/")?;
 /// let (mut edits, mut state) = (Edits::default(), State::default());
-/// let verdict = filter.on_request(&mut Request::new(head, None, &mut edits, &mut state));
-/// assert!(matches!(verdict, Verdict::Continue));
-/// # Ok(())
-/// # }
+/// let verdict = OnlyGet.on_request(&mut Request::new(&head, None, &mut edits, &mut state));
+/// assert!(matches!(verdict, Verdict::Answer(_)));
+/// # Ok::<(), evenkeel::explain::DescribedError>(())
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]

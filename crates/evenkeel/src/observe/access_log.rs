@@ -170,7 +170,8 @@ impl AccessLog {
     }
 
     /// How many records were dropped.
-    pub fn dropped(&self) -> u64 {
+    #[cfg(test)]
+    fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 }

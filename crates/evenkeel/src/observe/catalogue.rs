@@ -216,11 +216,6 @@ impl BackendMetrics {
     pub fn connect_failures(&self) -> u64 {
         self.shards.sum(|shard| &shard.connect_failures)
     }
-
-    /// Attempts whose connection broke or that were too slow.
-    pub fn failures(&self) -> u64 {
-        self.shards.sum(|shard| &shard.broken) + self.shards.sum(|shard| &shard.timeouts)
-    }
 }
 
 // === impl Metrics ===

@@ -95,7 +95,7 @@ fn seconds(micros: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::Exposition;
-    use crate::observe::Histogram;
+    use crate::observe::instruments::Histogram;
     use std::time::Duration;
 
     #[test]

@@ -13,13 +13,13 @@ mod limits;
 mod listener;
 mod text;
 
-pub use access_log::{AccessLog, AccessLogError, Line};
-pub use catalogue::{BackendMetrics, BackendView, Class, Metrics, RouteMetrics, View};
+pub use access_log::{AccessLog, AccessLogError};
+pub use catalogue::{BackendMetrics, BackendView, Metrics, RouteMetrics, View};
 pub use discovery::DiscoveryView;
 pub use exposition::Exposition;
 pub use fields::{Entry, Field, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};
-pub use instruments::{Counter, Histogram, Sharded};
+pub use instruments::{Counter, Sharded};
 pub use limits::LimitView;
-pub use listener::{FAILURES, ListenerMetrics};
+pub use listener::ListenerMetrics;
 pub use text::hexadecimal;

@@ -168,7 +168,8 @@ impl Probe {
     }
 
     /// What is probed: with the check's port, if it has one of its own.
-    pub fn target(&self) -> &Target {
+    #[cfg(test)]
+    fn target(&self) -> &Target {
         &self.target
     }
 }

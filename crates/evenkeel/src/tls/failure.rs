@@ -43,20 +43,6 @@ pub enum PeerFailure {
 // === impl HandshakeFailure ===
 
 impl HandshakeFailure {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
-        Self::Timeout,
-        Self::ClientDisconnected,
-        Self::NotTls,
-        Self::Version,
-        Self::Cipher,
-        Self::Protocol,
-        Self::ServerName,
-        Self::CertificateRejected,
-        Self::ClientCertificate,
-        Self::Other,
-    ];
-
     /// What metrics call it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -78,7 +78,6 @@ impl Endpoint {
 
 impl ConnectionGroup {
     /// A group without connections.
-    #[expect(clippy::new_without_default, reason = "each has an id of its own")]
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self { id: NEXT.fetch_add(1, Relaxed), closed: AtomicBool::new(false) }

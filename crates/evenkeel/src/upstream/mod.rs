@@ -34,7 +34,7 @@ use tokio::sync::Notify;
 use crate::observe::{Counter, Sharded};
 
 pub use affinity::{Affinity, cookie_value, hash, hash_of_client};
-pub use attempts::{ActiveAttempt, At, Attempt, AttemptOptions, Attempts, NextAttempt};
+pub use attempts::{At, Attempt, AttemptOptions, Attempts, NextAttempt};
 pub use clock::moment_of;
 pub use copy::RequestCopy;
 pub use endpoint::{ConnectionGroup, Endpoint, EndpointTls};
@@ -45,6 +45,7 @@ pub use failure_log::{FailureLog, FailureReports, RequestFailure};
 pub use gate::Gate;
 pub use hedge::Hedging;
 pub use members::{Members, Roster};
+#[cfg(test)]
 pub use retry::NoRetry;
 
 /// A running upstream.

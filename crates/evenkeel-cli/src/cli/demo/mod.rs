@@ -7,8 +7,9 @@ mod traffic;
 use std::time::Duration;
 
 use evenkeel::config::{Config, ConfigBuilder, ListenerBuilder};
-use evenkeel::control::{ListenerState, StartError};
 use evenkeel::core::balance::LoadBalancingAlgorithm;
+use evenkeel::error::StartError;
+use evenkeel::status::ListenerState;
 use evenkeel::{Server, ServerError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use evenkeel::control::State;
+use evenkeel::status::State;
 
 use super::super::failure::Failure;
 use super::super::print;

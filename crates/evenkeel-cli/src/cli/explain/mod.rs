@@ -3,7 +3,8 @@
 mod remote;
 mod text;
 
-use evenkeel::control::{Described, DescribedError, Explanation, Extensions, Plan};
+use evenkeel::Server;
+use evenkeel::explain::{Described, DescribedError, Explanation};
 
 use super::admin::Token;
 use super::failure::Failure;
@@ -63,9 +64,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 async fn ask_file(file: &File, request: &Described) -> Result<(Explanation, String), Failure> {
     let config = file.load()?;
     let model = config.model().map_err(Clone::clone)?;
-    let extensions = Extensions::default();
-    // One worker: the number does not matter if nothing is sent.
-    let said = Plan::new(model, &extensions, 1).await?.explain(request);
+    let said = Server::new(config.clone()).explain(request).await?;
     let discovered = model.upstreams.iter().filter(|upstream| {
         upstream.discovery.is_some() && said.upstreams.iter().any(|one| one.name == upstream.name)
     });

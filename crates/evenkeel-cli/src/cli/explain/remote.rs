@@ -1,6 +1,6 @@
 //! Sends the request to a running balancer at its admin address.
 
-use evenkeel::control::{Described, Explanation};
+use evenkeel::explain::{Described, Explanation};
 use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 

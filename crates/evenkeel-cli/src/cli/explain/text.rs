@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use evenkeel::control::{
+use evenkeel::explain::{
     BackendExplanation, Basis, ChoiceExplanation, Explanation, FilterExplanation, HashExplanation, Outcome,
     UpstreamExplanation, VerdictKind,
 };

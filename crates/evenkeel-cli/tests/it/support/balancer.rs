@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use evenkeel::config::{Config, ConfigError, ListenAddress};
-use evenkeel::probe::{Check, Target};
+use evenkeel::health_check::{Check, Target};
 use evenkeel::{Handle, Server, ServerError, filter::Registry};
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ impl Balancer {
         server.start().await?;
         if over_tls() {
             let listeners = server.state().expect("it is started").listeners();
-            for listener in listeners.into_iter().filter(|listener| listener.tls.is_some()) {
+            for listener in listeners.into_iter().filter(|listener| listener.is_tls()) {
                 if let ListenAddress::Tcp(address) = listener.address {
                     speaks_tls(address, TlsClient::trusting(&authority_of(&log)));
                 }

@@ -9,11 +9,11 @@ use http::{HeaderName, HeaderValue, Method};
 /// A request to be explained, seen as those that were sent are.
 ///
 /// ```
-/// use evenkeel::control::Described;
+/// use evenkeel::explain::Described;
 ///
 /// let request = Described::new("GET", "http://api.example.com/v1/users")?.with_header("x-beta: 1")?;
 /// assert_eq!(Described::from_query(&request.to_query())?, request);
-/// # Ok::<(), evenkeel::control::DescribedError>(())
+/// # Ok::<(), evenkeel::explain::DescribedError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {

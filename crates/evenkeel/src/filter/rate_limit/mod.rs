@@ -9,7 +9,7 @@ mod key;
 mod params;
 
 pub use counts::RateLimitResult;
-pub use params::{KeyParam, OnExceed, RateLimitParams};
+pub use params::{OnExceed, RateLimitParams};
 
 use std::fmt;
 use std::sync::Arc;
