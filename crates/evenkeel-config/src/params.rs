@@ -49,14 +49,11 @@ pub struct ParamError {
 }
 
 /// Kinds that a later version will have.
-const LATER: [&str; 14] = [
-    "basic_auth",
+const LATER: [&str; 11] = [
     "jwt",
     "forward_auth",
     "auth_request",
     "compress",
-    "cors",
-    "security_headers",
     "cookie",
     "rewrite_location",
     "mirror",

@@ -22,8 +22,9 @@ async fn the_generated_files_are_fresh() {
 }
 
 /// Pages whose blocks of YAML are whole files; those of the others are parts.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
+    "docs/authentication.md",
     "docs/balancing.md",
     "docs/discovery.md",
     "docs/explain.md",

@@ -8,6 +8,7 @@
 
 mod balancing;
 mod discovery;
+mod filters;
 mod general;
 mod health;
 mod listeners;
@@ -39,6 +40,7 @@ fn all() -> Vec<Row> {
     let parts = [
         balancing::rows(),
         discovery::rows(),
+        filters::rows(),
         general::rows(),
         health::rows(),
         listeners::rows(),
@@ -148,6 +150,11 @@ async fn keys_of_tls() {
 #[tokio::test]
 async fn keys_of_routes() {
     hold(routes::rows()).await;
+}
+
+#[tokio::test]
+async fn keys_of_filters() {
+    hold(filters::rows()).await;
 }
 
 #[tokio::test]

@@ -5,19 +5,28 @@
 //! nor a socket.
 
 mod access;
+mod basic_auth;
 mod context;
+mod cors;
+mod duration;
 mod headers;
+mod identity;
 mod rate_limit;
 mod registry;
 mod request;
 mod rewrite_path;
+mod security_headers;
 mod state;
 mod strip_prefix;
 mod value;
 mod wait;
+mod watched;
 
 pub(crate) use access::{AllowFilter, DenyFilter};
+pub(crate) use basic_auth::BasicAuthFilter;
 pub use context::{BuildContext, Task};
+pub(crate) use cors::CorsFilter;
+use duration::DurationParam;
 pub use evenkeel_http::message::{
     Answer, AnswerFormat, EditError, Edits, HeaderEdit, Overload, Refusal, Rejection, RejectionCause,
     RequestHead, ResponseHead, Version, Waited,
@@ -27,6 +36,7 @@ pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult, RateLimitView};
 pub use registry::{FilterError, FilterKind, Registry};
 pub use request::{Request, Response};
 pub(crate) use rewrite_path::RewritePath;
+pub(crate) use security_headers::SecurityHeaders;
 pub use state::State;
 pub(crate) use strip_prefix::StripPrefix;
 pub use value::RouteFilters;

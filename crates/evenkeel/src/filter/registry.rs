@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AllowFilter, BuildContext, DenyFilter, Filter, RateLimitFilter, RequestHeaders, ResponseHeaders,
-    RewritePath, StripPrefix,
+    AllowFilter, BasicAuthFilter, BuildContext, CorsFilter, DenyFilter, Filter, RateLimitFilter,
+    RequestHeaders, ResponseHeaders, RewritePath, SecurityHeaders, StripPrefix,
 };
 
 /// The kinds of filters that a configuration can use.
@@ -73,11 +73,14 @@ impl Registry {
     pub fn builtin() -> Self {
         Self { kinds: Vec::new() }
             .with::<AllowFilter>()
+            .with::<BasicAuthFilter>()
+            .with::<CorsFilter>()
             .with::<DenyFilter>()
             .with::<RateLimitFilter>()
             .with::<RequestHeaders>()
             .with::<ResponseHeaders>()
             .with::<RewritePath>()
+            .with::<SecurityHeaders>()
             .with::<StripPrefix>()
     }
 

@@ -20,7 +20,8 @@ use crate::support::{
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
 /// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, and `KEY-OTHER`; `HOLE-URL`
 /// (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
-/// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one.
+/// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one. `users` has ann and
+/// `others` has bob, each with the password "secret".
 pub(super) struct World {
     pub(super) balancer: Balancer,
     pub(super) one: Backend,
@@ -40,7 +41,7 @@ pub(super) struct World {
 
 /// What a backend does with a request: what the path says.
 ///
-/// `/status/503`, `/wait/300` (milliseconds), `/size/1000`, `/silence`, `/hang-up`, `/half`, `/upgrade`, `/health`, `/load`
+/// `/status/503`, `/wait/300` (milliseconds), `/size/1000`, `/framed` (with `X-Frame-Options`), `/silence`, `/hang-up`, `/half`, `/upgrade`, `/health`, `/load`
 /// and `/calm` (reports for `prequal`), `/uneven` (the first one takes longer), `/fail-or-hang` (the first one fails, the
 /// others are silent); `/only/one/…` is for that backend alone. Else it responds with its name.
 fn reply(name: &'static str, target: &str, healthy: &AtomicBool) -> Reply {
@@ -59,6 +60,7 @@ fn reply(name: &'static str, target: &str, healthy: &AtomicBool) -> Reply {
             Reply::new().read_body().wait(Duration::from_millis(number)).send(ok)
         }
         "size" => Reply::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {number}\r\n\r\n")).fill(number),
+        "framed" => Reply::bytes("HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\nContent-Length: 0\r\n\r\n"),
         "silence" => Reply::silence(),
         "fail-or-hang" if name == "one" => Reply::status(503, name),
         "fail-or-hang" => Reply::silence(),
@@ -127,8 +129,13 @@ fn certificates(folder: &Path) -> [(&'static str, String); 4] {
 /// The folder that a configuration can name.
 fn own_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let files =
-        [("more.yaml", "forwarding: { via: included }"), ("near", "127.0.0.0/8"), ("far", "10.0.0.0/8")];
+    let files = [
+        ("more.yaml", "forwarding: { via: included }"),
+        ("near", "127.0.0.0/8"),
+        ("far", "10.0.0.0/8"),
+        ("users", concat!("ann:", "$5$rounds=1000$evenkeel$g2ovHQpqC3JxjW7IjvE./Uc0h4XwuBjTwFOH4GsPVc3")),
+        ("others", concat!("bob:", "$5$rounds=1000$evenkeel$g2ovHQpqC3JxjW7IjvE./Uc0h4XwuBjTwFOH4GsPVc3")),
+    ];
     for (file, text) in files {
         std::fs::write(folder.path().join(file), text).expect("a file");
     }
