@@ -46,6 +46,7 @@ mod refusals;
 mod reload;
 mod reload_command;
 mod reload_keys;
+mod reload_load;
 mod reload_mistakes;
 mod reload_watch;
 mod restart;
