@@ -13,7 +13,7 @@ pub struct Foreign {
     /// The variable as it is written: `$host`.
     pub found: String,
     /// What stands for the same here, if anything does: `{host}`.
-    pub instead: Option<&'static str>,
+    pub instead: Option<String>,
     /// How to write the same characters where they are meant as text: `$$host`; `None` where that cannot be meant.
     pub literal: Option<String>,
     /// What is done without asking, or what else helps.
@@ -76,8 +76,8 @@ const VARIABLES: &[(&str, &[&str])] = &[
     ("ssl_client_cert", &[]),
     ("ssl_client_s_dn", &[]),
     ("ssl_client_verify", &[]),
-    ("ssl_protocol", &[]),
-    ("ssl_server_name", &[]),
+    ("ssl_protocol", &["{tls.version}", "{tls_version}"]),
+    ("ssl_server_name", &["{tls.sni}", "{tls_server_name}"]),
     ("status", &["{status}"]),
     ("time_iso8601", &["{time}"]),
     ("time_local", &["{time}"]),
@@ -99,6 +99,15 @@ const SAMPLES: &[(&str, &str)] = &[
     ("method", "request_method"),
     ("status", "status"),
     ("unique-id", "request_id"),
+    ("ssl_fc_sni", "ssl_server_name"),
+    ("ssl_fc_protocol", "ssl_protocol"),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "remote_addr"),
+    ("DOWNSTREAM_REMOTE_ADDRESS", "remote_addr"),
+    ("PROTOCOL", "server_protocol"),
+    ("RESPONSE_CODE", "status"),
+    ("REQ(:METHOD)", "request_method"),
+    ("REQ(:PATH)", "request_uri"),
+    ("REQ(:AUTHORITY)", "http_host"),
     ("hdr(host)", "http_host"),
     ("req.hdr(host)", "http_host"),
     ("req.hdr(Host)", "http_host"),
@@ -113,6 +122,21 @@ const ADVICE: &[(&str, &str)] = &[
     ("host", "backends get the client's Host unchanged, and in X-Forwarded-Host"),
     ("http_host", "backends get the client's Host unchanged, and in X-Forwarded-Host"),
     ("request_id", "backends get the id in X-Request-Id"),
+];
+
+/// Families of variables with a name in them: how another product begins and ends them, and which family is the same here.
+const FAMILIES: &[(&str, &str, &str)] = &[
+    ("http_", "", "header."),
+    ("cookie_", "", "cookie."),
+    ("arg_", "", "query."),
+    ("hdr(", ")", "header."),
+    ("req.hdr(", ")", "header."),
+    ("req.fhdr(", ")", "header."),
+    ("cook(", ")", "cookie."),
+    ("req.cook(", ")", "cookie."),
+    ("url_param(", ")", "query."),
+    ("urlp(", ")", "query."),
+    ("REQ(", ")", "header."),
 ];
 
 /// Names of ours that some values have, or will have, so that they must not be sent as text meanwhile.
@@ -135,8 +159,7 @@ const OURS: &[&str] = &[
 ];
 
 /// Families of such names: `{header.x-user}`.
-const OUR_FAMILIES: &[&str] =
-    &["header.", "cookie.", "query.", "env.", "path.", "tls.client.", "http.request."];
+const OUR_FAMILIES: &[&str] = &["header.", "cookie.", "query.", "path.", "tls.client.", "http.request."];
 
 /// A text that has no variable of another product; what was escaped (`$$host`, `{{host}}`) stands there as itself. `names` are those
 /// of ours that may be used there, without braces.
@@ -170,7 +193,7 @@ pub fn own_text<'a>(text: &'a str, names: &[&str], strictness: Strictness) -> Re
                 length
             }
             (Some(token), _) => {
-                push(&mut meant, token.instead(names));
+                push(&mut meant, token.instead(names).as_deref());
                 found.get_or_insert_with(|| token.foreign(names));
                 token.text.len()
             }
@@ -219,15 +242,22 @@ impl<'a> Token<'a> {
         } else if let Some(after) = text.strip_prefix("%{") {
             let end = text.find('}').map_or(text.len(), |at| at + 1);
             Self { text: text.get(..end)?, name: after.split('}').next()?, known: true }
+        } else if let Some(after) = text.strip_prefix('%') {
+            let (operator, _) = after.split_once('%')?;
+            let is_operator = SAMPLES.iter().any(|(known, _)| *known == operator)
+                || operator.starts_with("REQ(") && operator.ends_with(')');
+            let name = sample(operator);
+            is_operator.then_some(Self { text: text.get(..operator.len() + 2)?, name, known: true })?
         } else if let Some(after) = text.strip_prefix("${") {
             let name = after.split('}').next()?;
             Self { text: text.get(..name.len() + 3)?, name, known: is_known(name) }
         } else if let Some(after) = text.strip_prefix('$') {
             Self::after_dollar(text, after, before)?
         } else {
-            let name = text.strip_prefix('{')?.split_once('}')?.0;
+            let inner = text.strip_prefix('{')?.split_once('}')?.0;
+            let name = inner.split_once(":-").map_or(inner, |(name, _)| name);
             let ours = OURS.contains(&name) || OUR_FAMILIES.iter().any(|family| name.starts_with(family));
-            return ours.then_some(Self { text: text.get(..name.len() + 2)?, name, known: true });
+            return ours.then_some(Self { text: text.get(..inner.len() + 2)?, name, known: true });
         };
         (token.known || strictness == Strictness::Every).then_some(token)
     }
@@ -246,7 +276,8 @@ impl<'a> Token<'a> {
 
     /// Whether it is none of the names that may be used.
     fn is_foreign(&self, names: &[&str]) -> bool {
-        self.sigil() != '{' || !names.contains(&self.name)
+        let is_of = |known: &&str| known.ends_with('.') && self.name.starts_with(*known);
+        self.sigil() != '{' || !names.iter().any(|known| *known == self.name || is_of(known))
     }
 
     fn sigil(&self) -> char {
@@ -264,11 +295,23 @@ impl<'a> Token<'a> {
     }
 
     /// What stands for the same, made of these names alone.
-    fn instead(&self, names: &[&str]) -> Option<&'static str> {
-        let (_, candidates) = VARIABLES.iter().find(|(known, _)| *known == self.name)?;
-        candidates.iter().copied().find(|candidate| {
-            let mut used = candidate.split('{').skip(1).filter_map(|part| part.split('}').next());
-            used.all(|name| names.contains(&name)) && (!names.is_empty() || candidate.is_empty())
+    fn instead(&self, names: &[&str]) -> Option<String> {
+        if let Some((_, candidates)) = VARIABLES.iter().find(|(known, _)| *known == self.name) {
+            let found = candidates.iter().find(|candidate| {
+                let mut used = candidate.split('{').skip(1).filter_map(|part| part.split('}').next());
+                used.all(|name| names.contains(&name)) && (!names.is_empty() || candidate.is_empty())
+            });
+            return found.map(|found| (*found).to_owned());
+        }
+        let group = self.name.len() == 1 && self.name.starts_with(|c: char| c.is_ascii_digit());
+        if group && names.contains(&"path.") {
+            return Some(format!("{{path.{}}}", self.name));
+        }
+        FAMILIES.iter().find_map(|(begin, end, family)| {
+            let name = self.name.strip_prefix(begin)?.strip_suffix(end).filter(|name| !name.is_empty())?;
+            let name =
+                if *family == "header." { name.replace('_', "-").to_lowercase() } else { name.to_owned() };
+            names.contains(family).then(|| format!("{{{family}{name}}}"))
         })
     }
 
@@ -317,7 +360,7 @@ impl Foreign {
 
     /// What to write instead, for a message that has said what is wrong.
     pub fn remedy(&self) -> String {
-        let mut text = match (self.instead, self.advice) {
+        let mut text = match (&self.instead, self.advice) {
             (Some(instead), _) => format!("write {instead}"),
             (None, Some(advice)) => advice.to_owned(),
             (None, None) => "this version has nothing for it in this place yet".to_owned(),

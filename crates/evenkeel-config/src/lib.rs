@@ -26,6 +26,7 @@ mod foreign;
 mod include;
 pub mod model;
 mod params;
+mod placeholders;
 mod resolve;
 pub mod schema;
 mod stamp;
@@ -54,6 +55,7 @@ pub use model::{
     UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
+pub use placeholders::{TemplateFault, template};
 pub use stamp::FileStamp;
 pub use template::{Part, Template, TemplateError};
 pub use values::{RequestRate, parse_duration, parse_rate};

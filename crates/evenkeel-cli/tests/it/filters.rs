@@ -77,6 +77,54 @@ async fn fields_of_the_answer_are_changed_and_of_our_own_too() {
 }
 
 #[tokio::test]
+async fn values_of_fields_have_placeholders() {
+    let yaml = |backend: &Backend| {
+        format!(
+            "routes:\n- name: users\n  match: {{ path_regex: '^/u/(?P<id>[0-9]+)' }}\n  upstream: web\n  filters:\n\
+             \x20 - request_headers:\n\
+             \x20     set: {{ x-real-ip: '{{client_ip}}', x-user: '{{path.id}}', x-gone: '{{header.x-none}}', \
+             x-url: '{{scheme}}://{{authority}}{{path}}{{query}}', host: '{{host}}' }}\n\
+             \x20     add: {{ x-add: 'q={{query.q:-none}}', x-none: '{{cookie.none}}', x-json: '{{\"a\": {{\"b\": 1}}}}' }}\n\
+             \x20 - response_headers: {{ set: {{ x-id: '{{request_id}}', x-from: '{{status}} {{upstream}} {{backend}} {{path.1}}', \
+             server: '{{header.none}}' }} }}\n\
+             upstreams: {{ web: {{ backends: [\"{}\"] }} }}",
+            backend.url()
+        )
+    };
+    let backend = Backend::start(|_| {
+        crate::support::Reply::bytes("HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 0\r\n\r\n")
+    })
+    .await;
+    let balancer = Balancer::start(&yaml(&backend)).await;
+    let request = "GET /u/17?q=a%0d%0aX-Evil:+1 HTTP/1.1\r\nHost: test:8080\r\nX-Gone: 1\r\n\r\n";
+    let response = balancer.client().await.ask(request).await;
+    let seen = backend.only_request();
+    assert_eq!((seen.header("x-real-ip"), seen.header("x-user")), (Some("127.0.0.1"), Some("17")));
+    assert_eq!(seen.header("x-url"), Some("http://test:8080/u/17?q=a%0d%0aX-Evil:+1"));
+    assert_eq!((seen.header("host"), seen.header("x-evil")), (Some("test"), None));
+    assert_eq!((seen.all("x-add"), seen.header("x-none")), (vec!["q=a%0D%0AX-Evil: 1"], None));
+    assert_eq!(seen.header("x-gone"), None, "a client's own value is not left where ours is empty");
+    assert_eq!(seen.header("x-json"), Some("{\"a\": {\"b\": 1}}"));
+    assert_eq!(response.header("x-id"), seen.header("x-request-id"));
+    let from = format!("200 web {} 17", backend.url());
+    assert_eq!((response.header("x-from"), response.header("server")), (Some(&*from), None));
+    drop(backend);
+    let refused = balancer.get("/u/18").await;
+    assert_eq!(refused.status(), 502);
+    assert!(refused.header("x-from").is_some_and(|from| from.starts_with("502 web http://")));
+}
+
+#[tokio::test]
+async fn a_request_that_a_filter_ends_has_the_placeholders_of_later_filters() {
+    let filters = "{ deny: { networks: [127.0.0.0/8] } }, { response_headers: { set: { x-id: '{request_id} {path}' } } }";
+    let backend = Backend::saying("hello").await;
+    let balancer = filtered(&backend, filters).await;
+    let refused = balancer.get("/a").await;
+    let id = balancer.log_line().await["request_id"].as_str().expect("an id").to_owned();
+    assert_eq!((refused.status(), refused.header("x-id")), (403, Some(&*format!("{id} /a"))));
+}
+
+#[tokio::test]
 async fn a_split_goes_by_weight() {
     let (many, few, none) =
         (Backend::saying("many").await, Backend::saying("few").await, Backend::saying("none").await);

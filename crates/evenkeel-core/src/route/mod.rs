@@ -94,6 +94,14 @@ impl RouteMatch {
         self
     }
 
+    /// The expression on the path, if there is one: its groups are the captures of the route.
+    pub fn path_regex(&self) -> Option<&PathRegex> {
+        match &self.path {
+            Some(PathMatch::Regex(regex)) => Some(regex),
+            _ => None,
+        }
+    }
+
     fn matches_path(&self, path: &str) -> bool {
         self.path.as_ref().is_none_or(|condition| condition.matches(path))
     }

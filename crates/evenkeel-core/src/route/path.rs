@@ -128,6 +128,17 @@ impl PathRegex {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    /// The number of a group, which is given by its number or name: the whole match is 0.
+    pub fn group(&self, name: &str) -> Option<usize> {
+        let named = self.0.capture_names().position(|known| known == Some(name));
+        named.or_else(|| name.parse().ok().filter(|number| *number < self.0.captures_len()))
+    }
+
+    /// What a group matched in a path. `None` if the path does not match, or the group is not part of the match.
+    pub fn capture<'t>(&self, path: &'t str, group: usize) -> Option<&'t str> {
+        Some(self.0.captures(path)?.get(group)?.as_str())
+    }
 }
 
 impl PartialEq for PathRegex {

@@ -13,6 +13,8 @@ mod interim;
 mod malformed;
 mod refusal;
 mod rejection;
+mod request_id;
+mod template;
 mod version;
 
 pub use answer::{Answer, AnswerFormat};
@@ -27,4 +29,8 @@ pub use interim::Interim;
 pub use malformed::Malformed;
 pub use refusal::{Overload, Refusal, Waited};
 pub use rejection::{Rejection, RejectionCause};
+pub use request_id::RequestId;
+pub use template::{
+    Arrival, Escape, Facts, Phase, Placeholder, RequestFacts, ResponseFacts, Template, TemplateError, names,
+};
 pub use version::Version;

@@ -139,14 +139,17 @@ fn live_routes(
         let known = live.routes.get(&route.name);
         let mut before = FiltersBefore::new(known);
         // First all that stay: what is left then was replaced.
-        let kept: Vec<_> = route.filters.iter().map(|step| before.take_same(step)).collect();
+        let path_regex = route.matches.path_regex();
+        let same_path = known.is_some_and(|known| known.path_regex.as_ref() == path_regex);
+        let keep = |step| if same_path { before.take_same(step) } else { None };
+        let kept: Vec<_> = route.filters.iter().map(keep).collect();
         let mut filters = Vec::with_capacity(route.filters.len());
         for (step, kept) in route.filters.iter().zip(kept) {
             let built = match kept {
                 Some(filter) => Ok(filter),
                 None => {
                     let previous = before.take_of_kind(step.kind());
-                    let context = BuildContext::new(&route.name, workers);
+                    let context = BuildContext::new(&route.name, workers).with_path_regex(path_regex);
                     let context = context.live(previous, runtime.as_ref(), moment_of(Instant::now()));
                     registry.build(step, &context)
                 }
@@ -158,7 +161,7 @@ fn live_routes(
         }
         let metrics =
             known.map_or_else(|| Arc::new(RouteMetrics::new(workers)), |known| known.metrics.clone());
-        LiveRoute { filters, metrics }
+        LiveRoute { filters, path_regex: path_regex.cloned(), metrics }
     });
     let routes = routes.collect();
     if problems.is_empty() { Ok(routes) } else { Err(ConfigError::new(problems)) }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{BackendHost, FilterSpec, ListenAddress, Model};
+use evenkeel_core::route::PathRegex;
 
 use super::board::StatusBoard;
 use super::discovery::Source;
@@ -65,6 +66,8 @@ pub(super) struct UpstreamSettings {
 pub(super) struct LiveRoute {
     /// The filters, each with what it was made from.
     pub(super) filters: Vec<(FilterSpec, Arc<dyn Filter>)>,
+    /// The expression on the path that they were made for: their placeholders name its groups.
+    pub(super) path_regex: Option<PathRegex>,
     pub(super) metrics: Arc<RouteMetrics>,
 }
 

@@ -127,6 +127,7 @@ impl Plan {
         let mut problems = Vec::new();
         let filters = model.routes.iter().map(|route| {
             let context = BuildContext::new(&route.name, model.workers.map_or(1, |workers| workers.get()));
+            let context = context.with_path_regex(route.matches.path_regex());
             let build = |step| registry.build(step, &context).map_err(|problem| problems.push(problem)).ok();
             route.filters.iter().filter_map(build).collect()
         });
@@ -178,6 +179,7 @@ impl Plan {
         }
         let routes = model.routes.iter().zip(filters).map(|(route, filters)| LiveRoute {
             filters: route.filters.iter().cloned().zip(filters).collect(),
+            path_regex: route.matches.path_regex().cloned(),
             metrics: Arc::new(RouteMetrics::new(workers)),
         });
         let upstreams = keepers.iter().map(|keeper: &Keeper| keeper.upstream.clone()).collect();
@@ -194,6 +196,7 @@ pub(super) fn table(
 ) -> Table {
     let rules = model.routes.iter().zip(routes).map(|(route, live)| Rule {
         name: route.name.as_str().into(),
+        path_regex: route.matches.path_regex().cloned(),
         filters: live.filters.into_iter().map(|(_, filter)| filter).collect(),
         kinds: route.filters.iter().map(|step| step.kind().into()).collect(),
         action: plan_action(&route.action, &upstreams),

@@ -1,6 +1,8 @@
 //! One request, as the access log sees it.
 
-use super::record::{RequestId, Text};
+use evenkeel_http::message::RequestId;
+
+use super::record::Text;
 use super::request::Exchange;
 use crate::observe::{Entry, Field, Value};
 use crate::tls::Negotiated;
@@ -17,7 +19,7 @@ impl Entry for Exchange {
             Field::RequestId => match &record.request_id {
                 Some(RequestId::Random(id)) => Value::Id(*id),
                 Some(RequestId::Given(id)) => Value::Text(id),
-                None => Value::Absent,
+                _ => Value::Absent,
             },
             Field::Client => record.client.map_or(Value::Absent, Value::Address),
             Field::Status => Value::Number(record.status.into()),

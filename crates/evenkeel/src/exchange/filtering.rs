@@ -2,11 +2,15 @@
 //!
 //! A filter can be a user's. So a panic in it ends at this place, and becomes status 500 for that one request.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
-use evenkeel_http::message::{Answer, Edits, Refusal, RequestHead, ResponseHead};
+use evenkeel_http::message::{
+    Answer, Arrival, Edits, Refusal, RequestHead, RequestId, ResponseFacts, ResponseHead,
+};
 
+use super::connection::Connection;
 use super::path::{WithPath, respelled};
 use super::record::Ending;
 use super::request::{Decision, Exchange};
@@ -55,6 +59,23 @@ impl Waiting {
 pub fn verdict(filter: &dyn Filter, place: usize, request: &mut Request<'_>) -> Result<Verdict, Panicked> {
     request.state.turn_to(place);
     guarded(|| filter.on_request(request))
+}
+
+/// How a request came, for placeholders.
+pub(super) fn arrival<'a>(
+    connection: &'a Connection,
+    client: Option<IpAddr>,
+    request_id: Option<&'a RequestId>,
+) -> Arrival<'a> {
+    let agreed = connection.agreed();
+    // A proxy's port is none of the client.
+    let peer = connection.peer.filter(|peer| Some(peer.ip()) == client);
+    Arrival {
+        client_port: peer.map(|peer| peer.port()),
+        tls_version: agreed.map(|agreed| agreed.version),
+        server_name: agreed.and_then(|agreed| agreed.server_name.as_deref()),
+        request_id,
+    }
 }
 
 /// Runs a filter's code. What it has changed so far is not used after a panic, except to be dropped.
@@ -113,9 +134,12 @@ impl Exchange {
         if rule.filters.is_empty() {
             return None;
         }
+        let connection = self.in_flight.connection();
         let mut request = Request::new(head, self.record.client, &mut self.edits, &mut self.state);
-        (request.now, request.worker) = (self.in_flight.connection().moment(), self.environment.worker);
-        (request.route, request.tls) = (&rule.name, self.in_flight.connection().is_tls());
+        (request.now, request.worker) = (connection.moment(), self.environment.worker);
+        (request.route, request.tls) = (&rule.name, connection.is_tls());
+        request.arrival = arrival(connection, self.record.client, self.record.request_id.as_ref());
+        request.path_regex = rule.path_regex.as_ref();
         let first = resumption.as_ref().map_or(0, |resumption| resumption.place);
         let mut resume = resumption.map(|resumption| resumption.resume);
         for (place, filter) in rule.filters.iter().enumerate().skip(first) {
@@ -127,16 +151,24 @@ impl Exchange {
                 }
                 Some(Err(Panicked)) => Err(Panicked),
             };
-            match verdict {
-                Ok(Verdict::Continue) => {}
-                Ok(Verdict::Answer(answer)) => return Some(Ended::Answer(answer)),
-                Ok(Verdict::Refuse(refusal)) => return Some(Ended::Refuse(refusal)),
+            let ended = match verdict {
+                Ok(Verdict::Continue) => continue,
+                Ok(Verdict::Answer(answer)) => Ended::Answer(answer),
+                Ok(Verdict::Refuse(refusal)) => Ended::Refuse(refusal),
                 Ok(Verdict::Wait(wait)) => return Some(Ended::Wait(Waiting { wait, place })),
                 Err(Panicked) => {
+                    self.record.ending = Some(Ending::Panic);
+                    Ended::Refuse(Refusal::Internal)
+                }
+            };
+            for (place, filter) in rule.filters.iter().enumerate().skip(place + 1) {
+                request.state.turn_to(place);
+                if guarded(|| filter.on_skipped(&mut request)).is_err() {
                     self.record.ending = Some(Ending::Panic);
                     return Some(Ended::Refuse(Refusal::Internal));
                 }
             }
+            return Some(ended);
         }
         None
     }
@@ -152,6 +184,11 @@ impl Exchange {
             return Ok(edits);
         }
         let mut response = Response::new(head, &mut edits, &mut self.state);
+        response.origin = ResponseFacts {
+            status: head.status(),
+            upstream: self.attempts.as_ref().map(|attempts| &*attempts.upstream().name),
+            backend: self.attempts.as_ref().and_then(|attempts| Some(attempts.last()?.backend.name())),
+        };
         (response.now, response.worker) = (self.in_flight.connection().moment(), self.environment.worker);
         for (place, filter) in rule.filters.iter().enumerate().rev() {
             response.state.turn_to(place);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use evenkeel_http::message::{RequestHead, Version};
+use evenkeel_http::message::{RequestHead, RequestId, Version};
 use http::HeaderValue;
 
 use crate::observe::hexadecimal;
@@ -31,16 +31,6 @@ pub struct Record {
     pub first_byte: Option<Duration>,
     /// What only the access log asks for; nothing if there is none.
     pub text: Option<Box<Text>>,
-}
-
-/// What a request is called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RequestId {
-    /// A number drawn at random, written as 32 hexadecimal digits.
-    Random(u128),
-    /// What a trusted proxy called it.
-    Given(Box<str>),
 }
 
 /// How a request ended.
@@ -85,16 +75,6 @@ impl Record {
             sent: 0,
             first_byte: None,
             text: None,
-        }
-    }
-}
-
-impl RequestId {
-    /// The value of `X-Request-Id`.
-    pub fn to_value(&self) -> Option<HeaderValue> {
-        match self {
-            Self::Given(id) => HeaderValue::from_str(id).ok(),
-            Self::Random(id) => HeaderValue::from_bytes(&hexadecimal(*id)).ok(),
         }
     }
 }
@@ -167,18 +147,28 @@ impl Text {
     }
 }
 
+/// The value of `X-Request-Id`.
+pub(super) fn id_value(id: &RequestId) -> Option<HeaderValue> {
+    match id {
+        RequestId::Random(id) => HeaderValue::from_bytes(&hexadecimal(*id)).ok(),
+        RequestId::Given(id) => HeaderValue::from_str(id).ok(),
+        _ => None,
+    }
+}
+
 fn shortened(text: &str, longest: usize) -> &str {
     text.get(..text.floor_char_boundary(longest)).unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::RequestId;
+    use super::{RequestId, id_value};
 
     #[test]
     fn a_random_id_is_32_digits() {
         for id in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677] {
-            assert_eq!(RequestId::Random(id).to_value().unwrap(), format!("{id:032x}"));
+            assert_eq!(id_value(&RequestId::Random(id)).unwrap(), format!("{id:032x}"));
+            assert_eq!(RequestId::Random(id).to_string(), format!("{id:032x}"));
         }
     }
 }

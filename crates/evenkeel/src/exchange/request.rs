@@ -7,7 +7,8 @@ use arc_swap::ArcSwap;
 use evenkeel_config::{PathForm, Paths, SpoofedHeaders};
 use evenkeel_core::backend::Outcome;
 use evenkeel_http::message::{
-    Answer, AnswerFormat, Edits, HeadFacts, Refusal, RequestHead, ResponseHead, Waited, is_of_the_connection,
+    Answer, AnswerFormat, Edits, HeadFacts, Refusal, RequestHead, RequestId, ResponseHead, Waited,
+    is_of_the_connection,
 };
 use http::{HeaderValue, header};
 
@@ -22,7 +23,7 @@ use super::max_forwards;
 use super::method::{is_idempotent, is_safe};
 use super::outcome::{is_failure, status_text};
 use super::path::{WithPath, respelled};
-use super::record::{Ending, Record, RequestId, Text};
+use super::record::{Ending, Record, Text, id_value};
 use super::redirect::{redirect, to_https};
 use super::table::{Rule, RuleAction, Table};
 use crate::filter::State;
@@ -180,7 +181,7 @@ impl Exchange {
         let Some((index, rule)) = found else { return self.refuse(&Refusal::NoRoute) };
         self.route = Some(index);
         let hop = Hop { connection: self.in_flight.connection(), client, head, claims: self.facts.claims };
-        let request_id = self.record.request_id.as_ref().and_then(RequestId::to_value);
+        let request_id = self.record.request_id.as_ref().and_then(id_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
         if self.facts.content_length.zip(self.listener.max_body).is_some_and(|(length, max)| length > max) {
             return self.refuse(&Refusal::BodyTooLarge);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::{Forwarding, Paths, Redirect, Retry};
-use evenkeel_core::route::RouteTable;
+use evenkeel_core::route::{PathRegex, RouteTable};
 use evenkeel_http::message::Answer;
 use ipnet::IpNet;
 
@@ -42,6 +42,8 @@ pub struct Table {
 pub struct Rule {
     /// Its name.
     pub name: Arc<str>,
+    /// What it asks of the path, if that is an expression: its groups are placeholders.
+    pub path_regex: Option<PathRegex>,
     /// Its filters, in order.
     pub filters: Vec<Arc<dyn Filter>>,
     /// What the configuration calls them, in the same order.

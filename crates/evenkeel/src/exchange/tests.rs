@@ -19,6 +19,7 @@ use crate::upstream::{Break, ConnectError, Failure, NoRetry, TlsError, Upstream,
 fn environment(upstream: Upstream) -> Arc<Environment> {
     let rule = Rule {
         name: "all".into(),
+        path_regex: None,
         filters: Vec::new(),
         kinds: Vec::new(),
         action: RuleAction::Upstream(Arc::new(upstream)),

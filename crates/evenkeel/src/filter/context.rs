@@ -2,11 +2,14 @@
 
 use std::any::Any;
 
+use evenkeel_config::template;
 use evenkeel_core::Moment;
+use evenkeel_core::route::PathRegex;
+use evenkeel_http::message::{Escape, Phase, Template};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::Filter;
+use super::{Filter, FilterError};
 
 /// What a filter is built with, besides its parameters.
 ///
@@ -23,6 +26,8 @@ pub struct BuildContext<'a> {
     /// The time, by the process's clock: what [`Request::now`](super::Request::now) is later. Zero where the filter is built only
     /// to be checked.
     pub now: Moment,
+    /// What the route asks of the path, if that is an expression.
+    path_regex: Option<&'a PathRegex>,
     previous: Option<&'a dyn Filter>,
     runtime: Option<&'a Handle>,
 }
@@ -37,7 +42,30 @@ pub struct Task(Option<AbortHandle>);
 impl<'a> BuildContext<'a> {
     /// For a filter of this route that nothing runs: as for `check`, or for a test of the filter.
     pub fn new(route: &'a str, workers: usize) -> Self {
-        Self { route, workers, now: Moment::default(), previous: None, runtime: None }
+        Self { route, workers, now: Moment::default(), path_regex: None, previous: None, runtime: None }
+    }
+
+    /// For a filter of a route that asks this of the path.
+    #[must_use]
+    pub fn with_path_regex(mut self, regex: Option<&'a PathRegex>) -> Self {
+        self.path_regex = regex;
+        self
+    }
+
+    /// Compiles a template of a parameter (`set.x-user`; empty for all of them), for a use, with the placeholders that are known
+    /// in a phase. See [docs/placeholders.md](https://github.com/evenkeel/evenkeel/blob/main/docs/placeholders.md).
+    ///
+    /// # Errors
+    /// If it is no template: an unknown placeholder, or a variable of another product.
+    pub fn template(
+        &self,
+        path: &str,
+        text: &str,
+        escape: Escape,
+        phase: Phase,
+    ) -> Result<Template, FilterError> {
+        template(text, escape, phase, self.path_regex)
+            .map_err(|fault| FilterError::new(path, fault.expected()).suggestion(fault.suggestion))
     }
 
     /// The filter that is replaced: of the same type, in the route of the same name. The new one can take over its state, so that

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_config::{Foreign, Strictness, own_text};
-use evenkeel_http::message::{EditError, HeaderEdit};
-use http::{HeaderName, HeaderValue};
+use evenkeel_http::message::{EditError, Escape, HeaderEdit, Phase, Placeholder, Template};
+use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,9 +14,10 @@ use super::{BuildContext, Filter, Request, Response, Verdict};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HeaderParams {
-    /// Fields to set to one value, replacing all of their values.
+    /// Fields to set to one value, replacing all of their values. Values can contain placeholders, like `{client_ip}`
+    /// (docs/placeholders.md). A field whose value turns out empty is removed.
     pub set: BTreeMap<String, String>,
-    /// Fields to add one more value to.
+    /// Fields to add one more value to. Values can contain placeholders. An empty value is not added.
     pub add: BTreeMap<String, String>,
     /// Fields to remove.
     pub remove: Vec<String>,
@@ -25,40 +25,110 @@ pub struct HeaderParams {
 
 /// Changes fields of the request before it goes to a backend.
 #[derive(Debug)]
-pub struct RequestHeaders(Vec<HeaderEdit>);
+pub struct RequestHeaders(Changes);
 
 /// Changes fields of the response before it goes to the client.
 #[derive(Debug)]
-pub struct ResponseHeaders(Vec<HeaderEdit>);
+pub struct ResponseHeaders(Changes);
+
+/// What is changed, in order.
+#[derive(Debug)]
+enum Changes {
+    /// The same for every request.
+    Fixed(Vec<HeaderEdit>),
+    /// At least one depends on the request.
+    Made(Vec<Change>),
+}
+
+/// One change to the fields of a message.
+#[derive(Clone, Debug)]
+enum Change {
+    Fixed(HeaderEdit),
+    /// Set the field to what the template gives, or remove it if that is empty.
+    Set(HeaderName, Template),
+    /// Add what the template gives, if it is not empty.
+    Add(HeaderName, Template),
+}
+
+// === impl HeaderParams ===
 
 impl HeaderParams {
-    fn edits(self) -> Result<Vec<HeaderEdit>, FilterError> {
-        let mut edits = Vec::with_capacity(self.remove.len() + self.set.len() + self.add.len());
+    fn changes(self, phase: Phase, context: &BuildContext<'_>) -> Result<Changes, FilterError> {
+        let mut changes = Vec::with_capacity(self.remove.len() + self.set.len() + self.add.len());
         for (at, name) in self.remove.iter().enumerate() {
             let path = format!("remove[{at}]");
-            edits.push(checked(HeaderEdit::Remove(field_name(name, &path)?), path)?);
+            changes.push(Change::Fixed(checked(HeaderEdit::Remove(field_name(name, &path)?), path)?));
         }
         let set = self.set.into_iter().map(|field| ("set", field));
         let add = self.add.into_iter().map(|field| ("add", field));
         for (section, (name, value)) in set.chain(add) {
             let path = format!("{section}.{name}");
             let field = field_name(&name, &path)?;
-            let value = own_text(&value, &[], Strictness::Known).map_err(|foreign| {
-                let Foreign { found, .. } = &foreign;
-                let expected =
-                    format!("a value without {found}, which is not replaced: {}", foreign.remedy());
-                FilterError::new(path.as_str(), expected)
-            })?;
-            let value = HeaderValue::from_str(&value).map_err(|_| {
+            let template = context.template(&path, &value, Escape::Header, phase)?;
+            let edit = |value| match section {
+                "set" => HeaderEdit::Set(field.clone(), value),
+                _ => HeaderEdit::Add(field.clone(), value),
+            };
+            let Some(value) = template.constant() else {
+                // Whether the field can be changed does not depend on its value, except for a host.
+                checked(edit(HeaderValue::from_static("a")), path.clone())?;
+                if field == header::HOST && !template.placeholders().all(is_requested_host) {
+                    let expected = "{host} or {authority}, or a fixed host: another placeholder would let clients choose the host";
+                    return Err(FilterError::new(path, expected));
+                }
+                changes.push(if section == "set" {
+                    Change::Set(field, template)
+                } else {
+                    Change::Add(field, template)
+                });
+                continue;
+            };
+            let value = HeaderValue::from_bytes(value).map_err(|_| {
                 FilterError::new(&*path, "a header value: no line ends or control characters")
             })?;
-            let edit = match section {
-                "set" => HeaderEdit::Set(field, value),
-                _ => HeaderEdit::Add(field, value),
-            };
-            edits.push(checked(edit, path)?);
+            changes.push(Change::Fixed(checked(edit(value), path)?));
         }
-        Ok(edits)
+        let fixed: Option<Vec<HeaderEdit>> = changes.iter().map(Change::fixed).collect();
+        Ok(fixed.map_or(Changes::Made(changes), Changes::Fixed))
+    }
+}
+
+/// Whether a value is the host that the client requested.
+fn is_requested_host(placeholder: &Placeholder) -> bool {
+    matches!(placeholder, Placeholder::Host | Placeholder::Authority)
+}
+
+// === impl Change ===
+
+impl Change {
+    fn fixed(&self) -> Option<HeaderEdit> {
+        match self {
+            Self::Fixed(edit) => Some(edit.clone()),
+            Self::Set(..) | Self::Add(..) => None,
+        }
+    }
+
+    /// The edit, with what `value` makes of its template.
+    fn edit(&self, value: impl Fn(&Template) -> Option<HeaderValue>) -> Option<HeaderEdit> {
+        let edit = match self {
+            Self::Fixed(edit) => return Some(edit.clone()),
+            Self::Add(name, template) => HeaderEdit::Add(name.clone(), value(template)?),
+            Self::Set(name, template) => match value(template) {
+                Some(value) => HeaderEdit::Set(name.clone(), value),
+                None => HeaderEdit::Remove(name.clone()),
+            },
+        };
+        // A host that is none, or no host at all, is not sent.
+        edit.check().is_ok().then_some(edit)
+    }
+
+    /// The same change with the values of a request.
+    fn with_request(&self, request: &Request<'_>) -> Self {
+        match self {
+            Self::Fixed(edit) => Self::Fixed(edit.clone()),
+            Self::Set(name, template) => Self::Set(name.clone(), template.with_request(&request.facts())),
+            Self::Add(name, template) => Self::Add(name.clone(), template.with_request(&request.facts())),
+        }
     }
 }
 
@@ -85,37 +155,73 @@ fn checked(edit: HeaderEdit, path: String) -> Result<HeaderEdit, FilterError> {
     Err(FilterError::new(path, expected))
 }
 
+// === impl RequestHeaders ===
+
 impl Filter for RequestHeaders {
     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
-        request.edits.danger_extend(&self.0);
+        match &self.0 {
+            Changes::Fixed(edits) => request.edits.danger_extend(edits),
+            Changes::Made(changes) => {
+                let made =
+                    changes.iter().filter_map(|change| change.edit(|value| request.header_value(value)));
+                let made: Vec<HeaderEdit> = made.collect();
+                request.edits.danger_extend(&made);
+            }
+        }
         Verdict::Continue
     }
 }
 
 impl FilterKind for RequestHeaders {
     const NAME: &'static str = "request_headers";
-    const EXAMPLE: &'static str = "request_headers: { set: { x-proxy: evenkeel }, remove: [x-internal] }";
+    const EXAMPLE: &'static str =
+        "request_headers: { set: { x-real-ip: \"{client_ip}\" }, remove: [x-internal] }";
     const DOC: &'static str = "Sets, adds and removes fields of the request before it goes to a backend.";
     type Params = HeaderParams;
 
-    fn new(params: HeaderParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
-        params.edits().map(Self)
+    fn new(params: HeaderParams, context: &BuildContext<'_>) -> Result<Self, FilterError> {
+        params.changes(Phase::Request, context).map(Self)
     }
 }
 
+// === impl ResponseHeaders ===
+
 impl Filter for ResponseHeaders {
+    fn on_request(&self, request: &mut Request<'_>) -> Verdict {
+        self.on_skipped(request);
+        Verdict::Continue
+    }
+
+    fn on_skipped(&self, request: &mut Request<'_>) {
+        if let Changes::Made(changes) = &self.0 {
+            let made: Vec<Change> = changes.iter().map(|change| change.with_request(request)).collect();
+            request.state.set(made);
+        }
+    }
+
     fn on_response(&self, response: &mut Response<'_>) {
-        response.edits.danger_extend(&self.0);
+        match &self.0 {
+            Changes::Fixed(edits) => response.edits.danger_extend(edits),
+            Changes::Made(changes) => {
+                // A request that ended before any filter saw it left nothing.
+                let changes = response.state.get::<Vec<Change>>().unwrap_or(changes);
+                let made =
+                    changes.iter().filter_map(|change| change.edit(|value| response.header_value(value)));
+                let made: Vec<HeaderEdit> = made.collect();
+                response.edits.danger_extend(&made);
+            }
+        }
     }
 }
 
 impl FilterKind for ResponseHeaders {
     const NAME: &'static str = "response_headers";
-    const EXAMPLE: &'static str = "response_headers: { set: { x-frame-options: DENY }, remove: [server] }";
+    const EXAMPLE: &'static str =
+        "response_headers: { set: { x-request-id: \"{request_id}\" }, remove: [server] }";
     const DOC: &'static str = "Sets, adds and removes fields of the response before it goes to the client.";
     type Params = HeaderParams;
 
-    fn new(params: HeaderParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
-        params.edits().map(Self)
+    fn new(params: HeaderParams, context: &BuildContext<'_>) -> Result<Self, FilterError> {
+        params.changes(Phase::Response, context).map(Self)
     }
 }

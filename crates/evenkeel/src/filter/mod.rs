@@ -28,8 +28,9 @@ pub use context::{BuildContext, Task};
 pub(crate) use cors::CorsFilter;
 use duration::DurationParam;
 pub use evenkeel_http::message::{
-    Answer, AnswerFormat, EditError, Edits, HeaderEdit, Overload, Refusal, Rejection, RejectionCause,
-    RequestHead, ResponseHead, Version, Waited,
+    Answer, AnswerFormat, Arrival, EditError, Edits, Escape, Facts, HeaderEdit, Overload, Phase, Placeholder,
+    Refusal, Rejection, RejectionCause, RequestFacts, RequestHead, RequestId, ResponseFacts, ResponseHead,
+    Template, TemplateError, Version, Waited,
 };
 pub(crate) use headers::{RequestHeaders, ResponseHeaders};
 pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult, RateLimitView};
@@ -57,6 +58,12 @@ pub trait Filter: Any + Debug + Send + Sync {
     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
         let _ = request;
         Verdict::Continue
+    }
+
+    /// Called instead of `on_request` when an earlier filter has ended the request: the last time to keep what `on_response`
+    /// needs of the request. What it changes in the request has no effect. Does nothing by default.
+    fn on_skipped(&self, request: &mut Request<'_>) {
+        let _ = request;
     }
 
     /// Sees the head of the response to the client, from a backend or from the balancer. Called in reverse order. Does

@@ -52,6 +52,8 @@ pub struct FilterError {
     pub path: String,
     /// What was expected there.
     pub expected: String,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
 }
 
 #[derive(Clone)]
@@ -121,7 +123,8 @@ impl Registry {
         F: Filter,
     {
         let build = move |params: &Params, context: &BuildContext<'_>| {
-            let filter = build(params.parse()?, context).map_err(|e| params.error(&e.path, &e.expected))?;
+            let filter = build(params.parse()?, context)
+                .map_err(|e| params.error(&e.path, &e.expected).suggestion(e.suggestion))?;
             Ok(Arc::new(filter) as Arc<dyn Filter>)
         };
         self.kinds.retain(|kind| kind.name != name);
@@ -188,6 +191,13 @@ impl fmt::Debug for Registry {
 impl FilterError {
     /// An error at one parameter (`set.x-proxy`; empty for all of them): what was expected there.
     pub fn new(path: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { path: path.into(), expected: expected.into() }
+        Self { path: path.into(), expected: expected.into(), suggestion: None }
+    }
+
+    /// With what was probably meant.
+    #[must_use]
+    pub fn suggestion(mut self, suggestion: Option<String>) -> Self {
+        self.suggestion = suggestion;
+        self
     }
 }

@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use evenkeel_core::Moment;
-use evenkeel_http::message::{Edits, RequestHead, ResponseHead};
+use evenkeel_core::route::PathRegex;
+use evenkeel_http::message::{
+    Arrival, Edits, Facts, RequestFacts, RequestHead, ResponseFacts, ResponseHead, Template,
+};
+use http::HeaderValue;
 
 use super::State;
 
@@ -52,6 +56,10 @@ pub struct Request<'a> {
     pub route: &'a str,
     /// Whether the client speaks TLS to the balancer.
     pub tls: bool,
+    /// How it came: for placeholders.
+    pub arrival: Arrival<'a>,
+    /// What the route asks of the path, if that is an expression: for placeholders.
+    pub path_regex: Option<&'a PathRegex>,
     notes: Option<&'a mut Vec<String>>,
 }
 
@@ -70,6 +78,8 @@ pub struct Response<'a> {
     pub now: Moment,
     /// The worker that carries the request, from 0.
     pub worker: usize,
+    /// The upstream and the backend of the request, as far as they are known.
+    pub origin: ResponseFacts<'a>,
 }
 
 // === impl Request ===
@@ -83,13 +93,31 @@ impl<'a> Request<'a> {
         state: &'a mut State,
     ) -> Self {
         let (now, worker, route, tls, notes) = (Moment::default(), 0, "", false, None);
-        Self { head, client, edits, state, now, worker, route, tls, notes }
+        let (arrival, path_regex) = (Arrival::default(), None);
+        Self { head, client, edits, state, now, worker, route, tls, arrival, path_regex, notes }
     }
 
     /// The path that the backend will see so far: the client's path, or the result of an earlier filter. Without the
     /// query.
     pub fn path(&self) -> &str {
         self.edits.path.as_deref().unwrap_or_else(|| self.head.path())
+    }
+
+    /// What the placeholders of a template stand for, as far as it is known yet.
+    pub fn facts(&self) -> RequestFacts<'_> {
+        let &Self { head, client, tls, route, path_regex, arrival, .. } = self;
+        RequestFacts { head, path: self.path(), client, tls, route, path_regex, arrival }
+    }
+
+    /// A template with the values of this request, as the value of a header. `None` if that is empty: then the request should
+    /// have no such header.
+    pub fn header_value(&self, template: &Template) -> Option<HeaderValue> {
+        template.header_value(Facts { request: Some(&self.facts()), response: None })
+    }
+
+    /// A template with the values of this request, as text.
+    pub fn text(&self, template: &Template) -> String {
+        template.render_text(Facts { request: Some(&self.facts()), response: None })
     }
 
     /// Whether the request is only explained, by `evenkeel explain` or `/explain`: no client waits for a response, and no
@@ -119,6 +147,18 @@ impl<'a> Request<'a> {
 impl<'a> Response<'a> {
     /// A response for a filter: on worker 0, at the start of the clock.
     pub fn new(head: &'a dyn ResponseHead, edits: &'a mut Edits, state: &'a mut State) -> Self {
-        Self { head, edits, state, now: Moment::default(), worker: 0 }
+        let origin = ResponseFacts { status: head.status(), ..ResponseFacts::default() };
+        Self { head, edits, state, now: Moment::default(), worker: 0, origin }
+    }
+
+    /// A template with the values of this response, as the value of a header; `None` if that is empty. The values of the request
+    /// are in the template already ([`Template::with_request`], in `on_request`), or have their defaults.
+    pub fn header_value(&self, template: &Template) -> Option<HeaderValue> {
+        template.header_value(Facts { request: None, response: Some(self.origin) })
+    }
+
+    /// The same as text.
+    pub fn text(&self, template: &Template) -> String {
+        template.render_text(Facts { request: None, response: Some(self.origin) })
     }
 }

@@ -139,6 +139,7 @@ fn run_filters(
         let mut notes = Vec::new();
         let mut asked = Request::new(request, context.client.ip, edits, &mut state).dry_run(&mut notes);
         (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, context.tls);
+        asked.path_regex = rule.path_regex.as_ref();
         let verdict = verdict(&**filter, place, &mut asked);
         let mut step = FilterExplanation::new(kind, edits.headers().get(before..).unwrap_or_default());
         step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
