@@ -171,9 +171,9 @@ fn large_files_end_soon() {
 }
 
 #[test]
-fn ten_thousand_routes_load_in_a_second() {
-    let routes: String = (0..10_000)
-        .map(|index| format!("  - {{ name: r{index}, match: {{ hosts: [h{index}.example.com], path_prefix: /p{index} }}, filters: [{{ strip_prefix: /p{index} }}], upstream: u{} }}\n", index % 100))
+fn forty_thousand_routes_load_in_four_seconds() {
+    let routes: String = (0..40_000)
+        .map(|index| format!("  - {{ name: r{index}, match: {{ hosts: [h{index}.example.com], path_prefix: /p{index} }}, filters: [{{ request_headers: {{ set: {{ x-a: a }} }} }}], upstream: u{} }}\n", index % 100))
         .collect();
     let upstreams: String =
         (0..100).map(|index| format!("  u{index}: {{ backends: ['http://10.0.0.{index}:80'] }}\n")).collect();
@@ -181,8 +181,8 @@ fn ten_thousand_routes_load_in_a_second() {
     let begin = Instant::now();
     let config = Config::from_yaml(&text, "many", &|_| None).unwrap();
     let took = begin.elapsed();
-    assert_eq!(config.model().unwrap().routes.len(), 10_000);
-    assert!(took < BUDGET, "{took:?}");
+    assert_eq!(config.model().unwrap().routes.len(), 40_000);
+    assert!(took < 4 * BUDGET, "{took:?}");
 }
 
 /// What it takes to load `count` of each thing that a file may have many of.

@@ -13,8 +13,10 @@ use crate::{Diagnostic, Location};
 
 /// Longest text, in bytes: about 50,000 routes.
 pub(crate) const MAX_TEXT: usize = 8 << 20;
-/// Most bytes that a tree may hold, aliases expanded.
-const MAX_TREE: usize = 64 << 20;
+/// Most bytes that the values of a text may hold. The longest text of ordinary routes needs about a third.
+const MAX_TREE: usize = 256 << 20;
+/// Most bytes that aliases may add to them: a short text can stand for any number of values.
+const MAX_ALIASES: usize = 64 << 20;
 /// Deepest nesting; a configuration needs about ten.
 const MAX_DEPTH: usize = 40;
 /// What a node counts for in addition to its text.
@@ -36,6 +38,7 @@ pub(crate) fn parse(text: &str, file: &Arc<str>) -> Result<Option<(Node, Vec<Dia
         file,
         anchors: HashMap::new(),
         held: 0,
+        aliased: 0,
         duplicates: Vec::new(),
     };
     let node = reader.document()?;
@@ -54,6 +57,7 @@ struct Reader<'text, 'file> {
     file: &'file Arc<str>,
     anchors: HashMap<usize, Node>,
     held: usize,
+    aliased: usize,
     duplicates: Vec<Diagnostic>,
 }
 
@@ -113,7 +117,7 @@ impl<'text> Reader<'text, '_> {
         };
         let node = Node { place: Some(self.place(marker)), kind };
         if anchor != 0 {
-            self.hold(weight(&node), marker)?;
+            self.hold_alias(weight(&node), marker)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -165,7 +169,7 @@ impl<'text> Reader<'text, '_> {
             return Err(self.wrong(marker, "refers to an anchor that is not complete yet"));
         };
         let (weight, depth) = (weight(node), depth(node));
-        self.hold(weight, marker)?;
+        self.hold_alias(weight, marker)?;
         if path.depth() + depth > MAX_DEPTH {
             return Err(
                 self.wrong(marker, format!("is nested too deeply: expected at most {MAX_DEPTH} levels"))
@@ -196,6 +200,14 @@ impl<'text> Reader<'text, '_> {
     fn hold(&mut self, bytes: usize, marker: Marker) -> Result<(), Diagnostic> {
         self.held = self.held.saturating_add(bytes);
         if self.held > MAX_TREE {
+            return Err(self.wrong(marker, "is one value too many: the file is too large"));
+        }
+        Ok(())
+    }
+
+    fn hold_alias(&mut self, bytes: usize, marker: Marker) -> Result<(), Diagnostic> {
+        self.aliased = self.aliased.saturating_add(bytes);
+        if self.aliased > MAX_ALIASES {
             return Err(self.wrong(marker, "makes the file too large once its aliases are expanded"));
         }
         Ok(())
