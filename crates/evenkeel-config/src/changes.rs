@@ -8,7 +8,8 @@ use std::fmt;
 use std::hash::Hash;
 
 use crate::model::{
-    Action, Backend, Health, HttpLimits, Listener, ListenerTls, Model, Paths, Route, Upstream, UpstreamLimits,
+    Action, Backend, Health, HttpLimits, Listener, ListenerTls, Model, Paths, ProxyProtocol, Route, Upstream,
+    UpstreamLimits,
 };
 
 /// Everything that differs between two configurations. Empty if they mean the same.
@@ -212,7 +213,13 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "max_connections": max_connections,
         "max_connections_per_client": max_connections_per_client,
         "unix_socket": unix_socket,
-    } elsewhere address, http, tls);
+    } elsewhere address, http, tls, proxy_protocol);
+    keys.extend(differing!(ProxyProtocol, &old.proxy_protocol, &new.proxy_protocol, {
+        "proxy_protocol.mode": mode,
+        "proxy_protocol.trusted": trusted,
+        "proxy_protocol.trusted": trusts_unix,
+        "proxy_protocol.timeout": timeout,
+    }));
     keys.extend(tls(old.tls.as_ref(), new.tls.as_ref()));
     keys.extend(differing!(HttpLimits, &old.http, &new.http, {
         "http.header_timeout": header_timeout,

@@ -50,9 +50,9 @@ pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ConsulSource,
     Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind,
     Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup, Lanes,
-    ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool, Redirect,
-    Respond, Retry, RetryOn, Route, Shutdown, SpoofedHeaders, Sticky, Timeouts, TlsVersion, Token,
-    UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
+    ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool, ProxyProtocol,
+    ProxyProtocolMode, Redirect, Respond, Retry, RetryOn, Route, Shutdown, SpoofedHeaders, Sticky, Timeouts,
+    TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use placeholders::{TemplateFault, template};

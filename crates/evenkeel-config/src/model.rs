@@ -17,6 +17,7 @@ use crate::{FilterSpec, Template};
 mod discovery;
 mod files;
 mod paths;
+mod proxy_protocol;
 mod resilience;
 mod tls;
 
@@ -24,6 +25,7 @@ pub use discovery::{
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token,
 };
 pub use paths::{PathForm, Paths};
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolMode};
 pub use resilience::{
     Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
     UpstreamLimits,
@@ -72,6 +74,8 @@ pub struct Listener {
     /// Connections open at once from one client address (an IPv6 client is its /64); trusted proxies are exempt.
     /// Default 500.
     pub max_connections_per_client: usize,
+    /// Whether its connections begin with a PROXY header. Default no.
+    pub proxy_protocol: ProxyProtocol,
     /// How it speaks TLS. Default not.
     pub tls: Option<ListenerTls>,
     /// The mode and the owner of its socket, if that is a Unix socket.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use evenkeel_config::{
     BackendBuilder, Config, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter, Http2, Lanes,
-    ListenerBuilder, PathForm, RetryBuilder, RouteBuilder, SpoofedHeaders, UpstreamBuilder,
+    ListenerBuilder, PathForm, ProxyProtocolMode, RetryBuilder, RouteBuilder, SpoofedHeaders,
+    UpstreamBuilder,
 };
 use evenkeel_core::balance::{
     ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, PrequalOptions,
@@ -49,6 +50,8 @@ fn listener() -> ListenerBuilder {
     ListenerBuilder::new("0.0.0.0:8080")
         .max_connections(10_000)
         .max_connections_per_client(100)
+        .proxy_protocol(ProxyProtocolMode::Required, ["10.0.0.0/8", "192.0.2.1"])
+        .proxy_protocol_timeout(Duration::from_secs(2))
         .header_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(120))
         .body_timeout(Duration::from_secs(20))

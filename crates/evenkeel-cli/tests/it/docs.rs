@@ -29,6 +29,7 @@ const PAGES: [&str; 9] = [
     "docs/discovery.md",
     "docs/explain.md",
     "docs/health.md",
+    "docs/proxy-protocol.md",
     "docs/retries.md",
     "docs/simulate.md",
     "docs/tls.md",

@@ -37,6 +37,7 @@ mod overload;
 mod paths;
 mod pool;
 mod program;
+mod proxy_protocol;
 mod proxying;
 mod quiet;
 mod rate_limit;

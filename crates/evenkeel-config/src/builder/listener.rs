@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Tls;
 use crate::values::{self, ByteRate, FileMode, HttpsRedirect, Size, SizeLimit};
 use crate::wire;
-use crate::{PathForm, SpoofedHeaders};
+use crate::{PathForm, ProxyProtocolMode, SpoofedHeaders};
 
 /// Builds a listener.
 #[derive(Clone, Debug)]
@@ -32,6 +32,24 @@ impl ListenerBuilder {
     /// Connections open at once from one client address. Default 500.
     pub fn max_connections_per_client(mut self, count: usize) -> Self {
         self.wire.max_connections_per_client = count;
+        self
+    }
+
+    /// Which connections begin with a PROXY header, and the addresses and networks of the proxies that may send one. Default
+    /// [`ProxyProtocolMode::Off`].
+    pub fn proxy_protocol(
+        mut self,
+        mode: ProxyProtocolMode,
+        trusted: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.wire.proxy_protocol.mode = mode.into();
+        self.wire.proxy_protocol.trusted = trusted.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// From the accept to the end of a PROXY header. Default 5 s.
+    pub fn proxy_protocol_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.proxy_protocol.timeout = values::Duration(timeout);
         self
     }
 

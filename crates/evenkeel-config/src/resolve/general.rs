@@ -18,11 +18,7 @@ use crate::yaml::{Path, any_of};
 use crate::{AccessLog, Admin, Forwarding, ListenAddress, Listener, LogFormat, LogTarget, Shutdown};
 
 /// Networks, or single addresses; and whether peers on Unix sockets are among them, which have no address.
-pub(super) fn trusted_proxies(
-    networks: &[String],
-    path: &Path,
-    context: &mut Context<'_>,
-) -> (Vec<IpNet>, bool) {
+pub(super) fn networks(networks: &[String], path: &Path, context: &mut Context<'_>) -> (Vec<IpNet>, bool) {
     let paths = context.entries(path, networks.len());
     let (mut resolved, mut unix) = (Vec::new(), false);
     for (text, path) in networks.iter().zip(paths) {

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Context, address, given, tls};
+use super::{Context, address, general, given, tls};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
-use crate::{HttpLimits, ListenAddress, Listener, PathForm, Paths, UnixSocket, values};
+use crate::{
+    HttpLimits, ListenAddress, Listener, PathForm, Paths, ProxyProtocol, ProxyProtocolMode, UnixSocket,
+    values,
+};
 
 /// Every listener that is right. Addresses that only the system can refuse are not tried here.
 pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Context<'_>) -> Vec<Listener> {
@@ -49,6 +52,7 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
     };
     at_least_one(listener.max_connections, &path.key("max_connections"), context);
     at_least_one(listener.max_connections_per_client, &path.key("max_connections_per_client"), context);
+    let proxy_protocol = proxy_protocol(&listener.proxy_protocol, &path.key("proxy_protocol"), context);
     let tls = given(listener.tls.as_ref(), |wire| tls::listener(wire, &path.key("tls"), context));
     let unix_socket = unix_socket(&listener.unix_socket, &path.key("unix_socket"), context);
     if let Some(ListenAddress::Tcp(address)) = &address
@@ -71,10 +75,27 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
         address: address?,
         max_connections: listener.max_connections,
         max_connections_per_client: listener.max_connections_per_client,
+        proxy_protocol: proxy_protocol?,
         tls: tls?,
         unix_socket,
         http: http?,
     })
+}
+
+fn proxy_protocol(
+    wire: &wire::ProxyProtocol,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<ProxyProtocol> {
+    let timeout = timeout(wire.timeout, &path.key("timeout"), context);
+    let (trusted, trusts_unix) = general::networks(&wire.trusted, &path.key("trusted"), context);
+    let mode = wire.mode.into();
+    if mode != ProxyProtocolMode::Off && wire.trusted.is_empty() {
+        let message =
+            "is missing: expected the addresses of the proxies that send the header, like [10.0.0.0/8]";
+        context.absent(&path.key("trusted"), message);
+    }
+    Some(ProxyProtocol { mode, trusted, trusts_unix, timeout: timeout? })
 }
 
 /// Whether there is such a user or group is known where the socket is made.

@@ -52,7 +52,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         (false, _) => route::all(&file.routes, &route::Names::new(&names), &root.key("routes"), context),
     };
     let (trusted_proxies, trusts_unix) =
-        general::trusted_proxies(&file.trusted_proxies, &root.key("trusted_proxies"), context);
+        general::networks(&file.trusted_proxies, &root.key("trusted_proxies"), context);
     let forwarding = general::forwarding(&file.forwarding, &root.key("forwarding"), context);
     let shutdown = general::shutdown(&file.shutdown, &root.key("shutdown"), context);
     let admin = general::admin(file.admin.as_ref(), &listeners, &root.key("admin"), context);

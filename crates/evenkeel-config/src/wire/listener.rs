@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ListenerTls;
+use super::{ListenerTls, ProxyProtocol};
 use crate::model;
 use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, Size, SizeLimit};
 
@@ -25,6 +25,9 @@ pub(crate) struct Listener {
     #[serde(default = "max_connections_per_client")]
     #[schemars(range(min = 1))]
     pub(crate) max_connections_per_client: usize,
+    /// Whether connections begin with a PROXY header, which says who the client is.
+    #[serde(default)]
+    pub(crate) proxy_protocol: ProxyProtocol,
     /// How this listener speaks TLS. Default: not at all, it speaks plain HTTP.
     pub(crate) tls: Option<ListenerTls>,
     /// The mode and the owner of the socket of a `unix:` address. A process that may write to the socket can connect.
@@ -141,6 +144,7 @@ impl Listener {
             address,
             max_connections: max_connections(),
             max_connections_per_client: max_connections_per_client(),
+            proxy_protocol: ProxyProtocol::default(),
             tls: None,
             unix_socket: UnixSocket::default(),
             http: Http::default(),

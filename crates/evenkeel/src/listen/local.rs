@@ -17,6 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::accept::Acceptor;
 use super::handshake::{HandshakeTurn, Handshakes};
 use super::permits::{ConnectionPermit, LimitReached};
+use super::proxy_protocol::{HeaderFailure, ProxyProtocol};
 use super::serve::{Service, serve};
 use super::shared::{ListenerShared, ListenerStage, Shared};
 use super::worker::{Command, Stage};
@@ -74,6 +75,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOST_WAITING: usize = 4096;
 /// What the log has of it: one line for all workers.
 static WARNING: Pause = Pause::new();
+/// The same, of PROXY headers.
+static HEADER_WARNING: Pause = Pause::new();
 
 // === impl Local ===
 
@@ -247,7 +250,7 @@ impl Local {
     }
 
     fn admit(self: &Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, listener: &Arc<ListenerShared>) {
-        let Some(permit) = self.permit(peer.map(|peer| peer.ip()), listener) else { return };
+        let Some(permit) = self.permit(peer, listener) else { return };
         let accepted = Accepted { socket, peer, listener: listener.clone(), permit };
         let Some(inbox) = self.less_busy_worker() else { return self.clone().begin(accepted) };
         if let Err(error) = inbox.try_send(accepted) {
@@ -258,14 +261,22 @@ impl Local {
         }
     }
 
-    fn permit(&self, peer: Option<IpAddr>, listener: &ListenerShared) -> Option<ConnectionPermit> {
-        let limited = peer.filter(|_| !self.shared.table.load().trusts(peer.map(|ip| ip.to_canonical())));
+    fn permit(&self, peer: Option<SocketAddr>, listener: &ListenerShared) -> Option<ConnectionPermit> {
+        let proxied = listener.proxy_protocol.load();
+        // Who has the connections of a proxy is known once their headers are read.
+        let is_of_others = proxied.as_ref().is_some_and(|expected| expected.trusts(peer));
+        let limited = peer.filter(|_| !is_of_others).and_then(|peer| self.limited(peer.ip()));
         match listener.permits.acquire(limited) {
             Ok(permit) => return Some(permit),
             Err(LimitReached::Listener) => listener.metrics.over_limit(self.index),
             Err(LimitReached::Client) => listener.metrics.over_client_limit(self.index),
         }
         None
+    }
+
+    /// The client, if it has a limit of connections of its own.
+    fn limited(&self, client: IpAddr) -> Option<IpAddr> {
+        Some(client).filter(|_| !self.shared.table.load().trusts(Some(client.to_canonical())))
     }
 
     /// The inbox of a worker that has clearly fewer connections. The kernel deals connections out by hash: over many that
@@ -286,8 +297,53 @@ impl Local {
 
     fn begin(self: Arc<Self>, accepted: Accepted) {
         let Accepted { socket, peer, listener, permit } = accepted;
+        let (socket, proxied) = (Socket::accepted(socket), listener.proxy_protocol.load_full());
+        let guard = ConnectionGuard::new(self.clone(), listener, permit);
+        match proxied {
+            None => self.start(socket, peer, guard),
+            Some(expected) => _ = tokio::spawn(self.begin_proxied(socket, peer, guard, expected)),
+        }
+    }
+
+    /// Reads the PROXY header of a connection, and starts it for the client that the header names.
+    async fn begin_proxied(
+        self: Arc<Self>,
+        mut socket: Socket,
+        peer: Option<SocketAddr>,
+        mut guard: ConnectionGuard,
+        expected: Arc<ProxyProtocol>,
+    ) {
+        let mut stage = self.stage.clone();
+        let received = tokio::select! {
+            biased;
+            received = expected.receive(&mut socket, peer) => received,
+            _ = stage.wait_for(|stage| *stage >= Stage::Ended) => return,
+        };
+        let client = match received {
+            Ok(client) => client,
+            Err(failure) => return self.closed_by_header(failure, peer, &guard.listener),
+        };
+        let limited = client.filter(|_| client != peer).and_then(|client| self.limited(client.ip()));
+        match limited.map(|client| guard.permit.limit_to(client)) {
+            Some(Err(_)) => guard.listener.metrics.over_client_limit(self.index),
+            Some(Ok(())) | None => self.start(socket, client, guard),
+        }
+    }
+
+    fn closed_by_header(&self, failure: HeaderFailure, peer: Option<SocketAddr>, listener: &ListenerShared) {
+        listener.metrics.header_failed(self.index, failure.name());
+        // What probes a port disconnects without a word.
+        if failure != HeaderFailure::ClientLeft && HEADER_WARNING.is_due() {
+            let peer =
+                peer.map_or_else(|| "a Unix socket".to_owned(), |peer| peer.ip().to_canonical().to_string());
+            log::warn!("listener {}: a connection from {peer} was closed: {failure}", listener.name);
+        }
+    }
+
+    fn start(self: Arc<Self>, socket: Socket, peer: Option<SocketAddr>, guard: ConnectionGuard) {
+        let listener = &guard.listener;
         let handshakes = listener.handshakes.load_full();
-        let Some(transport) = transport(Socket::accepted(socket), handshakes.as_deref()) else { return };
+        let Some(transport) = transport(socket, handshakes.as_deref()) else { return };
         let connection = Arc::new(Connection::new(peer, handshakes.is_some(), listener.http.load_full()));
         match (*self.stage.borrow(), *listener.stage.borrow()) {
             (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
@@ -295,7 +351,6 @@ impl Local {
             _ => connection.drain(),
         }
         let link = Link::new(transport, Arc::new(InFlight::new(connection.clone())));
-        let guard = ConnectionGuard::new(self.clone(), listener, permit);
         tokio::spawn(async move {
             let guard = guard;
             guard.register(connection).await;
@@ -331,7 +386,7 @@ struct ConnectionGuard {
     local: Arc<Local>,
     listener: Arc<ListenerShared>,
     key: AtomicUsize,
-    _permit: ConnectionPermit,
+    permit: ConnectionPermit,
 }
 
 impl ConnectionGuard {
@@ -342,7 +397,7 @@ impl ConnectionGuard {
             open.fetch_add(1, Relaxed);
         }
         listener.metrics.accepted(local.index);
-        Self { local, listener, key: AtomicUsize::new(Self::NONE), _permit: permit }
+        Self { local, listener, key: AtomicUsize::new(Self::NONE), permit }
     }
 
     /// Makes the connection known to its worker, with what wakes its task.

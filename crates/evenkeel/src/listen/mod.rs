@@ -10,6 +10,8 @@ mod http2;
 mod local;
 mod owner;
 mod permits;
+mod proxy_header;
+mod proxy_protocol;
 mod serve;
 mod shared;
 mod watch;

@@ -55,17 +55,32 @@ impl Permits {
             self.open.fetch_sub(1, Relaxed);
             return Err(LimitReached::Listener);
         }
-        let client = client.map(subject);
-        if let Some(client) = client {
-            let mut per_client = self.per_client.lock();
-            let count = per_client.entry(client).or_default();
-            if *count >= self.max_per_client.load(Relaxed) {
-                self.open.fetch_sub(1, Relaxed);
-                return Err(LimitReached::Client);
-            }
-            *count += 1;
+        let mut permit = ConnectionPermit { permits: self.clone(), client: None };
+        match client {
+            Some(client) => permit.limit_to(client).map(|()| permit),
+            None => Ok(permit),
         }
-        Ok(ConnectionPermit { permits: self.clone(), client })
+    }
+}
+
+// === impl ConnectionPermit ===
+
+impl ConnectionPermit {
+    /// Counts the connection as one of this client, which was not known when it was accepted. It is counted of one client only.
+    ///
+    /// # Errors
+    /// [`LimitReached::Client`], if the client has too many.
+    pub(super) fn limit_to(&mut self, client: IpAddr) -> Result<(), LimitReached> {
+        let client = subject(client);
+        let mut per_client = self.permits.per_client.lock();
+        let count = per_client.entry(client).or_default();
+        if *count >= self.permits.max_per_client.load(Relaxed) {
+            return Err(LimitReached::Client);
+        }
+        *count += 1;
+        drop(per_client);
+        self.client = Some(client);
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::handshake::Handshakes;
 use super::local::Accepted;
 use super::permits::Permits;
+use super::proxy_protocol::ProxyProtocol;
 use crate::exchange::Table;
 use crate::observe::ListenerMetrics;
 use crate::tls::ServerTls;
@@ -22,6 +23,8 @@ pub struct ListenerShared {
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
     pub(super) http: ArcSwap<HttpLimits>,
+    /// The PROXY header that connections begin with, if they do.
+    pub(super) proxy_protocol: ArcSwapOption<ProxyProtocol>,
     /// How it speaks TLS, if it does.
     pub(super) handshakes: ArcSwapOption<Handshakes>,
     pub(super) permits: Arc<Permits>,
@@ -66,6 +69,7 @@ impl ListenerShared {
             name,
             metrics,
             http: ArcSwap::from_pointee(listener.http.clone()),
+            proxy_protocol: ArcSwapOption::new(ProxyProtocol::new(&listener.proxy_protocol)),
             handshakes: ArcSwapOption::new(tls.map(Handshakes::new)),
             permits: Permits::new(listener.max_connections, listener.max_connections_per_client),
             stage: watch::channel(ListenerStage::Open).0,
@@ -89,6 +93,7 @@ impl ListenerShared {
     pub fn configure(&self, listener: &Listener, tls: Option<Arc<ServerTls>>) {
         self.handshakes.store(tls.map(Handshakes::new));
         self.http.store(Arc::new(listener.http.clone()));
+        self.proxy_protocol.store(ProxyProtocol::new(&listener.proxy_protocol));
         self.permits.limit(listener.max_connections, listener.max_connections_per_client);
     }
 

@@ -24,6 +24,7 @@ struct ListenerShard {
     full: Counter,
     resumed: Counter,
     failed: [Counter; FAILURES.len()],
+    header_failures: [Counter; HEADER_FAILURES.len()],
 }
 
 /// Why handshakes fail, as in the label `cause`.
@@ -39,6 +40,10 @@ pub const FAILURES: [&str; 10] = [
     "client_certificate",
     "other",
 ];
+
+/// Why connections are closed because of their PROXY header, as in the label `cause`.
+const HEADER_FAILURES: [&str; 6] =
+    ["timeout", "client_left", "missing", "malformed", "too_large", "untrusted"];
 
 // === impl ListenerMetrics ===
 
@@ -75,13 +80,13 @@ impl ListenerMetrics {
         match result {
             Ok(false) => shard.full.increment(),
             Ok(true) => shard.resumed.increment(),
-            Err(cause) => {
-                let at = FAILURES.iter().position(|known| *known == cause);
-                if let Some(counter) = at.and_then(|at| shard.failed.get(at)) {
-                    counter.increment();
-                }
-            }
+            Err(cause) => count(&FAILURES, &shard.failed, cause),
         }
+    }
+
+    /// Counts a connection that was closed because of its PROXY header, for one of the causes of the label `cause`.
+    pub fn header_failed(&self, worker: usize, cause: &str) {
+        count(&HEADER_FAILURES, &self.shards.of(worker).header_failures, cause);
     }
 
     /// Counts that changed certificates were taken into use, or that they could not be.
@@ -106,6 +111,13 @@ impl ListenerMetrics {
     }
 }
 
+fn count(causes: &[&str], counters: &[Counter], cause: &str) {
+    let at = causes.iter().position(|known| *known == cause);
+    if let Some(counter) = at.and_then(|at| counters.get(at)) {
+        counter.increment();
+    }
+}
+
 // === pages ===
 
 /// The part of a page that is about listeners, by their names.
@@ -127,6 +139,9 @@ pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)], expi
         let client = listener.shards.sum(|shard| &shard.over_client_limit);
         page.sample(name, &[("listener", *address), ("limit", "max_connections_per_client")], client);
     }
+    let name = "evenkeel_proxy_protocol_failures_total";
+    page.family(name, "counter", "Connections closed because of their PROXY header, by listener and cause.");
+    by_cause(page, name, all, &HEADER_FAILURES, |shard| &shard.header_failures);
     handshakes(page, all);
     certificates(page, all, expiries);
 }
@@ -149,10 +164,20 @@ fn handshakes(page: &mut Exposition, all: &[(&str, &ListenerMetrics)]) {
     }
     let name = "evenkeel_tls_handshake_failures_total";
     page.family(name, "counter", "Failed TLS handshakes with clients, by listener and cause.");
+    by_cause(page, name, all, &FAILURES, |shard| &shard.failed);
+}
+
+fn by_cause(
+    page: &mut Exposition,
+    name: &str,
+    all: &[(&str, &ListenerMetrics)],
+    causes: &[&str],
+    of: impl Fn(&ListenerShard) -> &[Counter],
+) {
     for (address, listener) in all {
-        for (at, cause) in FAILURES.iter().enumerate() {
-            let count: u64 = listener.shards.iter().filter_map(|s| s.failed.get(at)).map(Counter::get).sum();
-            page.sample(name, &[("listener", *address), ("cause", cause)], count);
+        for (at, cause) in causes.iter().enumerate() {
+            let count: u64 = listener.shards.iter().filter_map(|s| of(s).get(at)).map(Counter::get).sum();
+            page.sample(name, &[("listener", *address), ("cause", *cause)], count);
         }
     }
 }

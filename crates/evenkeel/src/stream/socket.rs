@@ -127,6 +127,37 @@ impl Socket {
         polled
     }
 
+    /// Looks at what is there, and leaves it there.
+    ///
+    /// # Errors
+    /// The system's; `WouldBlock` when there is nothing.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.fd()?, buf, RecvFlags::PEEK)?.0)
+    }
+
+    /// Takes what [`Socket::peek`] has shown, without the event queue.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn take(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.fd()?, buf, RecvFlags::empty())?.0)
+    }
+
+    /// Waits for more to be there than what was looked at; whether the other end will send no more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub async fn wait_for_more(&mut self) -> io::Result<bool> {
+        self.watch()?;
+        self.is_exhausted(Interest::READABLE);
+        let ready = match self {
+            Self::Unwatched(_) => return Ok(false),
+            Self::Tcp(socket) => socket.ready(Interest::READABLE).await?,
+            Self::Unix(socket) => socket.ready(Interest::READABLE).await?,
+        };
+        Ok(ready.is_read_closed())
+    }
+
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,

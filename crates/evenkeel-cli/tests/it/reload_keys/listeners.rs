@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -18,6 +18,7 @@ const LARGE: &str = "GET /size/33554432 HTTP/1.1\r\nHost: test\r\nConnection: cl
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = limits();
     rows.extend(times());
+    rows.extend(proxy_protocol());
     let keys =
         ["listeners[].unix_socket.mode", "listeners[].unix_socket.user", "listeners[].unix_socket.group"];
     let sockets = keys.into_iter().zip(["0600", "root", "root"]);
@@ -82,6 +83,40 @@ fn limits() -> Vec<Row> {
         })
         .shows("HTTP/1.1", "HTTP/2"),
     ]
+}
+
+fn proxy_protocol() -> Vec<Row> {
+    let (mode, trusted) = ("listeners[].proxy_protocol.mode", "listeners[].proxy_protocol.trusted");
+    vec![
+        row(mode, "off", "required", |world| Box::pin(with_header(world)))
+            .with(trusted, json!(["127.0.0.1"]))
+            .shows("400", "200"),
+        row(trusted, json!(["10.0.0.0/8"]), json!(["127.0.0.1"]), |world| Box::pin(with_header(world)))
+            .with(mode, "required")
+            .shows("closed", "200"),
+        row("listeners[].proxy_protocol.timeout", "1h", "100ms", |world| {
+            Box::pin(async move {
+                assert_eq!(world.balancer.client().await.closed().await, b"");
+                "closed".to_owned()
+            })
+        })
+        .with(mode, "required")
+        .with(trusted, json!(["127.0.0.1"]))
+        .shows_then("closed"),
+    ]
+}
+
+/// What becomes of a connection that begins with a PROXY header.
+async fn with_header(world: &World) -> String {
+    let mut client = world.balancer.client().await;
+    let request = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nGET / HTTP/1.1\r\nHost: test\r\n\r\n";
+    if client.try_send(request).await.is_err() {
+        return "closed".to_owned();
+    }
+    match client.try_response_to("GET").await {
+        Ok(response) => response.status().to_string(),
+        Err(_) => "closed".to_owned(),
+    }
 }
 
 fn times() -> Vec<Row> {
