@@ -34,18 +34,26 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
-        // SAFETY: the functions take any size; an alignment of `Layout` is a power of two.
-        let block =
-            unsafe { if is_natural(size, align) { mi_malloc(size) } else { mi_malloc_aligned(size, align) } };
+        let block = if is_natural(size, align) {
+            // SAFETY: the function takes any size.
+            unsafe { mi_malloc(size) }
+        } else {
+            // SAFETY: the function takes any size; an alignment of `Layout` is a power of two.
+            unsafe { mi_malloc_aligned(size, align) }
+        };
         block.cast()
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let (size, align) = (layout.size(), layout.align());
-        // SAFETY: as in `alloc`.
-        let block =
-            unsafe { if is_natural(size, align) { mi_zalloc(size) } else { mi_zalloc_aligned(size, align) } };
+        let block = if is_natural(size, align) {
+            // SAFETY: as in `alloc`.
+            unsafe { mi_zalloc(size) }
+        } else {
+            // SAFETY: as in `alloc`.
+            unsafe { mi_zalloc_aligned(size, align) }
+        };
         block.cast()
     }
 
@@ -58,13 +66,12 @@ unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let (block, align) = (block.cast(), layout.align());
-        // SAFETY: `block` is mimalloc's, as in `dealloc`; the size and the alignment are as in `alloc`.
-        let block = unsafe {
-            if is_natural(size, align) {
-                mi_realloc(block, size)
-            } else {
-                mi_realloc_aligned(block, size, align)
-            }
+        let block = if is_natural(size, align) {
+            // SAFETY: `block` is mimalloc's, as in `dealloc`; the size is as in `alloc`.
+            unsafe { mi_realloc(block, size) }
+        } else {
+            // SAFETY: the same, and the alignment is as in `alloc`.
+            unsafe { mi_realloc_aligned(block, size, align) }
         };
         block.cast()
     }
