@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bench::number;
-use crate::failure::Failure;
-use crate::process::Running;
-use crate::shell::Shell;
-use crate::tools::Tools;
-use crate::workspace::Workspace;
+use clap::builder::PossibleValuesParser;
+use xtask::failure::Failure;
+use xtask::process::Running;
+use xtask::shell::Shell;
+use xtask::tools::Tools;
+use xtask::workspace::Workspace;
 
 /// What there is, and what else the fuzzer is told about each.
 const TARGETS: &[(&str, &[&str])] = &[
@@ -27,13 +27,17 @@ const OPTIONS: &[&str] = &["-print_final_stats=1", "-timeout=30", "-rss_limit_mb
 const INTO: &str = "into=$1; shift; exec \"$@\" >\"$into\" 2>&1";
 
 /// What is fuzzed, and for how long.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// For each target.
-    minutes: usize,
-    targets: Vec<String>,
-    /// Whether what is found worth trying again goes to the checkout.
+#[derive(Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct Plan {
+    /// Minutes for each target
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    minutes: u32,
+    /// Then adds the inputs that are worth trying again to fuzz/corpus, minimised
+    #[arg(long)]
     keep: bool,
+    /// What is fuzzed [default: every target]
+    #[arg(value_name = "TARGET", value_parser = PossibleValuesParser::new(TARGETS.iter().map(|(name, _)| *name)))]
+    targets: Vec<String>,
 }
 
 /// What a target's run came to.
@@ -56,7 +60,10 @@ struct Files {
 }
 
 /// Fuzzes; fails when there is a finding.
-pub fn run(workspace: &Workspace, plan: &Plan) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, mut plan: Plan) -> Result<(), Failure> {
+    if plan.targets.is_empty() {
+        plan.targets = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    }
     let tools = Tools::new(workspace);
     tools.cmake()?;
     tools.cargo_fuzz()?;
@@ -138,35 +145,6 @@ fn options(target: &str) -> &'static [&'static str] {
     TARGETS.iter().find(|(name, _)| *name == target).map_or(&[], |(_, options)| options)
 }
 
-// === impl Plan ===
-
-impl Plan {
-    /// From the arguments of `cargo xtask fuzz`.
-    pub fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let mut plan = Self { minutes: 20, targets: Vec::new(), keep: false };
-        let mut arguments = arguments.iter();
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--minutes" => {
-                    let value = arguments.next().ok_or_else(|| Failure::without_value("--minutes"))?;
-                    plan.minutes = number(argument, value)?;
-                }
-                "--keep" => plan.keep = true,
-                target if TARGETS.iter().any(|(name, _)| *name == target) => {
-                    plan.targets.push(target.to_owned())
-                }
-                other => {
-                    return Err(Failure::usage(format!("there is no target and no option {other:?}")));
-                }
-            }
-        }
-        if plan.targets.is_empty() {
-            plan.targets = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        }
-        Ok(plan)
-    }
-}
-
 // === impl Report ===
 
 impl Report {
@@ -225,16 +203,19 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
     use super::*;
 
-    fn parse(arguments: &str) -> Result<Plan, Failure> {
-        Plan::parse(&arguments.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    fn parse(arguments: &str) -> Result<Plan, clap::Error> {
+        let command = Plan::augment_args(Command::new("fuzz").no_binary_name(true));
+        Plan::from_arg_matches(&command.try_get_matches_from(arguments.split_whitespace())?)
     }
 
     #[test]
     fn every_target_is_fuzzed_for_twenty_minutes_unless_said_otherwise() {
         let all = parse("").unwrap();
-        assert_eq!((all.minutes, all.targets.len(), all.keep), (20, TARGETS.len(), false));
+        assert_eq!((all.minutes, all.targets.len(), all.keep), (20, 0, false));
         let one = parse("lanes --minutes 2 --keep").unwrap();
         assert_eq!(one, Plan { minutes: 2, targets: vec!["lanes".to_owned()], keep: true });
     }

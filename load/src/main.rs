@@ -1,4 +1,4 @@
-//! The long runs of the workbench: `soak`, and the benchmark of tail latencies. `cargo xtask soak` and `cargo xtask bench
+//! The long runs of the workbench: `soak`, `fuzz`, and the benchmark of tail latencies. `cargo xtask soak`, `fuzz` and `bench
 //! tail` build this program and become it. It finds, installs and builds through `xtask`, and it is on tokio and hyper.
 
 #![expect(
@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use xtask::workspace::Workspace;
 
+mod fuzz;
 mod http;
 mod soak;
 
@@ -26,6 +27,10 @@ enum Command {
     /// is left behind: connections, attempts, file descriptors, memory, uncounted requests.
     #[command(bin_name = "cargo xtask soak")]
     Soak(soak::Plan),
+    /// Tries hostile bytes on heads, chunked (the framing of bodies), and lanes (both lanes against a scripted backend), two
+    /// targets at a time; fails at a finding. Needs a nightly toolchain.
+    #[command(bin_name = "cargo xtask fuzz")]
+    Fuzz(fuzz::Plan),
     /// Measures latencies while one of ten backends is slow, and how soon a change of one shows, beside nginx, HAProxy and
     /// Envoy, under an open loop. A whole run takes about 45 minutes and writes the section about tails of
     /// docs/performance.md, and its charts; every run writes target/bench/tail/.
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     let command = Command::parse();
     let result = Workspace::find().and_then(|workspace| match command {
         Command::Soak(plan) => soak::run(&workspace, &plan),
+        Command::Fuzz(plan) => fuzz::run(&workspace, plan),
         Command::Tail(plan) => tail::run(&workspace, plan),
     });
     match result {

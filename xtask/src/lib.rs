@@ -16,7 +16,6 @@
 pub mod bench;
 pub mod chart;
 pub mod failure;
-pub mod fuzz;
 pub mod process;
 pub mod shell;
 mod steps;

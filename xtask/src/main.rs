@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use xtask::failure::Failure;
 use xtask::tools::Tools;
 use xtask::workspace::Workspace;
-use xtask::{bench, fuzz, verify};
+use xtask::{bench, verify};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,8 +34,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
             _ => bench::task(rest),
         },
         "dist" => none(rest).and_then(|()| bench::dist()),
-        "soak" => load("soak", rest),
-        "fuzz" => fuzz::run(&Workspace::find()?, &fuzz::Plan::parse(rest)?),
+        "soak" | "fuzz" => load(task, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
@@ -96,10 +95,8 @@ cargo xtask TASK
   soak [OPTION…]    runs evenkeel for ten minutes under connection churn, slow readers, aborting clients and failing backends,
                     then checks that nothing is left behind. `cargo xtask soak --help` has the options
   fuzz [OPTION…] [TARGET…]
-                    tries hostile bytes on heads, chunked (the framing of bodies), and lanes (both lanes against a
-                    scripted backend), two targets at a time; fails at a finding. Needs a nightly toolchain
-      --minutes N       minutes for each target (default 20)
-      --keep            then adds what was found worth trying again to fuzz/corpus, minimised
+                    tries hostile bytes for twenty minutes on each target of fuzz/; needs a nightly toolchain.
+                    `cargo xtask fuzz --help` has the options
   help              this page
 
 CARGO_TARGET_DIR is honoured. What is installed already is not installed again.

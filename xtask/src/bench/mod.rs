@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use self::plan::Plan;
-pub(crate) use self::plan::number;
 use self::proxy::Proxy;
 use self::results::{Cell, Results};
 use self::scenario::{Scenario, Setting};
