@@ -15,9 +15,6 @@ pub enum Body {
     UntilClose,
 }
 
-/// Largest body of a request that is read to its end, unused, so that its connection can be kept.
-pub const DRAINABLE: u64 = 64 * 1024;
-
 impl Body {
     /// No body.
     pub const NONE: Self = Self::Length(0);

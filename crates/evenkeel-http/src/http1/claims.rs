@@ -3,7 +3,7 @@
 //! CGI, uWSGI, PHP and the like make one variable of `X-Real-IP` and `X_Real_IP`, so an underscore counts as a hyphen in every
 //! name here.
 
-use super::fields::is_for_one_hop;
+use crate::message::is_for_one_hop;
 
 /// How names of fields begin that say who the client is or how it asked. In lower case.
 const X_PREFIXES: [&str; 5] =

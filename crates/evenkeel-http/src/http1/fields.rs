@@ -4,20 +4,7 @@ use std::ops::Range;
 
 use super::Buffer;
 use super::claims::{is_claim, is_spoof, same};
-use crate::message::HeaderEdit;
-
-/// Hop-by-hop fields (RFC 9110, 7.6.1), and those that frame the message, which are written again.
-pub(crate) fn is_for_one_hop(name: &[u8]) -> bool {
-    match name.len() {
-        2 => name.eq_ignore_ascii_case(b"te"),
-        7 => name.eq_ignore_ascii_case(b"upgrade"),
-        10 => name.eq_ignore_ascii_case(b"connection") || name.eq_ignore_ascii_case(b"keep-alive"),
-        14 => name.eq_ignore_ascii_case(b"http2-settings"),
-        16 => name.eq_ignore_ascii_case(b"proxy-connection"),
-        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
-        _ => false,
-    }
-}
+use crate::message::{HeaderEdit, can_be_nominated, is_for_one_hop};
 
 /// Fields of a request that are for the proxy that it is sent to (RFC 9110, 11.7), which is us.
 pub(crate) fn is_for_the_proxy(name: &[u8]) -> bool {
@@ -193,8 +180,7 @@ impl ForwardedFields<'_> {
     }
 
     fn is_nominated(&self, name: &[u8]) -> bool {
-        // No one can hide the framing and the host.
-        if name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"host") {
+        if !can_be_nominated(name) {
             return false;
         }
         self.fields

@@ -17,13 +17,13 @@ mod request;
 mod target;
 
 pub use answer::{AnswerHead, AnswerStyle, malformed, with_answer};
-pub use body::{Body, DRAINABLE};
+pub use body::Body;
 pub use buffer::{Buffer, give_back_spares};
 pub use chunked::{Chunked, Piece};
 pub use claims::is_forbidden_in_trailers;
 pub(crate) use claims::{is_claim, is_spoof, same};
 pub use date::date;
-pub(crate) use fields::{is_for_one_hop, is_for_the_proxy};
+pub(crate) use fields::is_for_the_proxy;
 pub(crate) use framing::decimal;
 pub use own::own_answer;
 pub use request::{Head, ReadHead, Reader, with_request};

@@ -6,11 +6,12 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 
 use crate::http1::{
-    Buffer, MALFORMED_HOST, check_target, decimal, is_claim, is_for_one_hop, is_for_the_proxy,
-    is_same_origin, is_spoof, same, write_encoded,
+    Buffer, MALFORMED_HOST, check_target, decimal, is_claim, is_for_the_proxy, is_same_origin, is_spoof,
+    same, write_encoded,
 };
 use crate::message::{
-    AnswerFormat, Edits, HeadFacts, HeaderEdit, Refusal, RequestHead, Version, host_of, path_of, query_of,
+    AnswerFormat, Edits, HeadFacts, HeaderEdit, Refusal, RequestHead, Version, host_of, is_for_one_hop,
+    path_of, query_of,
 };
 
 /// How large a head may be.

@@ -21,7 +21,7 @@ pub use answer::{Answer, AnswerFormat};
 pub use cookie::cookie;
 pub use edits::{EditError, Edits, HeaderEdit};
 pub use facts::HeadFacts;
-pub use field::is_of_the_connection;
+pub use field::{can_be_nominated, is_for_one_hop, is_of_the_connection};
 pub use head::is_authority;
 pub use head::{RequestHead, ResponseHead};
 pub(crate) use head::{host_of, origin_form, path_of, query_of};

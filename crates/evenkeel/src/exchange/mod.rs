@@ -4,6 +4,7 @@
 //! refusal, or a backend to try.
 
 mod affinity;
+mod body;
 mod client;
 mod clock;
 mod connection;
@@ -27,6 +28,7 @@ mod trying;
 #[cfg(test)]
 mod tests;
 
+pub use body::DISCARD_LIMIT;
 pub use client::{ClientAddress, client_address};
 pub use connection::Connection;
 pub use filtering::{Panicked, Resumption, Waiting, verdict};

@@ -183,8 +183,8 @@ impl Exchange {
         let hop = Hop { connection: self.in_flight.connection(), client, head, claims: self.facts.claims };
         let request_id = self.record.request_id.as_ref().and_then(id_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
-        if self.facts.content_length.zip(self.listener.max_body).is_some_and(|(length, max)| length > max) {
-            return self.refuse(&Refusal::BodyTooLarge);
+        if let Err(refusal) = self.admit_body(self.facts.content_length.unwrap_or_default()) {
+            return self.refuse(&refusal);
         }
         self.filter(rule, head, None, rng)
     }
@@ -279,7 +279,7 @@ impl Exchange {
         Ok(edits)
     }
 
-    /// So many more bytes of the request's body have come. Gives how many there were in all.
+    /// Counts bytes that came from the client, of a body or after an upgrade. Gives how many there were in all.
     pub fn count_received(&mut self, bytes: u64) -> u64 {
         self.record.received += bytes;
         self.record.received
@@ -348,8 +348,8 @@ impl Exchange {
         self.listener.paths
     }
 
-    /// Largest body that the listener allows.
-    pub fn max_body(&self) -> Option<u64> {
+    /// Largest body that the request can have.
+    pub(super) fn max_body(&self) -> Option<u64> {
         self.listener.max_body
     }
 

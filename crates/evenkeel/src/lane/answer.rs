@@ -1,10 +1,10 @@
 //! Responses that the balancer generates itself, and what happens to an unused request body.
 
-use evenkeel_http::http1::{Body, DRAINABLE, Head, own_answer};
+use evenkeel_http::http1::{Body, Head, own_answer};
 use evenkeel_http::message::Answer;
 
 use super::{Lane, Next};
-use crate::exchange::{Ending, Exchange, Phase};
+use crate::exchange::{DISCARD_LIMIT, Ending, Exchange, Phase};
 use crate::stream::{Link, Read};
 
 /// How a request ended for its client: with a whole response.
@@ -25,12 +25,12 @@ impl Lane {
         answer: &Answer,
         unread: Body,
     ) -> RequestEnd {
-        let short = match &unread {
-            Body::Length(0) => true,
-            Body::Length(rest) => *rest <= DRAINABLE && !head.expects,
-            body => body.is_done(),
+        let rest = match &unread {
+            Body::Length(rest) => Some(*rest),
+            body => body.is_done().then_some(0),
         };
-        let keep = head.persistent && short && !exchange.connection().is_draining();
+        let keep =
+            head.persistent && Exchange::discards(rest, head.expects) && !exchange.connection().is_draining();
         let connection = head.connection(keep);
         let sent = link.gather(|out| own_answer(answer, head.facts.head_only, connection, out));
         exchange.count_sent(sent);
@@ -51,7 +51,7 @@ impl Lane {
     /// Reads the rest of a body, so that the next request can follow. The client has its response, and as much time as
     /// between two requests.
     async fn discard(&self, link: &Link, mut body: Body) -> Next {
-        let mut allowed = DRAINABLE;
+        let mut allowed = DISCARD_LIMIT;
         link.in_flight.enter(Phase::Idle);
         while !body.is_done() {
             if link.pending_input() == 0

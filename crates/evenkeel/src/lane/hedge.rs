@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 use super::backend::Backend;
 use super::pump::{Fault, Progress, Pump, Stop};
-use crate::upstream::{Attempt, Break, Failure};
+use crate::upstream::{Attempt, Break, BrokenConnection, Failure};
 
 /// A second attempt.
 struct HedgedAttempt {
@@ -61,10 +61,7 @@ impl Pump<'_> {
                 Ok(backend)
             }
             (Ok(_), Some(first), _) => Ok(first),
-            (Err(stop), Some(first), _) => Err(self.fault(stop, &first)),
-            (Err(Stop::TooSlow), ..) => Err(Fault::Attempt(Failure::Slow)),
-            (Err(stop @ Stop::ClientDisconnected), ..) => Err(Fault::Request(stop)),
-            (Err(Stop::BackendDisconnected(broken)), ..) => Err(Fault::Attempt(Failure::Broken(broken))),
+            (Err(fault), ..) => Err(fault),
             _ => Err(Fault::Attempt(Failure::Broken(Break::Other))),
         }
     }
@@ -114,7 +111,7 @@ impl Pump<'_> {
         first: &mut Option<Backend>,
         second: &mut HedgedAttempt,
         progress: &mut Progress,
-    ) -> Poll<Result<RaceEnd, Stop>> {
+    ) -> Poll<Result<RaceEnd, Fault>> {
         match first.as_mut().map(|first| first.poll_more(cx)) {
             Some(Poll::Ready(Ok(()))) => return Poll::Ready(Ok(RaceEnd::First)),
             Some(Poll::Ready(Err(broken))) => {
@@ -127,15 +124,15 @@ impl Pump<'_> {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(RaceEnd::Second)),
             Poll::Ready(Err(failure)) => {
                 self.exchange.hedge_failed(true, failure);
-                return Poll::Ready(match failure {
-                    _ if first.is_some() => Ok(RaceEnd::First),
-                    Failure::Broken(broken) => Err(Stop::BackendDisconnected(broken)),
-                    _ => Err(Stop::BackendDisconnected(Break::Other)),
-                });
+                let alone = first.is_none();
+                return Poll::Ready(if alone { Err(Fault::Attempt(failure)) } else { Ok(RaceEnd::First) });
             }
             Poll::Pending => {}
         }
-        self.poll_stop(cx, progress).map(Err)
+        self.poll_stop(cx, progress).map(|stop| match stop {
+            Stop::TooSlow => Err(Fault::Attempt(Failure::Slow)),
+            stop => Err(Fault::Request(stop)),
+        })
     }
 }
 
@@ -153,8 +150,15 @@ impl HedgedAttempt {
             Ok(()) => ready!(backend.poll_more(cx)),
             Err(broken) => Err(broken),
         };
-        // A kept connection that has died says nothing against its backend.
-        let of = if backend.reused { |_| Failure::Stale } else { Failure::Broken };
-        Poll::Ready(more.map_err(of))
+        Poll::Ready(more.map_err(|how| {
+            Failure::from(BrokenConnection {
+                how,
+                reused: backend.reused,
+                silent: backend.input.is_empty(),
+                unsent: self.sent == 0,
+                // Else there would be no second attempt.
+                repeatable: true,
+            })
+        }))
     }
 }

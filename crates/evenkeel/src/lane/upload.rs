@@ -161,9 +161,5 @@ impl Upload {
 
 /// Counts bytes of a body that came from the client.
 fn count(exchange: &mut Exchange, bytes: u64) -> Result<(), Stop> {
-    let received = exchange.count_received(bytes);
-    match exchange.max_body() {
-        Some(max) if received > max => Err(Stop::Refused(Refusal::BodyTooLarge)),
-        _ => Ok(()),
-    }
+    exchange.receive_body(bytes).map_err(Stop::from)
 }

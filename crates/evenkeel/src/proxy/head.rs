@@ -1,7 +1,7 @@
 //! Pingora's heads, as the exchange sees them, and the exchange's edits, as Pingora takes them. Requests come with their
 //! edits made: the listener wrote their heads.
 
-use evenkeel_http::message::{Edits, HeaderEdit, ResponseHead};
+use evenkeel_http::message::{Edits, HeaderEdit, ResponseHead, can_be_nominated, is_for_one_hop};
 use http::{HeaderName, header};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -95,16 +95,17 @@ pub(super) fn write_framing(response: &mut ResponseHeader) -> Result<()> {
 /// Takes out the fields that are for one hop only: those that `Connection` names, and those that always are (RFC 9110,
 /// 7.6.1). Pingora does that for requests, and writes a `Connection` of its own.
 pub(super) fn remove_hop_fields(response: &mut ResponseHeader) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     if response.headers.contains_key(header::CONNECTION) {
         remove_nominated(response);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION] {
+    // Which protocols there are is for the client to know (RFC 9110, 15.5.22); Pingora reads the framing from its field.
+    let offers_upgrade = response.status == http::StatusCode::UPGRADE_REQUIRED;
+    let stays =
+        |name: &HeaderName| *name == header::TRANSFER_ENCODING || offers_upgrade && *name == header::UPGRADE;
+    let ends_here = |name: &&HeaderName| is_for_one_hop(name.as_str().as_bytes()) && !stays(name);
+    let names: Vec<HeaderName> = response.headers.keys().filter(ends_here).cloned().collect();
+    for name in names {
         response.remove_header(&name);
-    }
-    if response.status != http::StatusCode::UPGRADE_REQUIRED {
-        response.remove_header(&header::UPGRADE);
     }
 }
 
@@ -115,13 +116,15 @@ fn remove_nominated(response: &mut ResponseHeader) {
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        // The framing is not a backend's to hide; what becomes of Upgrade depends on the status.
-        .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE].contains(name))
+        .filter(|name| {
+            let name = name.as_str().as_bytes();
+            // What becomes of fields that are for one hop does not depend on `Connection`.
+            can_be_nominated(name) && !is_for_one_hop(name)
+        })
         .collect();
     for name in named {
         response.remove_header(&name);
     }
-    response.remove_header(&header::CONNECTION);
 }
 
 /// An empty response head with this status.

@@ -4,6 +4,7 @@
 //! pump again.
 
 mod cause;
+mod context;
 mod head;
 mod peer;
 mod phases;
@@ -11,5 +12,6 @@ mod respond;
 mod session;
 mod turns;
 
-pub use phases::{Incoming, NO_CERTIFICATES, Proxy, http_proxy};
+pub use context::Incoming;
+pub use phases::{NO_CERTIFICATES, Proxy, http_proxy};
 pub use session::H2Session;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use evenkeel_config::Http2;
-use evenkeel_http::message::{Answer, Interim, Malformed, Refusal};
+use evenkeel_http::message::{Answer, Interim, Malformed};
 use http::header;
-use parking_lot::Mutex;
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -16,13 +15,14 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::cause;
+use super::context::{Context, Incoming};
 use super::head::{
     PingoraResponse, edit_response, forget_spelling, is_sound, remove_hop_fields, write_framing,
 };
 use super::peer::{Authorities, peer};
 use super::respond;
-use super::turns::{Turn, Turns};
-use crate::exchange::{Ending, Exchange};
+use super::turns::Turns;
+use crate::exchange::Ending;
 use crate::upstream::Failure;
 
 /// Pingora's lane for one worker.
@@ -30,33 +30,6 @@ use crate::upstream::Failure;
 pub struct Proxy {
     authorities: Authorities,
     turns: Turns,
-}
-
-/// What the listener hands over with a request: Pingora carries it as the connection's user context, or, where it has none,
-/// in the extensions of the request's head. It is taken out as Pingora takes the request.
-#[derive(Clone, Debug)]
-pub struct Incoming(Arc<Mutex<Option<Decided>>>);
-
-/// A request on which the exchange has decided, and the balancer's own response if there is one.
-type Decided = (Exchange, Option<Answer>);
-
-/// What one request keeps between the phases.
-#[derive(Debug, Default)]
-pub struct Context {
-    exchange: Option<Exchange>,
-    /// The balancer's own response, if there is one.
-    answer: Option<Answer>,
-    /// The protocol that the client wants to change to, if it is one that Pingora itself does not pass on.
-    upgrade: Option<http::HeaderValue>,
-    refusal: Option<Refusal>,
-    /// What we found wrong with the response.
-    malformed: Option<Malformed>,
-    /// The interim responses of this attempt.
-    interim: Interim,
-    /// Whether a response was discarded for another attempt.
-    rejected: bool,
-    /// While an HTTP/2 connection to a backend is looked for, or opened.
-    turn: Option<Turn>,
 }
 
 const GRPC_TIMEOUT: http::HeaderName = http::HeaderName::from_static("grpc-timeout");
@@ -85,74 +58,6 @@ pub fn http_proxy() -> Arc<HttpProxy<Proxy>> {
     proxy.server_options = Some(options);
     proxy.handle_init_modules();
     Arc::new(proxy)
-}
-
-// === impl Incoming ===
-
-impl Incoming {
-    /// A request on which the exchange has decided, and the balancer's own response if there is one.
-    pub fn new(exchange: Exchange, answer: Option<Answer>) -> Self {
-        Self(Arc::new(Mutex::new(Some((exchange, answer)))))
-    }
-
-    /// The request, if it was not taken yet.
-    pub fn take(&self) -> Option<Decided> {
-        self.0.lock().take()
-    }
-}
-
-// === impl Context ===
-
-impl Context {
-    /// Takes the request, if it was not taken yet.
-    fn take(&mut self, incoming: &Incoming) {
-        if let Some((exchange, answer)) = incoming.take() {
-            exchange.taken_over();
-            (self.exchange, self.answer) = (Some(exchange), answer);
-        }
-    }
-
-    fn exchange(&mut self) -> Result<&mut Exchange> {
-        match &mut self.exchange {
-            Some(exchange) => Ok(exchange),
-            None => Error::e_explain(ErrorType::InternalError, "a request without its connection"),
-        }
-    }
-
-    /// The response to the client for an error that no attempt explained.
-    fn refusal_of(&mut self, error: &Error) -> Option<Refusal> {
-        if let Some(refusal) = self.refusal.take() {
-            return Some(refusal);
-        }
-        match (error.esource(), error.etype()) {
-            (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
-                Some(Refusal::BadRequest("the request's head is malformed"))
-            }
-            (ErrorSource::Downstream, ErrorType::Custom("InvalidChunk")) => {
-                Some(Refusal::BadRequest(Malformed::Chunk.text()))
-            }
-            (ErrorSource::Downstream, ErrorType::Custom("InvalidTrailerEnd")) => {
-                Some(Refusal::BadRequest(Malformed::Trailer.text()))
-            }
-            (ErrorSource::Downstream, _) => {
-                cause::request_body(error).map(|malformed| Refusal::BadRequest(malformed.text()))
-            }
-            (ErrorSource::Upstream, _) => Some(Refusal::BadAnswer),
-            _ => Some(Refusal::Internal),
-        }
-    }
-
-    /// An attempt failed: tells Pingora whether another one may follow, and remembers what to say if none may.
-    fn fail(&mut self, failure: Failure, replayable: bool, error: &mut Error) {
-        let Some(exchange) = &mut self.exchange else { return };
-        match exchange.attempt_failed(failure, replayable) {
-            Ok(()) => error.set_retry(true),
-            Err(refusal) => {
-                self.refusal = Some(refusal);
-                error.set_retry(false);
-            }
-        }
-    }
 }
 
 // === impl Proxy ===
@@ -293,11 +198,9 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<()> {
         let exchange = context.exchange()?;
-        let received = exchange.count_received(body.as_ref().map_or(0, |body| body.len() as u64));
-        let upgraded = exchange.in_flight().is_upgraded();
-        if !upgraded && exchange.max_body().is_some_and(|max| received > max) {
-            context.refusal = Some(Refusal::BodyTooLarge);
-            return Error::e_explain(ErrorType::Custom("body too large"), "").map_err(Error::into_down);
+        if let Err(refusal) = exchange.receive_body(body.as_ref().map_or(0, |body| body.len() as u64)) {
+            context.refusal = Some(refusal);
+            return Error::e_explain(ErrorType::Custom("body rejected"), "").map_err(Error::into_down);
         }
         if end {
             exchange.in_flight().request_sent();

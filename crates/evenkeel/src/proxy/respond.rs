@@ -1,6 +1,5 @@
 //! Responses of the balancer itself, written through Pingora's session.
 
-use evenkeel_http::http1::DRAINABLE;
 use evenkeel_http::message::Answer;
 use http::header;
 use pingora_core::{Error, Result};
@@ -15,9 +14,8 @@ use crate::exchange::Exchange;
 pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<u64> {
     let facts = exchange.facts();
     if !session.is_body_done() {
-        let short = facts.content_length.is_some_and(|length| length <= DRAINABLE);
-        let asked = session.get_header(header::EXPECT).is_some();
-        if short && !asked {
+        let withheld = session.get_header(header::EXPECT).is_some();
+        if Exchange::discards(facts.content_length, withheld) {
             // Pingora reads the rest before it hands the connection back.
             session.set_close_on_response_before_downstream_finish(false);
         } else {

@@ -6,6 +6,7 @@ mod affinity;
 mod attempts;
 mod clock;
 mod copy;
+mod ending;
 mod endpoint;
 mod error;
 mod explain;

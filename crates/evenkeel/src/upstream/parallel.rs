@@ -62,6 +62,7 @@ impl Attempts {
     pub fn hedge_failed(&mut self, second: bool, failure: Failure, at: At) {
         let failed = if second { self.parallel.second.take() } else { self.current.take() };
         if let Some(failed) = failed {
+            let failure = failure.after(Duration::from_micros(at.now.saturating_sub(failed.started)));
             self.charge(failed, failure, at);
         }
     }

@@ -389,6 +389,26 @@ fn a_second_attempt_goes_elsewhere_and_each_lease_ends_once() {
 }
 
 #[test]
+fn a_second_attempt_that_ends_late_does_not_put_its_backend_in_doubt() {
+    let mut upstream = upstream(members(&endpoints(2), 2), UpstreamLimits::default(), Retry::default());
+    upstream.hedging = Some(hedging());
+    let upstream = Arc::new(upstream);
+    let in_doubt = || upstream.members.load().roster[1].backend.counters().reach().is_in_doubt();
+    for (later, doubted) in [(1_000_000, false), (1_000, true)] {
+        // A backend that closes three connections in a row at once does not serve.
+        for start in [0, 1, 2] {
+            let mut attempts = get(&upstream);
+            assert_eq!(next(&mut attempts, start).as_deref(), Ok("a"));
+            attempts.hedge(at(start)).expect("one for each request");
+            let begun = at(start);
+            let now = super::At { now: begun.now + later, ..begun };
+            attempts.hedge_failed(true, Failure::Closed(Break::Closed), now);
+        }
+        assert_eq!(in_doubt(), doubted, "closed {later} us after its start");
+    }
+}
+
+#[test]
 fn failures_count_against_a_backend_only_if_it_has_a_part_in_them() {
     for (failure, counts) in [
         (REFUSED, true),
