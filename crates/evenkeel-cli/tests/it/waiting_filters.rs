@@ -293,6 +293,24 @@ async fn a_drain_ends_the_wait() {
 }
 
 #[tokio::test]
+async fn a_drain_whose_time_runs_out_ends_the_wait() {
+    let (shared, backend) = (Shared::new(), Backend::saying("hello").await);
+    let balancer = held(&shared, &backend, "{ hold: never }", "").await;
+    let mut client = balancer.client().await;
+    client.send(HELD).await;
+    shared.until_waiting(1).await;
+    balancer.handle().drain();
+    let response = client.response().await;
+    assert_eq!((response.status(), response.closes()), (503, true));
+    shared.until_waiting(0).await;
+    let record = balancer.log_line_of("/held/x").await;
+    assert_eq!(record["end"], "refused=shutting_down");
+    let took = record["duration_ms"].as_f64().expect("a number");
+    assert!(took >= 300.0, "{took} ms: it has the whole drain_timeout");
+    assert_eq!(backend.count(), 0);
+}
+
+#[tokio::test]
 async fn an_explanation_does_not_wait() {
     let (shared, backend) = (Shared::new(), Backend::saying("hello").await);
     let balancer = held(&shared, &backend, "{ hold: never }, { strip_prefix: /held }", "").await;

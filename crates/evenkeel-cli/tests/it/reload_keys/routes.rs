@@ -118,7 +118,43 @@ fn limits() -> Vec<Row> {
         limit("routes[].filters[].rate_limit.on_exceed", json!("log"), json!("reject")).shows("200", "429"),
         limit("routes[].filters[].rate_limit.exempt", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"]))
             .shows("200", "429"),
+        row("routes[].filters[].rate_limit.key", "client_ip", "path", |world| {
+            Box::pin(async move {
+                world.get("/a").await;
+                world.get("/b").await.status().to_string()
+            })
+        })
+        .with("routes[].filters[].rate_limit.rate", "1/h")
+        .shows("429", "200"),
+        row("routes[].filters[].rate_limit.name", "first", "second", received("/", "ratelimit-policy"))
+            .with("routes[].filters[].rate_limit.rate", "1/h")
+            .shows("\"first\";q=1;w=3600", "\"second\";q=1;w=3600"),
+        row("routes[].filters[].rate_limit.headers", true, false, received("/", "ratelimit-policy"))
+            .with("routes[].filters[].rate_limit.rate", "1/h")
+            .shows("\"client_ip\";q=1;w=3600", "none"),
+        row("routes[].filters[].rate_limit.max_keys", 1000, 2000, |world| {
+            Box::pin(async move { world.balancer.status().await["rate_limits"][0]["max_keys"].to_string() })
+        })
+        .with("routes[].filters[].rate_limit.rate", "1/h")
+        .shows("1000", "2000"),
+        prefix("routes[].filters[].rate_limit.ipv4_prefix", 32, 24, "192.0.2.1", "192.0.2.2"),
+        prefix("routes[].filters[].rate_limit.ipv6_prefix", 128, 64, "2001:db8::1", "2001:db8::2"),
     ]
+}
+
+/// The status of a request of the second client, after one of the first: they are one client by the second prefix.
+fn prefix(key: &'static str, from: u8, to: u8, first: &'static str, second: &'static str) -> Row {
+    row(key, from, to, move |world| {
+        Box::pin(async move {
+            let request =
+                |client| format!("GET / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {client}\r\n\r\n");
+            world.send(&request(first)).await;
+            world.send(&request(second)).await.status().to_string()
+        })
+    })
+    .with("trusted_proxies", json!(["127.0.0.1"]))
+    .with("routes[].filters[].rate_limit.rate", "1/h")
+    .shows("200", "429")
 }
 
 fn actions() -> Vec<Row> {
