@@ -49,9 +49,7 @@ pub struct ParamError {
 }
 
 /// Kinds that a later version will have.
-const LATER: [&str; 11] = [
-    "jwt",
-    "forward_auth",
+const LATER: [&str; 9] = [
     "auth_request",
     "compress",
     "cookie",

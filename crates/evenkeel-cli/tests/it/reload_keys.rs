@@ -6,6 +6,7 @@
 
 #![cfg(test)]
 
+mod auth;
 mod balancing;
 mod discovery;
 mod filters;
@@ -38,6 +39,7 @@ const AT_ONCE: usize = 12;
 /// All rows, by the part of the configuration that they are about.
 fn all() -> Vec<Row> {
     let parts = [
+        auth::rows(),
         balancing::rows(),
         discovery::rows(),
         filters::rows(),
@@ -150,6 +152,11 @@ async fn keys_of_tls() {
 #[tokio::test]
 async fn keys_of_routes() {
     hold(routes::rows()).await;
+}
+
+#[tokio::test]
+async fn keys_of_filters_that_authenticate() {
+    hold(auth::rows()).await;
 }
 
 #[tokio::test]

@@ -45,6 +45,11 @@ impl IdentityHeader {
         Ok(Self { name: header, lookalikes })
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
     /// Gives the request to the backend this value, or none, whatever the client sent.
     pub(super) fn write(&self, request: &mut Request<'_>, value: Option<HeaderValue>) {
         for lookalike in &self.lookalikes {

@@ -9,13 +9,18 @@ mod basic_auth;
 mod context;
 mod cors;
 mod duration;
+mod forward_auth;
 mod headers;
 mod identity;
+mod jwt;
+mod pause;
+mod place;
 mod rate_limit;
 mod registry;
 mod request;
 mod rewrite_path;
 mod security_headers;
+mod service;
 mod state;
 mod strip_prefix;
 mod value;
@@ -32,7 +37,9 @@ pub use evenkeel_http::message::{
     Refusal, Rejection, RejectionCause, RequestFacts, RequestHead, RequestId, ResponseFacts, ResponseHead,
     Template, TemplateError, Version, Waited,
 };
+pub(crate) use forward_auth::ForwardAuthFilter;
 pub(crate) use headers::{RequestHeaders, ResponseHeaders};
+pub(crate) use jwt::JwtFilter;
 pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult, RateLimitView};
 pub use registry::{FilterError, FilterKind, Registry};
 pub use request::{Request, Response};

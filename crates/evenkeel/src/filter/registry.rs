@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AllowFilter, BasicAuthFilter, BuildContext, CorsFilter, DenyFilter, Filter, RateLimitFilter,
-    RequestHeaders, ResponseHeaders, RewritePath, SecurityHeaders, StripPrefix,
+    AllowFilter, BasicAuthFilter, BuildContext, CorsFilter, DenyFilter, Filter, ForwardAuthFilter, JwtFilter,
+    RateLimitFilter, RequestHeaders, ResponseHeaders, RewritePath, SecurityHeaders, StripPrefix,
 };
 
 /// The kinds of filters that a configuration can use.
@@ -78,6 +78,8 @@ impl Registry {
             .with::<BasicAuthFilter>()
             .with::<CorsFilter>()
             .with::<DenyFilter>()
+            .with::<ForwardAuthFilter>()
+            .with::<JwtFilter>()
             .with::<RateLimitFilter>()
             .with::<RequestHeaders>()
             .with::<ResponseHeaders>()

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
+use super::auth::NO_KEYS;
 use super::row::Seen;
+use crate::support::tokens::ISSUER;
 use crate::support::{
     Authority, Backend, Balancer, BlackHole, Client, Message, PATIENCE, Reply, Secure, get, send,
 };
@@ -22,6 +24,7 @@ use crate::support::{
 /// (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
 /// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one. `users` has ann and
 /// `others` has bob, each with the password "secret".
+/// `jwks` has the keys of the issuer of tests, and `no-jwks` those of another one.
 pub(super) struct World {
     pub(super) balancer: Balancer,
     pub(super) one: Backend,
@@ -41,7 +44,7 @@ pub(super) struct World {
 
 /// What a backend does with a request: what the path says.
 ///
-/// `/status/503`, `/wait/300` (milliseconds), `/size/1000`, `/framed` (with `X-Frame-Options`), `/silence`, `/hang-up`, `/half`, `/upgrade`, `/health`, `/load`
+/// `/status/503`, `/wait/300` (milliseconds), `/size/1000`, `/framed` (with `X-Frame-Options`), `/jwks`, `/silence`, `/hang-up`, `/half`, `/upgrade`, `/health`, `/load`
 /// and `/calm` (reports for `prequal`), `/uneven` (the first one takes longer), `/fail-or-hang` (the first one fails, the
 /// others are silent); `/only/one/…` is for that backend alone. Else it responds with its name.
 fn reply(name: &'static str, target: &str, healthy: &AtomicBool) -> Reply {
@@ -61,6 +64,7 @@ fn reply(name: &'static str, target: &str, healthy: &AtomicBool) -> Reply {
         }
         "size" => Reply::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {number}\r\n\r\n")).fill(number),
         "framed" => Reply::bytes("HTTP/1.1 200 OK\r\nX-Frame-Options: DENY\r\nContent-Length: 0\r\n\r\n"),
+        "jwks" => Reply::ok(&ISSUER.keys()),
         "silence" => Reply::silence(),
         "fail-or-hang" if name == "one" => Reply::status(503, name),
         "fail-or-hang" => Reply::silence(),
@@ -139,6 +143,8 @@ fn own_folder() -> tempfile::TempDir {
     for (file, text) in files {
         std::fs::write(folder.path().join(file), text).expect("a file");
     }
+    std::fs::write(folder.path().join("jwks"), ISSUER.keys()).expect("a file");
+    std::fs::write(folder.path().join("no-jwks"), NO_KEYS).expect("a file");
     folder
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod refusing;
 pub(crate) mod samples;
 pub(crate) mod secure;
 pub(crate) mod tls;
+pub(crate) mod tokens;
 pub(crate) mod wire;
 
 pub(crate) use backend::{Backend, Options, Reply, Seen};
