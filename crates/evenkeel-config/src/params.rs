@@ -49,17 +49,7 @@ pub struct ParamError {
 }
 
 /// Kinds that a later version will have.
-const LATER: [&str; 9] = [
-    "auth_request",
-    "compress",
-    "cookie",
-    "rewrite_location",
-    "mirror",
-    "buffer",
-    "maintenance",
-    "map",
-    "error_pages",
-];
+const LATER: [&str; 5] = ["auth_request", "compress", "mirror", "buffer", "map"];
 
 // === impl FilterSpec ===
 

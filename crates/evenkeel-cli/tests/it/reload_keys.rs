@@ -14,6 +14,7 @@ mod general;
 mod health;
 mod listeners;
 mod outliers;
+mod responses;
 mod retries;
 mod routes;
 mod row;
@@ -47,6 +48,7 @@ fn all() -> Vec<Row> {
         health::rows(),
         listeners::rows(),
         outliers::rows(),
+        responses::rows(),
         retries::rows(),
         routes::rows(),
         tls::rows(),
@@ -157,6 +159,11 @@ async fn keys_of_routes() {
 #[tokio::test]
 async fn keys_of_filters_that_authenticate() {
     hold(auth::rows()).await;
+}
+
+#[tokio::test]
+async fn keys_of_filters_of_responses() {
+    hold(responses::rows()).await;
 }
 
 #[tokio::test]

@@ -168,6 +168,11 @@ impl ResponseHead for AnswerHead<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
+
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        let named = self.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        named.for_each(|field| visit(field.value));
+    }
 }
 
 /// Writes the status line of a response.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
-use super::ResponseHead;
+use super::{Replacement, ResponseHead};
 
 /// A whole response: status, fields, body. The transport adds `Content-Length`, `Date` and `Connection`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
     /// Its status, 200 to 599.
@@ -59,6 +59,27 @@ impl Answer {
     pub fn content(self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         self.header(header::CONTENT_TYPE, HeaderValue::from_static(content_type)).body(body)
     }
+
+    /// This body in place of that of an error of a backend, with what clients need of its head.
+    pub fn replacing(head: &dyn ResponseHead, replacement: Replacement) -> Self {
+        let mut answer = Self::new(head.status()).header(header::CONTENT_TYPE, replacement.content_type);
+        answer.body = replacement.body;
+        for name in [header::ALLOW, header::RETRY_AFTER, header::SET_COOKIE, header::WWW_AUTHENTICATE] {
+            head.each(name.as_str(), &mut |value| {
+                if let Ok(value) = HeaderValue::from_bytes(value) {
+                    answer.headers.push((name.clone(), value));
+                }
+            });
+        }
+        answer
+    }
+
+    /// With another body.
+    pub fn replace(&mut self, replacement: Replacement) {
+        self.headers.retain(|(name, _)| *name != header::CONTENT_TYPE && *name != header::CONTENT_ENCODING);
+        self.headers.push((header::CONTENT_TYPE, replacement.content_type));
+        self.body = replacement.body;
+    }
 }
 
 impl ResponseHead for Answer {
@@ -68,6 +89,10 @@ impl ResponseHead for Answer {
 
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes())
+    }
+
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        self.headers.iter().filter(|(known, _)| known == name).for_each(|(_, value)| visit(value.as_bytes()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The changes that a filter makes to a head. The data path applies them.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
 use super::field::is_of_the_connection;
@@ -17,6 +18,17 @@ pub struct Edits {
     pub path: Option<String>,
     /// Whether the headers by which a client says who it is are taken out; requests only.
     pub(crate) hides_claims: bool,
+    /// What the body is replaced with; responses only.
+    pub(crate) replacement: Option<Box<Replacement>>,
+}
+
+/// A body in place of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// Its type.
+    pub content_type: HeaderValue,
+    /// The body.
+    pub body: Bytes,
 }
 
 /// One change to the headers of a message.
@@ -93,6 +105,16 @@ impl Edits {
     /// Sets whether the headers by which a client says who it is are taken out; requests only.
     pub fn hide_claims(&mut self, hides: bool) {
         self.hides_claims = hides;
+    }
+
+    /// Replaces the body; responses with a status of 400 or more only. The rest of the backend's response is not read then.
+    pub fn replace_body(&mut self, content_type: HeaderValue, body: Bytes) {
+        self.replacement = Some(Box::new(Replacement { content_type, body }));
+    }
+
+    /// What the body is replaced with.
+    pub fn take_replacement(&mut self) -> Option<Box<Replacement>> {
+        self.replacement.take()
     }
 
     /// Adds a change without [`HeaderEdit::check`]: for headers that the balancer itself writes. With another header the

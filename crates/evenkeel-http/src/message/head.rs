@@ -35,6 +35,9 @@ pub trait ResponseHead: Debug {
 
     /// The first field with this (lower-case) name.
     fn header(&self, name: &str) -> Option<&[u8]>;
+
+    /// Calls `visit` with the value of each field of this (lower-case) name, in order.
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8]));
 }
 
 /// The host of an authority, without its port.

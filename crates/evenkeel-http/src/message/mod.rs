@@ -19,7 +19,7 @@ mod version;
 
 pub use answer::{Answer, AnswerFormat};
 pub use cookie::cookie;
-pub use edits::{EditError, Edits, HeaderEdit};
+pub use edits::{EditError, Edits, HeaderEdit, Replacement};
 pub use facts::HeadFacts;
 pub use field::{can_be_nominated, is_for_one_hop, is_of_the_connection};
 pub use head::is_authority;

@@ -47,6 +47,8 @@ pub enum Refusal {
     ShuttingDown,
     /// A filter rejected the request. 401, 403, 429 or the status of the filter.
     Filter(Box<Rejection>),
+    /// A filter replaced the error of a backend with this response.
+    Page(Box<Answer>),
     /// An error inside the balancer. 500.
     Internal,
 }
@@ -76,6 +78,32 @@ pub enum Waited {
 }
 
 impl Refusal {
+    /// Every [`reason`](Self::reason) for which a request is rejected.
+    pub const REASONS: [&str; 22] = [
+        "bad_request",
+        "header_timeout",
+        "body_timeout",
+        "header_too_large",
+        "body_too_large",
+        "method_not_allowed",
+        "not_implemented",
+        "version_not_supported",
+        "no_route",
+        "no_backend",
+        "overloaded",
+        "out_of_resources",
+        "unreachable",
+        "bad_answer",
+        "backend_timeout",
+        "timeout",
+        "shutting_down",
+        "unauthorized",
+        "forbidden",
+        "rate_limited",
+        "filter",
+        "internal",
+    ];
+
     /// The status that the client gets.
     pub fn status(&self) -> u16 {
         match self {
@@ -91,6 +119,7 @@ impl Refusal {
             Self::Unreachable | Self::BadAnswer => 502,
             Self::BackendTimeout(_) | Self::Timeout => 504,
             Self::Filter(rejection) => rejection.cause.status(),
+            Self::Page(answer) => answer.status,
             Self::Internal => 500,
         }
     }
@@ -121,6 +150,7 @@ impl Refusal {
                 RejectionCause::RateLimited => "rate_limited",
                 RejectionCause::Status(_) => "filter",
             },
+            Self::Page(_) => "page",
             Self::Internal => "internal",
         }
     }
@@ -153,6 +183,7 @@ impl Refusal {
                 RejectionCause::RateLimited => "refused=rate_limited",
                 RejectionCause::Status(_) => "refused=filter",
             },
+            Self::Page(_) => "ok",
             Self::Internal => "refused=internal",
         }
     }
@@ -178,6 +209,7 @@ impl Refusal {
             Self::Timeout => "the request took too long",
             Self::ShuttingDown => "the service is shutting down",
             Self::Filter(rejection) => &rejection.message,
+            Self::Page(_) => "",
             Self::Internal => "internal error",
         }
     }
@@ -210,12 +242,16 @@ impl Refusal {
                 Cow::Borrowed(message) => message,
                 Cow::Owned(_) => "rejected by a filter",
             },
+            Self::Page(_) => "error of the backend",
             Self::Internal => "internal error",
         }
     }
 
     /// The response, in the format that the client accepts.
     pub fn answer(&self, format: AnswerFormat) -> Answer {
+        if let Self::Page(answer) = self {
+            return (**answer).clone();
+        }
         let status = self.status();
         let mut answer = Answer::new(status);
         if let Some(seconds) = self.retry_after() {
@@ -356,6 +392,13 @@ mod tests {
             assert_eq!((grpc.status, grpc.body.len()), (200, 0));
             assert!(grpc.headers.iter().any(|(name, _)| name == "grpc-status"));
         }
+    }
+
+    #[test]
+    fn every_reason_is_listed() {
+        let mut reasons: Vec<_> = all().iter().map(Refusal::reason).collect();
+        reasons.dedup();
+        assert_eq!(reasons, Refusal::REASONS);
     }
 
     #[test]

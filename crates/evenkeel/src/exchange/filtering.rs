@@ -15,7 +15,7 @@ use super::path::{WithPath, respelled};
 use super::record::Ending;
 use super::request::{Decision, Exchange};
 use super::table::Rule;
-use crate::filter::{Filter, Request, Response, Resume, Verdict, Wait};
+use crate::filter::{Filter, Request, Response, Resume, Sender, Verdict, Wait};
 
 /// A filter panicked.
 #[derive(Clone, Copy, Debug)]
@@ -177,13 +177,19 @@ impl Exchange {
     ///
     /// # Errors
     /// The refusal, if one of them panicked.
-    pub(super) fn run_response_filters(&mut self, head: &dyn ResponseHead) -> Result<Edits, Refusal> {
+    pub(super) fn run_response_filters(
+        &mut self,
+        head: &dyn ResponseHead,
+        sender: Sender<'_>,
+    ) -> Result<Edits, Refusal> {
         let mut edits = Edits::default();
         let Some(rule) = self.route.and_then(|index| self.table.rules.get(index)) else { return Ok(edits) };
         if rule.filters.is_empty() {
             return Ok(edits);
         }
-        let mut response = Response::new(head, &mut edits, &mut self.state);
+        let format = self.facts().format;
+        let mut response = Response::new(head, &mut edits, &mut self.state).from(sender);
+        response.format = format;
         response.origin = ResponseFacts {
             status: head.status(),
             upstream: self.attempts.as_ref().map(|attempts| &*attempts.upstream().name),

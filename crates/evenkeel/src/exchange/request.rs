@@ -26,7 +26,7 @@ use super::path::{WithPath, respelled};
 use super::record::{Ending, Record, Text, id_value};
 use super::redirect::{redirect, to_https};
 use super::table::{Rule, RuleAction, Table};
-use crate::filter::State;
+use crate::filter::{Sender, State};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::upstream::{AttemptOptions, Attempts, Failure};
 
@@ -257,15 +257,18 @@ impl Exchange {
     /// goes to the client.
     ///
     /// # Errors
-    /// The refusal to give to [`Exchange::refusal_answer`], if a filter panicked.
+    /// The refusal to give to [`Exchange::refusal_answer`], if a filter panicked or replaced the response.
     pub fn on_head(&mut self, head: &dyn ResponseHead, upgraded: bool) -> Result<Edits, Refusal> {
         let status = head.status();
-        let mut edits = self.response_edits(head)?;
+        let mut edits = self.response_edits(head, Sender::Backend)?;
+        let replacement = edits.take_replacement().filter(|_| status >= 400);
         if status >= 200 || upgraded {
             self.keep_client(&mut edits);
             self.record.status = status;
             self.record.error = is_failure(status).then(|| status_text(status));
-            self.in_flight.head_received(upgraded);
+            if replacement.is_none() {
+                self.in_flight.head_received(upgraded);
+            }
             let at = self.at();
             if let Some(attempts) = &mut self.attempts
                 && let Some(current) = attempts.current()
@@ -275,6 +278,12 @@ impl Exchange {
                 current.endpoint.metrics.answered(at.worker, status, waited, failed);
                 attempts.responded(!failed, waited, at);
             }
+        }
+        if let Some(replacement) = replacement {
+            if let Some(attempts) = &mut self.attempts {
+                attempts.end(Outcome::Answered);
+            }
+            return Err(Refusal::Page(Box::new(Answer::replacing(head, *replacement))));
         }
         Ok(edits)
     }
@@ -308,7 +317,12 @@ impl Exchange {
     /// A refusal as a response, in the format that the client accepts; records it.
     pub fn refusal_answer(&mut self, refusal: &Refusal) -> Answer {
         self.note(refusal);
-        self.edited(refusal.answer(self.facts.format))
+        // What is replaced is of a backend, and was replaced already.
+        let sender = match refusal {
+            Refusal::Page(_) => Sender::Balancer,
+            refusal => Sender::Refusal(refusal),
+        };
+        self.edited(refusal.answer(self.facts.format), sender)
     }
 
     /// Hands a request that was decided on to another lane. The connection waits until that has taken it: see
@@ -325,6 +339,10 @@ impl Exchange {
 
     /// Records that the balancer gave up in the middle of a response.
     pub fn note_refusal(&mut self, refusal: &Refusal) {
+        if matches!(refusal, Refusal::Page(_)) {
+            self.record.ending = Some(Ending::Ok);
+            return;
+        }
         self.environment.metrics.refused(self.environment.worker, refusal.reason());
         // A panic is what the log is to show, not the refusal that follows from it.
         if self.record.ending != Some(Ending::Panic) {
@@ -375,25 +393,28 @@ impl Exchange {
     pub(super) fn answered(&mut self, answer: Answer) -> Answer {
         self.record.status = answer.status;
         self.record.ending = Some(Ending::Ok);
-        self.edited(answer)
+        self.edited(answer, Sender::Balancer)
     }
 
-    fn edited(&mut self, mut answer: Answer) -> Answer {
+    fn edited(&mut self, mut answer: Answer, sender: Sender<'_>) -> Answer {
         // A filter of a user's own may have set any header.
         let upgrade = answer.status == 426;
         answer
             .headers
             .retain(|(name, _)| !is_of_the_connection(name.as_str()) || upgrade && *name == header::UPGRADE);
         // Without their edits, if a filter panics: the client then gets what there is.
-        let edits = self.response_edits(&answer).unwrap_or_default();
+        let mut edits = self.response_edits(&answer, sender).unwrap_or_default();
+        if let Some(replacement) = edits.take_replacement().filter(|_| answer.status >= 400) {
+            answer.replace(*replacement);
+        }
         for edit in edits.into_headers() {
             edit.apply_to(&mut answer.headers);
         }
         answer
     }
 
-    fn response_edits(&mut self, head: &dyn ResponseHead) -> Result<Edits, Refusal> {
-        let mut edits = self.run_response_filters(head)?;
+    fn response_edits(&mut self, head: &dyn ResponseHead, sender: Sender<'_>) -> Result<Edits, Refusal> {
+        let mut edits = self.run_response_filters(head, sender)?;
         if let Some(pseudonym) = &self.table.forwarding.via
             && let Some(via) = forwarding::via(head.header("via"), pseudonym)
         {

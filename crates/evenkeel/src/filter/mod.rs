@@ -9,18 +9,22 @@ mod basic_auth;
 mod context;
 mod cors;
 mod duration;
+mod error_pages;
 mod forward_auth;
 mod headers;
 mod identity;
 mod jwt;
+mod maintenance;
 mod pause;
 mod place;
 mod rate_limit;
 mod registry;
 mod request;
+mod rewrite_location;
 mod rewrite_path;
 mod security_headers;
 mod service;
+mod set_cookie;
 mod state;
 mod strip_prefix;
 mod value;
@@ -32,19 +36,24 @@ pub(crate) use basic_auth::BasicAuthFilter;
 pub use context::{BuildContext, Task};
 pub(crate) use cors::CorsFilter;
 use duration::DurationParam;
+pub(crate) use error_pages::ErrorPagesFilter;
 pub use evenkeel_http::message::{
     Answer, AnswerFormat, Arrival, EditError, Edits, Escape, Facts, HeaderEdit, Overload, Phase, Placeholder,
-    Refusal, Rejection, RejectionCause, RequestFacts, RequestHead, RequestId, ResponseFacts, ResponseHead,
-    Template, TemplateError, Version, Waited,
+    Refusal, Rejection, RejectionCause, Replacement, RequestFacts, RequestHead, RequestId, ResponseFacts,
+    ResponseHead, Template, TemplateError, Version, Waited,
 };
 pub(crate) use forward_auth::ForwardAuthFilter;
 pub(crate) use headers::{RequestHeaders, ResponseHeaders};
 pub(crate) use jwt::JwtFilter;
+pub(crate) use maintenance::MaintenanceFilter;
 pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult, RateLimitView};
 pub use registry::{FilterError, FilterKind, Registry};
+pub(crate) use request::Sender;
 pub use request::{Request, Response};
+pub(crate) use rewrite_location::RewriteLocation;
 pub(crate) use rewrite_path::RewritePath;
 pub(crate) use security_headers::SecurityHeaders;
+pub(crate) use set_cookie::CookieFilter;
 pub use state::State;
 pub(crate) use strip_prefix::StripPrefix;
 pub use value::RouteFilters;

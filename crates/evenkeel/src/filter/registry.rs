@@ -11,8 +11,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AllowFilter, BasicAuthFilter, BuildContext, CorsFilter, DenyFilter, Filter, ForwardAuthFilter, JwtFilter,
-    RateLimitFilter, RequestHeaders, ResponseHeaders, RewritePath, SecurityHeaders, StripPrefix,
+    AllowFilter, BasicAuthFilter, BuildContext, CookieFilter, CorsFilter, DenyFilter, ErrorPagesFilter,
+    Filter, ForwardAuthFilter, JwtFilter, MaintenanceFilter, RateLimitFilter, RequestHeaders,
+    ResponseHeaders, RewriteLocation, RewritePath, SecurityHeaders, StripPrefix,
 };
 
 /// The kinds of filters that a configuration can use.
@@ -76,13 +77,17 @@ impl Registry {
         Self { kinds: Vec::new() }
             .with::<AllowFilter>()
             .with::<BasicAuthFilter>()
+            .with::<CookieFilter>()
             .with::<CorsFilter>()
             .with::<DenyFilter>()
+            .with::<ErrorPagesFilter>()
             .with::<ForwardAuthFilter>()
             .with::<JwtFilter>()
+            .with::<MaintenanceFilter>()
             .with::<RateLimitFilter>()
             .with::<RequestHeaders>()
             .with::<ResponseHeaders>()
+            .with::<RewriteLocation>()
             .with::<RewritePath>()
             .with::<SecurityHeaders>()
             .with::<StripPrefix>()

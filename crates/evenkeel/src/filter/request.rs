@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use evenkeel_core::Moment;
 use evenkeel_core::route::PathRegex;
 use evenkeel_http::message::{
-    Arrival, Edits, Facts, RequestFacts, RequestHead, ResponseFacts, ResponseHead, Template,
+    AnswerFormat, Arrival, Edits, Facts, HeaderEdit, Refusal, RequestFacts, RequestHead, ResponseFacts,
+    ResponseHead, Template,
 };
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::State;
 
@@ -80,6 +81,21 @@ pub struct Response<'a> {
     pub worker: usize,
     /// The upstream and the backend of the request, as far as they are known.
     pub origin: ResponseFacts<'a>,
+    /// The format of an error that the client accepts.
+    pub format: AnswerFormat,
+    sender: Sender<'a>,
+}
+
+/// Who sends a response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Sender<'a> {
+    /// A backend.
+    #[default]
+    Backend,
+    /// A route or a filter.
+    Balancer,
+    /// The balancer rejects the request.
+    Refusal(&'a Refusal),
 }
 
 // === impl Request ===
@@ -148,7 +164,8 @@ impl<'a> Response<'a> {
     /// A response for a filter: on worker 0, at the start of the clock.
     pub fn new(head: &'a dyn ResponseHead, edits: &'a mut Edits, state: &'a mut State) -> Self {
         let origin = ResponseFacts { status: head.status(), ..ResponseFacts::default() };
-        Self { head, edits, state, now: Moment::default(), worker: 0, origin }
+        let (now, format, sender) = (Moment::default(), AnswerFormat::default(), Sender::default());
+        Self { head, edits, state, now, worker: 0, origin, format, sender }
     }
 
     /// A template with the values of this response, as the value of a header; `None` if that is empty. The values of the request
@@ -160,5 +177,39 @@ impl<'a> Response<'a> {
     /// The same as text.
     pub fn text(&self, template: &Template) -> String {
         template.render_text(Facts { request: None, response: Some(self.origin) })
+    }
+
+    /// Whether a backend has sent it. Otherwise it is of the balancer: a rejection, or the response of a route or a filter.
+    pub fn is_of_backend(&self) -> bool {
+        matches!(self.sender, Sender::Backend)
+    }
+
+    /// Why the balancer rejected the request, if it did.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self.sender {
+            Sender::Refusal(refusal) => Some(refusal),
+            Sender::Backend | Sender::Balancer => None,
+        }
+    }
+
+    /// The values of a header as they are so far: of the response, with the edits of the filters before.
+    pub fn values(&self, name: &HeaderName) -> Vec<HeaderValue> {
+        let mut values = Vec::new();
+        self.head.each(name.as_str(), &mut |value| values.extend(HeaderValue::from_bytes(value)));
+        for edit in self.edits.headers() {
+            match edit {
+                HeaderEdit::Set(edited, value) if edited == name => values = vec![value.clone()],
+                HeaderEdit::Add(edited, value) if edited == name => values.push(value.clone()),
+                HeaderEdit::Remove(edited) if edited == name => values.clear(),
+                _ => {}
+            }
+        }
+        values
+    }
+
+    /// Says who sends it.
+    pub(crate) fn from(mut self, sender: Sender<'a>) -> Self {
+        self.sender = sender;
+        self
     }
 }

@@ -27,6 +27,10 @@ impl ResponseHead for PingoraResponse<'_> {
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.0.headers.get(name).map(|value| value.as_bytes())
     }
+
+    fn each(&self, name: &str, visit: &mut dyn FnMut(&[u8])) {
+        self.0.headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+    }
 }
 
 /// Forgets how a request's field names were spelled: Pingora would keep a second map for that, copy it for each attempt, and

@@ -101,15 +101,16 @@ impl Filter for CorsFilter {
         if response.head.status() < 200 {
             return;
         }
-        let seen = response.state.take::<Seen>();
-        if !seen.as_ref().is_some_and(|seen| seen.is_preflight) {
+        // It stays: a response that is replaced passes the filters again.
+        let seen = response.state.get::<Seen>();
+        if !seen.is_some_and(|seen| seen.is_preflight) {
             for name in OURS {
                 if response.head.header(name.as_str()).is_some() {
                     response.edits.danger_push(HeaderEdit::Remove(name));
                 }
             }
         }
-        if let Some(origin) = seen.and_then(|seen| seen.allow_origin) {
+        if let Some(origin) = seen.and_then(|seen| seen.allow_origin.clone()) {
             response.edits.danger_set(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             if self.credentials {
                 let yes = HeaderValue::from_static("true");

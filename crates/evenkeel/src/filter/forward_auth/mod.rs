@@ -70,10 +70,11 @@ impl Filter for ForwardAuthFilter {
 
     fn on_response(&self, response: &mut Response<'_>) {
         if response.head.status() >= 200
-            && let Some(ForClient(headers)) = response.state.take()
+            // It stays: a response that is replaced passes the filters again.
+            && let Some(ForClient(headers)) = response.state.get()
         {
             for (name, value) in headers {
-                response.edits.danger_push(HeaderEdit::Add(name, value));
+                response.edits.danger_push(HeaderEdit::Add(name.clone(), value.clone()));
             }
         }
     }

@@ -9,6 +9,7 @@ mod key;
 mod params;
 
 pub use counts::RateLimitResult;
+pub(super) use params::networks;
 pub use params::{OnExceed, RateLimitParams};
 
 use std::fmt;
