@@ -8,8 +8,8 @@ use std::fmt;
 use std::hash::Hash;
 
 use crate::model::{
-    Action, Backend, Health, HttpLimits, Listener, ListenerTls, Model, Paths, ProxyProtocol, Route, Upstream,
-    UpstreamLimits,
+    Action, Backend, Health, HttpLimits, Listener, ListenerTls, Model, Paths, ProxyProtocol, Route,
+    RouteTimeouts, Upstream, UpstreamLimits,
 };
 
 /// Everything that differs between two configurations. Empty if they mean the same.
@@ -143,6 +143,7 @@ impl Changes {
 
     fn settings(&mut self, old: &Model, new: &Model) {
         let keys = differing!(Model, old, new, {
+            "filters": filters,
             "trusted_proxies": trusted_proxies,
             "trusted_proxies": trusts_unix,
             "forwarding": forwarding,
@@ -213,6 +214,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "max_connections": max_connections,
         "max_connections_per_client": max_connections_per_client,
         "unix_socket": unix_socket,
+        "filters": filters,
     } elsewhere address, http, tls, proxy_protocol);
     keys.extend(differing!(ProxyProtocol, &old.proxy_protocol, &new.proxy_protocol, {
         "proxy_protocol.mode": mode,
@@ -264,13 +266,21 @@ fn tls(old: Option<&ListenerTls>, new: Option<&ListenerTls>) -> Vec<&'static str
 }
 
 fn route(old: &Route, new: &Route) -> Vec<&'static str> {
-    differing!(Route, old, new, {
+    let mut keys = differing!(Route, old, new, {
         "match": matches,
         "filters": filters,
         "timeout": timeout,
+        "max_body_size": max_body_size,
         "retry": retry,
         "explain": explain,
-    } elsewhere name, action)
+    } elsewhere name, action, timeouts);
+    keys.extend(differing!(RouteTimeouts, &old.timeouts, &new.timeouts, {
+        "timeouts.connect": connect,
+        "timeouts.first_byte": first_byte,
+        "timeouts.idle": idle,
+        "timeouts.upgraded_idle": upgraded_idle,
+    }));
+    keys
 }
 
 fn upstream(old: &Upstream, new: &Upstream) -> Vec<&'static str> {

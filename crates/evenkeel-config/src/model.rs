@@ -19,6 +19,7 @@ mod files;
 mod paths;
 mod proxy_protocol;
 mod resilience;
+mod timeouts;
 mod tls;
 
 pub use discovery::{
@@ -30,6 +31,7 @@ pub use resilience::{
     Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
     UpstreamLimits,
 };
+pub use timeouts::{RouteTimeouts, Timeouts};
 pub use tls::{CertificateFiles, CipherSuite, KeyExchangeGroup, ListenerTls, TlsVersion};
 
 /// The whole configuration of a balancer.
@@ -41,6 +43,8 @@ pub struct Model {
     /// Where requests go; the first that matches wins. A file with one upstream and no routes has one route, named
     /// `default`, that matches everything.
     pub routes: Vec<Route>,
+    /// The filters that routes and listeners share, each with its name. Default none.
+    pub filters: Vec<FilterSpec>,
     /// The groups of backends, by index.
     pub upstreams: Vec<Upstream>,
     /// The clients whose `X-Forwarded-*` and `Forwarded` are trusted. Default none.
@@ -82,6 +86,8 @@ pub struct Listener {
     pub unix_socket: UnixSocket,
     /// The limits of HTTP on this listener.
     pub http: HttpLimits,
+    /// The filters of all requests on this listener, before those of their routes. Default none.
+    pub filters: Vec<FilterSpec>,
 }
 
 /// The mode and the owner of a Unix socket.
@@ -169,6 +175,10 @@ pub struct Route {
     /// From the end of the request head to the response head, over all attempts; then 504. `None`: only the upstream's
     /// timeouts apply. Default `None`.
     pub timeout: Option<Duration>,
+    /// How long backends may take, where that differs from what the upstream says.
+    pub timeouts: RouteTimeouts,
+    /// Largest request body, in bytes, instead of what the listener says; `Some(None)` for no limit. Default `None`.
+    pub max_body_size: Option<Option<u64>>,
     /// When a request is tried again, instead of what its upstream says.
     pub retry: Option<Retry>,
     /// Whether the access log says how the backend was chosen. Default no.
@@ -296,20 +306,6 @@ pub enum BackendHost {
     Name(String, u16),
     /// A Unix stream socket.
     Unix(PathBuf),
-}
-
-/// How long a backend may take.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Timeouts {
-    /// To connect, TLS included. Default 2 s.
-    pub connect: Duration,
-    /// From the end of the request to the response head; then 504. Default 30 s.
-    pub first_byte: Duration,
-    /// Longest pause within a response; then the connection is closed. Default 60 s.
-    pub idle: Duration,
-    /// Longest silence, both ways, on a WebSocket or another upgraded connection. Default 1 h.
-    pub upgraded_idle: Duration,
 }
 
 /// Idle connections kept open to an upstream's backends.
@@ -511,6 +507,8 @@ impl Route {
             filters: Vec::new(),
             action: Action::Upstream(upstream),
             timeout: None,
+            timeouts: RouteTimeouts::default(),
+            max_body_size: None,
             retry: None,
             explain: false,
         }
@@ -562,19 +560,6 @@ impl BackendUrl {
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-// === impl Timeouts ===
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(2),
-            first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-            upgraded_idle: Duration::from_secs(3600),
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One step of a route's `filters`: its kind, and parameters that only the kind's owner can read.
+//! One filter: its kind, and parameters that only the kind's owner can read.
 //!
 //! This file knows no kind of filter: the registry is a floor above.
 
@@ -10,13 +10,15 @@ use crate::suggest::closest;
 use crate::yaml::{Kind, Node, Path, any_of, from_node};
 use crate::{Diagnostic, FilterValue, Location};
 
-/// One step of a route's `filters`, written as a map of one key: `kind: params`.
+/// A filter of a route or a listener, or one that several of them share, written as a map of one key: `kind: params`.
 ///
 /// Kinds belong to a registry in an upper crate, which reads the parameters with [`Params::parse`] and turns what is
 /// wrong with them into a [`Diagnostic`] with [`FilterSpec::error`] or [`FilterSpec::unknown_kind`].
 #[derive(Clone)]
 pub struct FilterSpec {
     kind: String,
+    /// Its name, if routes and listeners share it.
+    name: Option<String>,
     /// Where the kind is written.
     place: Option<Location>,
     /// The way to the step: `routes[0].filters[1]`.
@@ -56,7 +58,10 @@ const LATER: [&str; 5] = ["auth_request", "compress", "mirror", "buffer", "map"]
 /// Equal when they mean the same, wherever they are written.
 impl PartialEq for FilterSpec {
     fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.params == other.params && self.value == other.value
+        self.kind == other.kind
+            && self.name == other.name
+            && self.params == other.params
+            && self.value == other.value
     }
 }
 
@@ -64,6 +69,11 @@ impl FilterSpec {
     /// Which filter it is: the name that a registry knows it by.
     pub fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// Its name in the top-level `filters`, if it is one of those: all routes and listeners that use it share one filter.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Its parameters.
@@ -107,6 +117,11 @@ impl FilterSpec {
             .suggestion(closest(&self.kind, known.iter().copied()))
     }
 
+    /// The same filter under a name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self }
+    }
+
     /// The same step with the filter itself.
     pub(crate) fn with_value(self, value: Option<FilterValue>) -> Self {
         Self { value, ..self }
@@ -118,6 +133,7 @@ impl FilterSpec {
         let [entry] = &entries[..] else { return None };
         Some(Self {
             kind: entry.key.clone(),
+            name: None,
             place: entry.place.clone(),
             path,
             params: Params { node: entry.value.clone() },

@@ -40,7 +40,7 @@ impl Server {
             Ok(model) => model,
             Err(error) => return vec![error.clone().into()],
         };
-        let filters = Plan::filters(model, &self.extensions().filters).err().map(PlanError::from);
+        let filters = Plan::check_filters(model, &self.extensions().filters).err().map(PlanError::from);
         filters.into_iter().chain(Plan::files(model)).collect()
     }
 

@@ -29,6 +29,7 @@ const PAGES: &[&str] = &[
     "docs/discovery.md",
     "docs/explain.md",
     "docs/health.md",
+    "docs/limits.md",
     "docs/proxy-protocol.md",
     "docs/retries.md",
     "docs/simulate.md",

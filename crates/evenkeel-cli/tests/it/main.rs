@@ -59,6 +59,7 @@ mod retries;
 mod retry_policy;
 mod routes;
 mod sets;
+mod shared_filters;
 mod shortage;
 mod signals;
 mod simulate;

@@ -70,7 +70,8 @@ fn documented() -> BTreeSet<String> {
             rest.is_some_and(|rest| rest.starts_with(['.', '[']))
         })
     };
-    keys.iter().filter(|key| !has_below(key) && !discovery::is_another_source(key)).cloned().collect()
+    let is_elsewhere = |key: &&String| discovery::is_another_source(key) || routes::is_another_filter(key);
+    keys.iter().filter(|key| !has_below(key) && !is_elsewhere(key)).cloned().collect()
 }
 
 /// Collects the keys below a node of the schema. `within` are the definitions that it is part of.

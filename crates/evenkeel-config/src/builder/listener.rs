@@ -3,9 +3,13 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use super::Tls;
+use serde::Serialize;
+
+use super::route::step;
+use super::{RateLimit, Tls};
 use crate::values::{self, ByteRate, FileMode, HttpsRedirect, Size, SizeLimit};
 use crate::wire;
+use crate::yaml::Path;
 use crate::{PathForm, ProxyProtocolMode, SpoofedHeaders};
 
 /// Builds a listener.
@@ -13,6 +17,7 @@ use crate::{PathForm, ProxyProtocolMode, SpoofedHeaders};
 #[must_use]
 pub struct ListenerBuilder {
     pub(super) wire: wire::Listener,
+    pub(super) failed: Vec<(Path, String)>,
 }
 
 // === impl ListenerBuilder ===
@@ -20,7 +25,7 @@ pub struct ListenerBuilder {
 impl ListenerBuilder {
     /// A listener on `ip:port` (port 0 takes a free one), `[ipv6]:port` or `unix:/path`.
     pub fn new(address: impl Into<String>) -> Self {
-        Self { wire: wire::Listener::new(address.into()) }
+        Self { wire: wire::Listener::new(address.into()), failed: Vec::new() }
     }
 
     /// Connections open at once. Default 50,000.
@@ -56,6 +61,24 @@ impl ListenerBuilder {
     /// How it speaks TLS. Default not.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.wire.tls = Some(tls.wire);
+        self
+    }
+
+    /// Adds a filter for all requests, before those of their routes: its kind, and its parameters as they would be written.
+    pub fn filter(mut self, kind: impl Into<String>, params: impl Serialize) -> Self {
+        let path = Path::default().key("filters").index(self.wire.filters.len());
+        self.wire.filters.push(step(kind.into(), params, &path, &mut self.failed));
+        self
+    }
+
+    /// Adds the filter with this name: see [`ConfigBuilder::shared_filter`](super::ConfigBuilder::shared_filter).
+    pub fn use_filter(self, name: impl Into<String>) -> Self {
+        self.filter("use", name.into())
+    }
+
+    /// Adds a rate limit that counts the requests of all routes together.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.wire.filters.push(limit.step());
         self
     }
 

@@ -25,6 +25,7 @@ pub use upstream::UpstreamBuilder;
 use std::time::Duration;
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
+use serde::Serialize;
 
 use crate::config::in_order;
 use crate::resolve::{self, Context};
@@ -102,6 +103,8 @@ impl ConfigBuilder {
 
     /// Adds a listener.
     pub fn listener(mut self, listener: ListenerBuilder) -> Self {
+        let path = Path::default().key("listeners").index(self.file.listeners.len());
+        self.failed.extend(listener.failed.into_iter().map(|(inner, message)| (path.join(&inner), message)));
         self.file.listeners.push(listener.wire);
         self
     }
@@ -129,6 +132,21 @@ impl ConfigBuilder {
         let path = Path::default().key("routes").index(self.file.routes.len());
         self.failed.extend(route.failed.into_iter().map(|(inner, message)| (path.join(&inner), message)));
         self.file.routes.push(route.wire);
+        self
+    }
+
+    /// Adds a filter with a name, for routes and listeners to use: see [`RouteBuilder::use_filter`] and
+    /// [`ListenerBuilder::use_filter`]. All that use it share one filter: a rate limit counts their requests together.
+    pub fn shared_filter(
+        mut self,
+        name: impl Into<String>,
+        kind: impl Into<String>,
+        params: impl Serialize,
+    ) -> Self {
+        let name = name.into();
+        let path = Path::default().key("filters").key(&name);
+        let step = route::step(kind.into(), params, &path, &mut self.failed);
+        self.file.filters.0.push((name, step));
         self
     }
 

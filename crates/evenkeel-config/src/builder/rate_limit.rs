@@ -86,6 +86,12 @@ impl RateLimit {
         self
     }
 
+    /// Lets requests over the limit wait until the rate allows them, up to this time, instead of rejecting them.
+    pub fn delay(self, max_delay: Duration) -> Self {
+        let text = crate::values::Duration(max_delay).to_string();
+        self.with("on_exceed", "delay").with("max_delay", text)
+    }
+
     /// Whether responses have the fields `RateLimit` and `RateLimit-Policy`. Default yes.
     pub fn headers(self, on: bool) -> Self {
         self.with("headers", on)

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{RateLimit, RetryBuilder};
 use crate::FilterValue;
-use crate::values::{self, Weight};
+use crate::values::{self, SizeLimit, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
 
@@ -72,24 +72,21 @@ impl RouteBuilder {
     /// Adds a filter: its kind, and its parameters as they would be written: `.filter("strip_prefix", "/v1")`, or
     /// `serde_json::json!({ … })`.
     pub fn filter(mut self, kind: impl Into<String>, params: impl Serialize) -> Self {
-        let kind = kind.into();
-        let params = serde_json::to_value(params).unwrap_or_else(|error| {
-            let path = Path::default().key("filters").index(self.wire.filters.len()).key(&kind);
-            self.failed.push((path, format!("has parameters that cannot be written as JSON: {error}")));
-            serde_json::Value::Null
-        });
-        self.step(kind, params, None)
+        let path = Path::default().key("filters").index(self.wire.filters.len());
+        self.wire.filters.push(step(kind.into(), params, &path, &mut self.failed));
+        self
+    }
+
+    /// Adds the filter with this name: see [`ConfigBuilder::shared_filter`](super::ConfigBuilder::shared_filter).
+    pub fn use_filter(self, name: impl Into<String>) -> Self {
+        self.filter("use", name.into())
     }
 
     /// Adds a filter that is a value, in the form that the registry expects. Programs use `filter_value` of the crate
     /// `evenkeel`.
-    pub fn opaque_filter(self, name: impl Into<String>, value: FilterValue) -> Self {
-        self.step(name.into(), serde_json::Value::Null, Some(value))
-    }
-
-    fn step(mut self, kind: String, params: serde_json::Value, value: Option<FilterValue>) -> Self {
-        let step = serde_json::Map::from_iter([(kind, params)]);
-        self.wire.filters.push(wire::Step(serde_json::Value::Object(step), value));
+    pub fn opaque_filter(mut self, name: impl Into<String>, value: FilterValue) -> Self {
+        let step = serde_json::Map::from_iter([(name.into(), serde_json::Value::Null)]);
+        self.wire.filters.push(wire::Step(serde_json::Value::Object(step), Some(value)));
         self
     }
 
@@ -140,6 +137,36 @@ impl RouteBuilder {
         self
     }
 
+    /// The time to connect, TLS included. Default as the upstream says.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.timeouts.connect = Some(values::Duration(timeout));
+        self
+    }
+
+    /// From the end of the request to the response head. Default as the upstream says.
+    pub fn first_byte_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.timeouts.first_byte = Some(values::Duration(timeout));
+        self
+    }
+
+    /// The longest pause within a response. Default as the upstream says.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.timeouts.idle = Some(values::Duration(timeout));
+        self
+    }
+
+    /// The longest silence, both ways, on an upgraded connection. Default as the upstream says.
+    pub fn upgraded_idle_timeout(mut self, timeout: Duration) -> Self {
+        self.wire.timeouts.upgraded_idle = Some(values::Duration(timeout));
+        self
+    }
+
+    /// The largest request body, in bytes, or `None` for no limit; then 413. Default as the listener says.
+    pub fn max_body_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.wire.max_body_size = Some(SizeLimit(bytes.into()));
+        self
+    }
+
     /// When a request is tried again, instead of what the upstream says. Default as the upstream says.
     pub fn retry(mut self, retry: RetryBuilder) -> Self {
         self.wire.retry = Some(retry.wire);
@@ -151,4 +178,18 @@ impl RouteBuilder {
         self.wire.explain = on;
         self
     }
+}
+
+/// A filter as it would be written. Parameters that cannot be written as JSON are noted with their place.
+pub(super) fn step(
+    kind: String,
+    params: impl Serialize,
+    path: &Path,
+    failed: &mut Vec<(Path, String)>,
+) -> wire::Step {
+    let params = serde_json::to_value(params).unwrap_or_else(|error| {
+        failed.push((path.key(&kind), format!("has parameters that cannot be written as JSON: {error}")));
+        serde_json::Value::Null
+    });
+    wire::Step(serde_json::Value::Object(serde_json::Map::from_iter([(kind, params)])), None)
 }

@@ -3,17 +3,22 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Context, address, general, given, tls};
+use super::{Context, address, filters, general, given, tls};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
 use crate::{
-    HttpLimits, ListenAddress, Listener, PathForm, Paths, ProxyProtocol, ProxyProtocolMode, UnixSocket,
-    values,
+    FilterSpec, HttpLimits, ListenAddress, Listener, PathForm, Paths, ProxyProtocol, ProxyProtocolMode,
+    UnixSocket, values,
 };
 
 /// Every listener that is right. Addresses that only the system can refuse are not tried here.
-pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Context<'_>) -> Vec<Listener> {
+pub(super) fn all(
+    listeners: &[wire::Listener],
+    shared: &[FilterSpec],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Vec<Listener> {
     if listeners.is_empty() {
         context
             .absent(path, "is missing: expected at least one listener, like [{ address: 127.0.0.1:8080 }]");
@@ -22,7 +27,7 @@ pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Conte
     let mut seen: HashMap<ListenAddress, Path> = HashMap::new();
     let mut resolved = Vec::new();
     for (listener, path) in listeners.iter().zip(paths) {
-        let Some(listener) = one(listener, &path, context) else { continue };
+        let Some(listener) = one(listener, shared, &path, context) else { continue };
         let path = path.key("address");
         match seen.get(&listener.address) {
             Some(first) => {
@@ -41,7 +46,12 @@ pub(super) fn all(listeners: &[wire::Listener], path: &Path, context: &mut Conte
     resolved
 }
 
-fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Option<Listener> {
+fn one(
+    listener: &wire::Listener,
+    shared: &[FilterSpec],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Listener> {
     let address = match address::listen(&listener.address) {
         Ok(address) => Some(address),
         Err(refused) => {
@@ -62,6 +72,7 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
         context.wrong(&path.key("unix_socket"), &address.to_string(), message);
     }
     let http = http(&listener.http, &path.key("http"), context);
+    let filters = filters::steps(&listener.filters, shared, &path.key("filters"), context);
     let encrypted = listener.tls.is_some();
     if encrypted && listener.http.https_redirect.0.is_some() {
         let message = "has no effect: this listener speaks TLS: expected it on the listener without TLS";
@@ -79,6 +90,7 @@ fn one(listener: &wire::Listener, path: &Path, context: &mut Context<'_>) -> Opt
         tls: tls?,
         unix_socket,
         http: http?,
+        filters: filters?,
     })
 }
 

@@ -7,6 +7,7 @@ mod algorithm;
 mod context;
 mod discovery;
 mod effects;
+mod filters;
 mod general;
 mod health;
 mod lean;
@@ -30,7 +31,8 @@ use crate::{Model, Route};
 /// context holds what.
 pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     let root = Path::default();
-    let listeners = listener::all(&file.listeners, &root.key("listeners"), context);
+    let filters = filters::shared(&file.filters, &root.key("filters"), context);
+    let listeners = listener::all(&file.listeners, &filters, &root.key("listeners"), context);
     let upstreams = upstream::all(&file.upstreams, &root.key("upstreams"), context);
     let names: Vec<&str> = file.upstreams.0.iter().map(|(name, _)| name.as_str()).collect();
     let routes = match (file.routes.is_empty(), names.as_slice()) {
@@ -49,7 +51,10 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
             context.absent(&root.key("routes"), message);
             Vec::new()
         }
-        (false, _) => route::all(&file.routes, &route::Names::new(&names), &root.key("routes"), context),
+        (false, _) => {
+            let known = (&route::Names::new(&names), filters.as_slice());
+            route::all(&file.routes, known, &root.key("routes"), context)
+        }
     };
     let (trusted_proxies, trusts_unix) =
         general::networks(&file.trusted_proxies, &root.key("trusted_proxies"), context);
@@ -72,6 +77,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     Some(Model {
         listeners,
         routes,
+        filters,
         upstreams,
         trusted_proxies,
         trusts_unix,

@@ -7,15 +7,15 @@ use evenkeel_core::route::RouteTable;
 use evenkeel_http::message::is_of_the_connection;
 
 use super::general::{is_field_value, is_token, label, only_one};
-use super::{Context, given, listener, matching, retry};
+use super::{Context, filters, given, listener, matching, retry};
 use crate::foreign::{Strictness, own_text};
 use crate::model::REDIRECT_NAMES;
 use crate::suggest::closest;
 use crate::template::Template;
 use crate::values::{Duration, Weight};
 use crate::wire::{self, Named};
-use crate::yaml::{Node, Path, any_of};
-use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route};
+use crate::yaml::{Path, any_of};
+use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route, RouteTimeouts};
 
 /// The names of the upstreams, in their order, and found by name.
 pub(super) struct Names<'a> {
@@ -33,7 +33,7 @@ impl<'a> Names<'a> {
 /// Every route that is right.
 pub(super) fn all(
     routes: &[wire::Route],
-    upstreams: &Names<'_>,
+    (upstreams, shared): (&Names<'_>, &[FilterSpec]),
     path: &Path,
     context: &mut Context<'_>,
 ) -> Vec<Route> {
@@ -47,7 +47,7 @@ pub(super) fn all(
             let message = format!("is given twice: {first}{line} has the same name");
             context.wrong(&path.key("name"), &route.name, message);
         }
-        resolved.extend(one(route, upstreams, path, context));
+        resolved.extend(one(route, (upstreams, shared), path, context));
     }
     // A condition that was refused would make its route look wider than it is.
     if resolved.len() == routes.len() && !context.is_damaged(path) {
@@ -72,11 +72,17 @@ fn reachable(routes: &[Route], paths: &[Path], context: &mut Context<'_>) {
     }
 }
 
-fn one(route: &wire::Route, upstreams: &Names<'_>, path: &Path, context: &mut Context<'_>) -> Option<Route> {
+fn one(
+    route: &wire::Route,
+    (upstreams, shared): (&Names<'_>, &[FilterSpec]),
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Route> {
     let matches = matching::matches(&route.matches, &path.key("match"), context);
-    let filters = filters(&route.filters, &path.key("filters"), context);
+    let filters = filters::steps(&route.filters, shared, &path.key("filters"), context);
     let action = action(route, upstreams, path, context);
     let timeout = listener::given_timeout(route.timeout, &path.key("timeout"), context);
+    let timeouts = timeouts(&route.timeouts, &path.key("timeouts"), context);
     let retry = given(route.retry.as_ref(), |wire| retry::retry(wire, &path.key("retry"), context));
     if let (Some(Some(timeout)), Some(Some(Retry { per_try_timeout: Some(per_try), .. }))) = (timeout, &retry)
         && *per_try >= timeout
@@ -97,6 +103,7 @@ fn one(route: &wire::Route, upstreams: &Names<'_>, path: &Path, context: &mut Co
     if matches!(action, Some(Action::Redirect(_) | Action::Respond(_))) {
         let given = [
             ("timeout", route.timeout.is_some()),
+            ("timeouts", timeouts.as_ref().is_some_and(|timeouts| !timeouts.is_empty())),
             ("retry", route.retry.is_some()),
             ("explain", route.explain),
         ];
@@ -110,27 +117,23 @@ fn one(route: &wire::Route, upstreams: &Names<'_>, path: &Path, context: &mut Co
         filters: filters?,
         action: action?,
         timeout: timeout?,
+        timeouts: timeouts?,
+        max_body_size: route.max_body_size.map(|limit| limit.0),
         retry: retry?,
         explain: route.explain,
     })
 }
 
-fn filters(steps: &[wire::Step], path: &Path, context: &mut Context<'_>) -> Option<Vec<FilterSpec>> {
-    let paths = context.entries(path, steps.len());
-    let mut resolved = Vec::new();
-    for (step, path) in steps.iter().zip(paths) {
-        let spec = match context.node(&path) {
-            Some(node) => FilterSpec::from_node(node, path.clone()),
-            None => FilterSpec::from_node(&Node::from_json(step.0.clone()), path.clone())
-                .map(|spec| spec.with_value(step.1.clone())),
-        };
-        if spec.is_none() {
-            context
-                .wrong_key(&path, "is not a filter: expected a map of one key, like { strip_prefix: /v1 }");
-        }
-        resolved.push(spec);
-    }
-    resolved.into_iter().collect()
+fn timeouts(timeouts: &wire::RouteTimeouts, path: &Path, context: &mut Context<'_>) -> Option<RouteTimeouts> {
+    let mut one = |value, key| listener::given_timeout(value, &path.key(key), context);
+    let (connect, first_byte) = (one(timeouts.connect, "connect"), one(timeouts.first_byte, "first_byte"));
+    let (idle, upgraded_idle) = (one(timeouts.idle, "idle"), one(timeouts.upgraded_idle, "upgraded_idle"));
+    Some(RouteTimeouts {
+        connect: connect?,
+        first_byte: first_byte?,
+        idle: idle?,
+        upgraded_idle: upgraded_idle?,
+    })
 }
 
 // === where it leads ===

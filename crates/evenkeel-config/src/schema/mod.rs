@@ -92,6 +92,15 @@ fn raw(filters: &[FilterSchema]) -> Value {
             "additionalProperties": false,
         }));
     }
+    if !kinds.is_empty() {
+        kinds.push(json!({
+            "type": "object",
+            "description": "The filter with this name in the top-level `filters`.",
+            "properties": { "use": { "type": "string" } },
+            "required": ["use"],
+            "additionalProperties": false,
+        }));
+    }
     if let (false, Some(step)) =
         (kinds.is_empty(), schema.pointer_mut("/$defs/filter").and_then(Value::as_object_mut))
     {

@@ -46,7 +46,8 @@ const HEAD: &str = "# Configuration\n\n\
     ```\n";
 
 fn filters_section(writer: &Writer<'_>, out: &mut String, filters: &[FilterSchema]) {
-    out.push_str("\n## `filter`\n\nA filter: a map with one key, the filter's kind.\n");
+    out.push_str("\n## `filter`\n\nA filter: a map with one key, the filter's kind; or `use: NAME`, the filter with this name \
+         in the top-level `filters`.\n");
     for filter in filters {
         let _ =
             write!(out, "\n### `{}`\n\n{}\n\n```yaml\n- {}\n```\n", filter.name, filter.doc, filter.example);

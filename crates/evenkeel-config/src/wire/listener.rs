@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ListenerTls, ProxyProtocol};
+use super::{ListenerTls, ProxyProtocol, Step};
 use crate::model;
 use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, Size, SizeLimit};
 
@@ -36,6 +36,10 @@ pub(crate) struct Listener {
     /// The HTTP limits of this listener.
     #[serde(default)]
     pub(crate) http: Http,
+    /// The filters for all requests on this listener, in order, before the filters of their routes. A rate limit here counts
+    /// the requests of all routes together. A request that no route matches passes no filter.
+    #[serde(default)]
+    pub(crate) filters: Vec<Step>,
 }
 
 /// The mode and the owner of a Unix socket. They are set before the first client can connect. A change needs a restart.
@@ -148,6 +152,7 @@ impl Listener {
             tls: None,
             unix_socket: UnixSocket::default(),
             http: Http::default(),
+            filters: Vec::new(),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use proxy_protocol::ProxyProtocol;
 pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step};
 pub(crate) use tls::{Certificate, CipherSuite, KeyExchangeGroup, ListenerTls, Version};
-pub(crate) use upstream::{Backend, Timeouts, Upstream};
+pub(crate) use upstream::{Backend, RouteTimeouts, Timeouts, Upstream};
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ pub(crate) struct File {
     /// Where requests go. The first matching route applies. A route that can never match is rejected. With exactly one
     /// upstream, routes can be omitted: a route named `default` then sends all requests to it.
     pub(crate) routes: Vec<Route>,
+    /// Filters that routes and listeners share, by name: `{ api-limit: { rate_limit: { rate: 100/s } } }`. A route or a listener
+    /// uses one with `use: api-limit` in its own `filters`. All that use it share one filter: a rate limit counts their
+    /// requests together.
+    pub(crate) filters: Named<Step>,
     /// The groups of backends, by name. Routes, logs and metrics use this name.
     pub(crate) upstreams: Named<Upstream>,
     /// The clients whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and `Forwarded` are trusted:

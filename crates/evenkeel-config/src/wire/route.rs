@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{Named, Retry};
+use super::{Named, Retry, RouteTimeouts};
 use crate::FilterValue;
 use crate::model;
-use crate::values::{Duration, Weight};
+use crate::values::{Duration, SizeLimit, Weight};
 
 /// A rule that matches requests and says where they go: exactly one of `upstream`, `split`, `redirect` and `respond`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -20,7 +20,8 @@ pub(crate) struct Route {
     /// Which requests match. Default: all.
     #[serde(default, rename = "match")]
     pub(crate) matches: Match,
-    /// The filters for the request, in order.
+    /// The filters for the request, in order, after those of the listener. `use: NAME` is the filter with this name in the
+    /// top-level `filters`.
     #[serde(default)]
     pub(crate) filters: Vec<Step>,
     /// Sends requests to the upstream with this name.
@@ -35,6 +36,12 @@ pub(crate) struct Route {
     /// The time from the end of the request head to the response head, over all attempts; then the client receives 504.
     /// Default: only the upstream's timeouts apply.
     pub(crate) timeout: Option<Duration>,
+    /// How long backends can take for requests of this route. Default: as the upstream says.
+    #[serde(default)]
+    pub(crate) timeouts: RouteTimeouts,
+    /// The largest request body on this route, or `off` for no limit; above it the client receives 413. It replaces the
+    /// listener's `max_body_size`. Default: the listener's.
+    pub(crate) max_body_size: Option<SizeLimit>,
     /// When a request is retried. It replaces the upstream's `retry` completely: a key that is not set here has its
     /// default.
     pub(crate) retry: Option<Retry>,

@@ -131,6 +131,21 @@ pub(crate) struct Timeouts {
     pub(crate) upgraded_idle: Duration,
 }
 
+/// How long a backend can take for the requests of this route. A key that is not set here is as in the upstream's `timeouts`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "route_timeouts")]
+pub(crate) struct RouteTimeouts {
+    /// The time to connect, including TLS; then another backend is tried.
+    pub(crate) connect: Option<Duration>,
+    /// The time from the end of the request to the response head; then the client receives 504. Raise it for a slow report.
+    pub(crate) first_byte: Option<Duration>,
+    /// The longest pause within a response; then the connection is closed. Raise it for an event stream.
+    pub(crate) idle: Option<Duration>,
+    /// The longest pause, in both directions, on a WebSocket or another upgraded connection.
+    pub(crate) upgraded_idle: Option<Duration>,
+}
+
 /// Idle connections kept open to backends.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]

@@ -39,6 +39,8 @@ const END: Arrival = Arrival::MAX - (1 << 50);
 pub struct Gcra {
     rate: Rate,
     burst: u32,
+    /// How many requests beyond the burst can be charged in advance: they wait.
+    delayed: u32,
     /// What the clock read when it began to run at this rate.
     reading: Arrival,
     /// When that was.
@@ -58,6 +60,8 @@ pub struct Decision {
     pub remaining: u32,
     /// If none is left: until one passes. Else until the quota is whole again.
     pub reset: Duration,
+    /// How long an allowed request has to wait; zero within the burst.
+    pub wait: Duration,
 }
 
 // === impl Gcra ===
@@ -65,13 +69,19 @@ pub struct Decision {
 impl Gcra {
     /// So many requests in a period, and up to `burst` of them at once; a burst of zero counts as one.
     pub fn new(rate: Rate, burst: u32, now: Moment) -> Self {
-        Self { rate, burst: burst.max(1), reading: 0, since: now }
+        Self { rate, burst: burst.max(1), delayed: 0, reading: 0, since: now }
+    }
+
+    /// With so many requests beyond the burst that wait instead of being too much: see [`Decision::wait`].
+    #[must_use]
+    pub fn with_delayed(self, delayed: u32) -> Self {
+        Self { delayed, ..self }
     }
 
     /// The same clock at another speed: a key that has used some requests of its quota has still used as many.
     #[must_use]
     pub fn changed(&self, rate: Rate, burst: u32, now: Moment) -> Self {
-        Self { rate, burst: burst.max(1), reading: self.read(now), since: now }
+        Self { rate, burst: burst.max(1), delayed: 0, reading: self.read(now), since: now }
     }
 
     /// How often.
@@ -96,7 +106,7 @@ impl Gcra {
     #[inline]
     pub(super) fn charge(&self, arrival: Arrival, reading: Arrival) -> Option<Arrival> {
         let charged = arrival.max(reading).saturating_add(REQUEST);
-        (charged - reading <= self.whole()).then_some(charged)
+        (charged - reading <= self.most()).then_some(charged)
     }
 
     /// The state of a key to which a request was charged by mistake.
@@ -116,9 +126,14 @@ impl Gcra {
         let left = self.whole().saturating_sub(used);
         let remaining = u32::try_from(left / REQUEST).unwrap_or(u32::MAX);
         // How far the clock has to run: until there is room for one request, or until nothing is used.
-        let missing = if remaining == 0 { (REQUEST + used).saturating_sub(self.whole()) } else { used };
-        let at = self.moment_of(reading.saturating_add(missing));
-        Decision { allowed, remaining, reset: at.since(now) }
+        let room = if allowed { self.whole() } else { self.most() };
+        let missing = if remaining == 0 { (REQUEST + used).saturating_sub(room) } else { used };
+        let until = |units: u64| self.moment_of(reading.saturating_add(units)).since(now);
+        let wait = match used.saturating_sub(self.whole()) {
+            ahead @ 1.. if allowed => until(ahead),
+            _ => Duration::ZERO,
+        };
+        Decision { allowed, remaining, reset: until(missing), wait }
     }
 
     /// When the clock first reads this much.
@@ -130,6 +145,11 @@ impl Gcra {
 
     fn whole(&self) -> u64 {
         u64::from(self.burst) * REQUEST
+    }
+
+    /// The most that a key can have used, those that wait included.
+    fn most(&self) -> u64 {
+        self.whole() + u64::from(self.delayed) * REQUEST
     }
 
     fn per_period(&self) -> u128 {
@@ -182,11 +202,31 @@ mod tests {
         let millis = Duration::from_millis;
         let expected = [(true, 2, 100), (true, 1, 200), (true, 0, 100), (false, 0, 100)];
         for (allowed, remaining, reset) in expected {
-            assert_eq!(key.ask(0), Decision { allowed, remaining, reset: millis(reset) });
+            assert_eq!(
+                key.ask(0),
+                Decision { allowed, remaining, reset: millis(reset), wait: Duration::ZERO }
+            );
         }
         assert!(!key.ask(99_999).allowed);
-        assert_eq!(key.ask(100_000), Decision { allowed: true, remaining: 0, reset: millis(100) });
-        assert_eq!(key.ask(500_000), Decision { allowed: true, remaining: 2, reset: millis(100) });
+        let passed =
+            |remaining| Decision { allowed: true, remaining, reset: millis(100), wait: Duration::ZERO };
+        assert_eq!(key.ask(100_000), passed(0));
+        assert_eq!(key.ask(500_000), passed(2));
+    }
+
+    /// Requests that wait pass at the rate, in their order, and only so many can wait.
+    #[test]
+    fn requests_beyond_the_burst_wait_for_their_turn() {
+        let mut key = Key::new(rate(10, SECOND), 2);
+        key.rule = key.rule.with_delayed(3);
+        let waits = [(true, 0), (true, 0), (true, 100), (true, 200), (true, 300), (false, 0), (false, 0)];
+        for (allowed, wait) in waits {
+            let decision = key.ask(0);
+            assert_eq!((decision.allowed, decision.wait), (allowed, Duration::from_millis(wait)));
+        }
+        assert_eq!(key.ask(0).reset, Duration::from_millis(100), "then one more can wait");
+        let decision = key.ask(100_000);
+        assert_eq!((decision.allowed, decision.wait), (true, Duration::from_millis(300)));
     }
 
     /// At moments that come in any order of magnitude, where both count in the same steps.

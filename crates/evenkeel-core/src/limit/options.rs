@@ -18,6 +18,8 @@ pub struct RateLimitOptions {
     pub rate: Rate,
     /// How many at once. Default: the count of the rate, so that `100/s` allows any 100 in a second.
     pub burst: u32,
+    /// How many more can come at once, to wait until the rate allows them. Default 0.
+    pub delayed: u32,
     /// For how many keys there is room. Default 100,000.
     pub max_keys: u32,
 }
@@ -103,7 +105,7 @@ impl fmt::Display for Rate {
 impl RateLimitOptions {
     /// This rate, with the default burst and room for the default number of keys.
     pub fn new(rate: Rate) -> Self {
-        Self { rate, burst: rate.count().get(), max_keys: 100_000 }
+        Self { rate, burst: rate.count().get(), delayed: 0, max_keys: 100_000 }
     }
 }
 

@@ -45,9 +45,9 @@ struct At<'a> {
 impl RateLimiter {
     /// A limit of which no key has used anything. The secret is a random number.
     pub fn new(options: RateLimitOptions, secret: u128, now: Moment) -> Self {
-        let RateLimitOptions { rate, burst, max_keys } = options;
+        let RateLimitOptions { rate, burst, delayed, max_keys } = options;
         Self {
-            rule: Gcra::new(rate, burst, now),
+            rule: Gcra::new(rate, burst, now).with_delayed(delayed),
             max_keys,
             keys: Arc::new(KeyTable::new(max_keys)),
             secret: Secret(secret as u64, (secret >> 64) as u64),
@@ -58,9 +58,9 @@ impl RateLimiter {
     /// keep, unless there is room for another number of keys: then that is copied.
     #[must_use]
     pub fn changed(&self, options: RateLimitOptions, now: Moment) -> Self {
-        let RateLimitOptions { rate, burst, max_keys } = options;
+        let RateLimitOptions { rate, burst, delayed, max_keys } = options;
         let same = rate == self.rule.rate() && burst.max(1) == self.rule.burst();
-        let rule = if same { self.rule } else { self.rule.changed(rate, burst, now) };
+        let rule = if same { self.rule } else { self.rule.changed(rate, burst, now) }.with_delayed(delayed);
         let keys = if max_keys == self.max_keys {
             Arc::clone(&self.keys)
         } else {
@@ -96,7 +96,14 @@ impl RateLimiter {
     /// What would become of a request of this key. Counts nothing: one more than `remaining` is not `allowed`.
     pub fn peek(&self, key: LimitKey, now: Moment) -> Decision {
         let (reading, state) = (self.rule.read(now), self.keys.peek(key.0));
-        self.rule.decision(self.rule.charge(state, reading).is_some(), state, (now, reading))
+        let charged = self.rule.charge(state, reading);
+        let decision = self.rule.decision(charged.is_some(), state, (now, reading));
+        match charged {
+            Some(charged) => {
+                Decision { wait: self.rule.decision(true, charged, (now, reading)).wait, ..decision }
+            }
+            None => decision,
+        }
     }
 
     /// The rule.

@@ -9,6 +9,7 @@ use socket2::Socket;
 use tokio::sync::mpsc;
 
 use super::change::{Change, PreparedListener, PreparedLog, PreparedUpstream};
+use super::filters::{LiveFilters, with_filters};
 use super::handle::UpstreamHandle;
 use super::live::{Live, LiveListener, LiveUpstream};
 use super::loops::OwnAddresses;
@@ -30,9 +31,12 @@ impl Running {
     ///
     /// Gives the listeners that are to open: see [`open`](Self::open).
     pub(super) async fn apply(&self, live: &mut Live, change: Change) -> Vec<Opening> {
-        let Change { model, upstreams, mut sources, routes, listeners, log, .. } = change;
+        let Change {
+            model, upstreams, mut sources, routes, listeners, shared, listener_filters, log, ..
+        } = change;
         let own = std::mem::take(&mut live.own);
-        let mut next = Live { model: Some(model.clone()), own, ..Live::default() };
+        let mut next = Live { model: Some(model.clone()), own, filters: shared, ..Live::default() };
+        next.numbered = live.numbered;
         let mut running = Vec::with_capacity(upstreams.len());
         let followed = live.upstreams.values().filter(|one| one.source.is_some());
         let had_sources: HashSet<String> = followed.map(|one| one.settings.model.name.clone()).collect();
@@ -54,8 +58,10 @@ impl Running {
         };
         let names = model.routes.iter().map(|route| route.name.clone());
         next.routes = names.zip(routes.iter().cloned()).collect();
-        let table = Arc::new(table(&model, routes, running, next.log.clone()));
+        let listeners = listeners.into_iter().zip(listener_filters).collect();
         let (opening, closing) = self.sort_listeners(live, &mut next, listeners);
+        let table = table(&model, routes, running, next.log.clone());
+        let table = Arc::new(with_filters(table, next.numbered_listeners(), &next.filters));
         let addresses = next.listeners.iter().map(|listener| listener.address.clone());
         next.own.store(Arc::new(OwnAddresses::new(addresses)));
         next.feed(&had_sources).await;
@@ -87,25 +93,27 @@ impl Running {
         &self,
         live: &mut Live,
         next: &mut Live,
-        listeners: Vec<PreparedListener>,
+        listeners: Vec<(PreparedListener, LiveFilters)>,
     ) -> (Vec<Opening>, Vec<LiveListener>) {
         let mut before: Vec<_> = std::mem::take(&mut live.listeners).into_iter().map(Some).collect();
         let mut opening = Vec::new();
-        for listener in listeners {
+        for (listener, filters) in listeners {
             match listener {
                 PreparedListener::Kept(index, options, tls) => {
-                    let Some(kept) = before.get_mut(index).and_then(Option::take) else { continue };
+                    let Some(mut kept) = before.get_mut(index).and_then(Option::take) else { continue };
                     kept.shared.configure(&options, tls);
+                    kept.filters = filters;
                     next.listeners.push(kept);
                 }
                 PreparedListener::New(options, tls, bound) => {
                     let metrics = Arc::new(ListenerMetrics::new(self.state().metrics.workers()));
                     let name: Arc<str> = bound.address.to_string().into();
+                    next.numbered += 1;
                     let shared = ListenerShared::new(&options, tls, name, metrics).inherited(bound.inherited);
-                    let shared = Arc::new(shared);
+                    let shared = Arc::new(shared.numbered(next.numbered));
                     opening.push((shared.clone(), bound.sockets));
                     let (configured, address, file) = (options.address, bound.address, bound.file);
-                    next.listeners.push(LiveListener { configured, address, shared, file });
+                    next.listeners.push(LiveListener { configured, address, shared, filters, file });
                 }
             }
         }

@@ -1,14 +1,14 @@
 //! From a model to what is put in force: everything that can fail is done here, and changes nothing that runs.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use evenkeel_config::{ChangeKind, Changes, ConfigError, ListenAddress, Listener, Model};
 
 use super::backends::BackendFactory;
 use super::certificates::warn_of_doubts;
 use super::discovery::{Sources, running};
-use super::live::{FiltersBefore, Live, LiveRoute, UpstreamSettings};
+use super::filters::{BuiltFilters, FilterBuilder, LiveFilters};
+use super::live::{Live, LiveRoute, UpstreamSettings};
 use super::loops::{OwnAddresses, loops};
 use super::plan::{Extensions, PlanError};
 use super::running::StartError;
@@ -17,7 +17,6 @@ use crate::filter::{BuildContext, Registry};
 use crate::listen::{Bound, Sharing, bind};
 use crate::observe::{AccessLog, Metrics, RouteMetrics};
 use crate::tls::ServerTls;
-use crate::upstream::moment_of;
 
 /// What is to be put in force. Dropping it changes nothing.
 #[derive(Debug)]
@@ -33,6 +32,10 @@ pub(super) struct Change {
     pub(super) routes: Vec<LiveRoute>,
     /// In the configured order.
     pub(super) listeners: Vec<PreparedListener>,
+    /// The filters that routes and listeners share.
+    pub(super) shared: LiveFilters,
+    /// The filters of each listener.
+    pub(super) listener_filters: Vec<LiveFilters>,
     pub(super) log: PreparedLog,
 }
 
@@ -98,7 +101,8 @@ impl Change {
             return Err(StartError::NeedsRestart(keys.collect::<Vec<_>>().join(", ")));
         }
         let workers = metrics.workers();
-        let routes = live_routes(live, model, &extensions.filters, workers)?;
+        let filters = prepare_filters(live, model, &extensions.filters, workers)?;
+        let routes = live_routes(live, model, filters.routes, workers);
         if let Some(looping) = loops(model).into_iter().next() {
             return Err(StartError::Plan(looping));
         }
@@ -123,48 +127,68 @@ impl Change {
         if let Some(looping) = own.loops(model).into_iter().next() {
             return Err(StartError::Plan(looping));
         }
-        Ok(Self { model: model.clone(), changes, upstreams, sources, routes, listeners, log })
+        let (shared, listener_filters) = (filters.shared, filters.listeners);
+        Ok(Self {
+            model: model.clone(),
+            changes,
+            upstreams,
+            sources,
+            routes,
+            listeners,
+            shared,
+            listener_filters,
+            log,
+        })
     }
 }
 
-fn live_routes(
+/// Builds the filters of routes and listeners.
+fn prepare_filters(
     live: &Live,
     model: &Model,
     registry: &Registry,
     workers: usize,
-) -> Result<Vec<LiveRoute>, ConfigError> {
-    let mut problems = Vec::new();
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let routes = model.routes.iter().map(|route| {
+) -> Result<BuiltFilters, ConfigError> {
+    let mut builder = FilterBuilder::new(registry, workers, true);
+    builder.share(&model.filters, &live.filters);
+    let mut routes = Vec::with_capacity(model.routes.len());
+    for route in &model.routes {
         let known = live.routes.get(&route.name);
-        let mut before = FiltersBefore::new(known);
-        // First all that stay: what is left then was replaced.
-        let path_regex = route.matches.path_regex();
-        let same_path = known.is_some_and(|known| known.path_regex.as_ref() == path_regex);
-        let keep = |step| if same_path { before.take_same(step) } else { None };
-        let kept: Vec<_> = route.filters.iter().map(keep).collect();
-        let mut filters = Vec::with_capacity(route.filters.len());
-        for (step, kept) in route.filters.iter().zip(kept) {
-            let built = match kept {
-                Some(filter) => Ok(filter),
-                None => {
-                    let previous = before.take_of_kind(step.kind());
-                    let context = BuildContext::new(&route.name, workers).with_path_regex(path_regex);
-                    let context = context.live(previous, runtime.as_ref(), moment_of(Instant::now()));
-                    registry.build(step, &context)
-                }
-            };
-            match built {
-                Ok(filter) => filters.push((step.clone(), filter)),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        let metrics =
-            known.map_or_else(|| Arc::new(RouteMetrics::new(workers)), |known| known.metrics.clone());
-        LiveRoute { filters, path_regex: path_regex.cloned(), metrics }
+        let before = known.map_or(&[][..], |known| &known.filters);
+        // Placeholders name the groups of the expression on the path.
+        let same_path = known.is_some_and(|known| known.path_regex.as_ref() == route.matches.path_regex());
+        let context = BuildContext::new(&route.name, workers).with_path_regex(route.matches.path_regex());
+        routes.push(builder.build(context, &route.filters, (before, same_path)));
+    }
+    let mut listeners = Vec::with_capacity(model.listeners.len());
+    for (listener, kept) in model.listeners.iter().zip(kept_listeners(live, model).0) {
+        let before = kept.and_then(|index| live.listeners.get(index));
+        let before = before.map_or(&[][..], |known| &known.filters);
+        listeners.push(builder.build(BuildContext::new("", workers), &listener.filters, (before, true)));
+    }
+    builder.finish(routes, listeners)
+}
+
+/// Routes with their filters, and what they count.
+fn live_routes(live: &Live, model: &Model, filters: Vec<LiveFilters>, workers: usize) -> Vec<LiveRoute> {
+    let routes = model.routes.iter().zip(filters).map(|(route, filters)| {
+        let known = live.routes.get(&route.name).map(|known| known.metrics.clone());
+        let metrics = known.unwrap_or_else(|| Arc::new(RouteMetrics::new(workers)));
+        LiveRoute { filters, path_regex: route.matches.path_regex().cloned(), metrics }
     });
-    let routes = routes.collect();
-    if problems.is_empty() { Ok(routes) } else { Err(ConfigError::new(problems)) }
+    routes.collect()
+}
+
+/// For each listener of the model, the one of those that run that it goes on with; and those that no one goes on with.
+fn kept_listeners(live: &Live, model: &Model) -> (Vec<Option<usize>>, Vec<usize>) {
+    let mut free: Vec<usize> = (0..live.listeners.len()).collect();
+    let mut kept = Vec::with_capacity(model.listeners.len());
+    for listener in &model.listeners {
+        let is_this =
+            |index: &usize| live.listeners.get(*index).is_some_and(|one| one.configured == listener.address);
+        kept.push(free.iter().position(is_this).map(|at| free.remove(at)));
+    }
+    (kept, free)
 }
 
 async fn prepare_upstream(
@@ -198,13 +222,7 @@ fn prepare_listeners(
     extensions: &Extensions,
     workers: usize,
 ) -> Result<Vec<PreparedListener>, StartError> {
-    let mut free: Vec<usize> = (0..live.listeners.len()).collect();
-    let mut kept = Vec::with_capacity(model.listeners.len());
-    for listener in &model.listeners {
-        let is_this =
-            |index: &usize| live.listeners.get(*index).is_some_and(|one| one.configured == listener.address);
-        kept.push(free.iter().position(is_this).map(|at| free.remove(at)));
-    }
+    let (kept, free) = kept_listeners(live, model);
     // A port that one of our own listeners has until then may be shared for a moment.
     let leaving = |listener: &Listener| {
         let ports = free.iter().filter_map(|index| live.listeners.get(*index)?.address.port());

@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{BackendHost, FilterSpec, ListenAddress, Model};
+use evenkeel_config::{BackendHost, ListenAddress, Model};
 use evenkeel_core::route::PathRegex;
 
 use super::board::StatusBoard;
 use super::discovery::Source;
+use super::filters::LiveFilters;
 use super::handle::UpstreamHandle;
 use super::keeper::Keeping;
 use super::loops::OwnAddresses;
 use super::plan::PlanError;
 use super::state::SourceView;
 use super::trust::authorities;
-use crate::filter::Filter;
 use crate::listen::{ListenerShared, SocketFile};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::upstream::Upstream;
@@ -29,8 +29,12 @@ pub(super) struct Live {
     pub(super) model: Option<Arc<Model>>,
     pub(super) upstreams: HashMap<String, LiveUpstream>,
     pub(super) routes: HashMap<String, LiveRoute>,
+    /// The filters that routes and listeners share.
+    pub(super) filters: LiveFilters,
     /// In the configured order.
     pub(super) listeners: Vec<LiveListener>,
+    /// How many listeners there were until now: the number of the last one.
+    pub(super) numbered: u32,
     pub(super) log: Option<Arc<AccessLog>>,
     /// The addresses of the listeners: no backend may have one of them.
     pub(super) own: Arc<ArcSwap<OwnAddresses>>,
@@ -64,17 +68,11 @@ pub(super) struct UpstreamSettings {
 /// A route that runs.
 #[derive(Clone, Debug)]
 pub(super) struct LiveRoute {
-    /// The filters, each with what it was made from.
-    pub(super) filters: Vec<(FilterSpec, Arc<dyn Filter>)>,
+    pub(super) filters: LiveFilters,
     /// The expression on the path that they were made for: their placeholders name its groups.
     pub(super) path_regex: Option<PathRegex>,
     pub(super) metrics: Arc<RouteMetrics>,
 }
-
-/// The filters of a route that runs, for a new configuration to take over. Each can be taken once: two filters that are
-/// written alike are still two.
-#[derive(Debug)]
-pub(super) struct FiltersBefore<'a>(Vec<&'a (FilterSpec, Arc<dyn Filter>)>);
 
 /// A listener that runs.
 #[derive(Debug)]
@@ -84,8 +82,23 @@ pub(super) struct LiveListener {
     /// Its address with the real port.
     pub(super) address: ListenAddress,
     pub(super) shared: Arc<ListenerShared>,
+    /// The filters of all its requests.
+    pub(super) filters: LiveFilters,
     /// The file of its Unix socket, to be removed at the end.
     pub(super) file: Option<SocketFile>,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// The listeners with their numbers, names, ports and filters.
+    pub(super) fn numbered_listeners(
+        &self,
+    ) -> impl Iterator<Item = (u32, Arc<str>, Option<u16>, &LiveFilters)> {
+        self.listeners
+            .iter()
+            .map(|one| (one.shared.id, one.shared.name.clone(), one.address.port(), &one.filters))
+    }
 }
 
 // === impl LiveUpstream ===
@@ -120,26 +133,5 @@ impl UpstreamSettings {
             own: if has_names { OwnAddresses::of(model) } else { OwnAddresses::default() },
             authorities: authorities(upstream)?,
         })
-    }
-}
-
-// === impl FiltersBefore ===
-
-impl<'a> FiltersBefore<'a> {
-    /// Those of a route that runs; none if it is new.
-    pub(super) fn new(route: Option<&'a LiveRoute>) -> Self {
-        Self(route.map(|route| route.filters.iter().collect()).unwrap_or_default())
-    }
-
-    /// The filter that was made from a step that means the same: it stays.
-    pub(super) fn take_same(&mut self, step: &FilterSpec) -> Option<Arc<dyn Filter>> {
-        let at = self.0.iter().position(|(known, _)| known == step)?;
-        Some(self.0.remove(at).1.clone())
-    }
-
-    /// The next filter of this kind: it is replaced.
-    pub(super) fn take_of_kind(&mut self, kind: &str) -> Option<&'a dyn Filter> {
-        let at = self.0.iter().position(|(known, _)| known.kind() == kind)?;
-        Some(&*self.0.remove(at).1)
     }
 }

@@ -12,6 +12,7 @@ mod discovery;
 mod event_log;
 mod explain;
 mod files;
+mod filters;
 mod handle;
 mod keeper;
 mod limits;

@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 use super::backends::BackendFactory;
 use super::certificates::now;
 use super::discovery::Factories;
+use super::filters::{BuiltFilters, with_filters};
 use super::keeper::Keeper;
 use super::live::{LiveRoute, UpstreamSettings};
 use super::loops::loops;
 use super::trust::authorities;
 use super::upstream::Prepared;
 use crate::exchange::{Rule, RuleAction, Table};
-use crate::filter::{BuildContext, Filter, Registry};
+use crate::filter::Registry;
 use crate::listen::{Inherited, Sharing};
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::{Check, ProbeError};
@@ -119,20 +120,12 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Makes the filters of every route, without touching anything outside: what `check` needs beyond the model.
+    /// Builds every filter, without touching anything outside: what `check` needs beyond the model.
     ///
     /// # Errors
-    /// Every filter that cannot be made, with its place in the file.
-    pub fn filters(model: &Model, registry: &Registry) -> Result<Vec<Vec<Arc<dyn Filter>>>, ConfigError> {
-        let mut problems = Vec::new();
-        let filters = model.routes.iter().map(|route| {
-            let context = BuildContext::new(&route.name, model.workers.map_or(1, |workers| workers.get()));
-            let context = context.with_path_regex(route.matches.path_regex());
-            let build = |step| registry.build(step, &context).map_err(|problem| problems.push(problem)).ok();
-            route.filters.iter().filter_map(build).collect()
-        });
-        let filters = filters.collect();
-        if problems.is_empty() { Ok(filters) } else { Err(ConfigError::new(problems)) }
+    /// Every filter that cannot be built, with its place in the file.
+    pub fn check_filters(model: &Model, registry: &Registry) -> Result<(), ConfigError> {
+        BuiltFilters::checked(model, registry).map(drop)
     }
 
     /// What is wrong with the files that the configuration names: what `check` needs besides the filters.
@@ -165,7 +158,8 @@ impl Plan {
     /// # Errors
     /// See [`PlanError`].
     pub async fn new(model: &Model, extensions: &Extensions, workers: usize) -> Result<Self, PlanError> {
-        let filters = Self::filters(model, &extensions.filters)?;
+        let BuiltFilters { shared, routes: filters, listeners } =
+            BuiltFilters::checked(model, &extensions.filters)?;
         if let Some(looping) = loops(model).into_iter().next() {
             return Err(looping);
         }
@@ -178,12 +172,16 @@ impl Plan {
             keepers.push(Prepared::new(factory, workers, None).await?.begin(updates));
         }
         let routes = model.routes.iter().zip(filters).map(|(route, filters)| LiveRoute {
-            filters: route.filters.iter().cloned().zip(filters).collect(),
+            filters,
             path_regex: route.matches.path_regex().cloned(),
             metrics: Arc::new(RouteMetrics::new(workers)),
         });
         let upstreams = keepers.iter().map(|keeper: &Keeper| keeper.upstream.clone()).collect();
-        Ok(Self { table: table(model, routes.collect(), upstreams, None), keepers })
+        let numbered = (1..).zip(model.listeners.iter().zip(&listeners)).map(|(id, (listener, filters))| {
+            (id, listener.address.to_string().into(), listener.address.port(), filters)
+        });
+        let table = with_filters(table(model, routes.collect(), upstreams, None), numbered, &shared);
+        Ok(Self { table, keepers })
     }
 }
 
@@ -201,6 +199,8 @@ pub(super) fn table(
         kinds: route.filters.iter().map(|step| step.kind().into()).collect(),
         action: plan_action(&route.action, &upstreams),
         timeout: route.timeout,
+        timeouts: (!route.timeouts.is_empty()).then(|| Box::new(route.timeouts.clone())),
+        max_body: route.max_body_size,
         retry: route.retry.clone().map(Arc::new),
         explain: route.explain,
         metrics: live.metrics,
@@ -214,6 +214,7 @@ pub(super) fn table(
         forwarding: model.forwarding.clone(),
         paths: model.listeners.iter().map(|one| (one.address.port(), one.http.paths)).collect(),
         log,
+        ..Table::default()
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Connection {
     pub peer_text: Option<HeaderValue>,
     /// TLS, if the client speaks it: what was agreed on, once its handshake is complete.
     pub tls: Option<OnceLock<Box<Negotiated>>>,
+    /// The number of its listener, by which the table has its filters.
+    pub listener: u32,
     /// What a client may take of us, as of the accept.
     pub limits: Arc<HttpLimits>,
     /// Whether new requests on it are to be its last.
@@ -42,11 +44,19 @@ impl Connection {
             peer,
             peer_text: text,
             tls: tls.then(OnceLock::new),
+            listener: 0,
             limits,
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             clock: Clock::start(),
         }
+    }
+
+    /// With the number of its listener.
+    #[must_use]
+    pub fn of_listener(mut self, listener: u32) -> Self {
+        self.listener = listener;
+        self
     }
 
     /// Whether the client speaks TLS to us.

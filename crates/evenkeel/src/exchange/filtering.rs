@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::path::{WithPath, respelled};
 use super::record::Ending;
 use super::request::{Decision, Exchange};
-use super::table::Rule;
+use super::table::{Rule, Table};
 use crate::filter::{Filter, Request, Response, Resume, Sender, Verdict, Wait};
 
 /// A filter panicked.
@@ -98,7 +98,7 @@ impl Exchange {
     fn resume_at(&mut self, head: &dyn RequestHead, resumption: Resumption) -> Decision {
         let table = self.table.clone();
         match self.route.and_then(|index| table.rules.get(index)) {
-            Some(rule) => self.filter(rule, head, Some(resumption), fastrand::Rng::new()),
+            Some(rule) => self.filter((&table, rule), head, Some(resumption), fastrand::Rng::new()),
             None => Decision::Answer(self.refusal_answer(&Refusal::Internal)),
         }
     }
@@ -106,12 +106,12 @@ impl Exchange {
     /// Runs the filters of a request, from the first or from the one that waited, and then does what the route says.
     pub(super) fn filter(
         &mut self,
-        rule: &Rule,
+        (table, rule): (&Table, &Rule),
         head: &dyn RequestHead,
         resumption: Option<Resumption>,
         rng: fastrand::Rng,
     ) -> Decision {
-        match self.run_filters(rule, head, resumption) {
+        match self.run_filters((table, rule), head, resumption) {
             Some(Ended::Answer(answer)) => Decision::Answer(self.answered(answer)),
             Some(Ended::Refuse(refusal)) => Decision::Answer(self.refusal_answer(&refusal)),
             Some(Ended::Wait(waiting)) => {
@@ -127,11 +127,12 @@ impl Exchange {
     /// Runs the filters of a request. Gives what ends it, or makes it wait.
     fn run_filters(
         &mut self,
-        rule: &Rule,
+        (table, rule): (&Table, &Rule),
         head: &dyn RequestHead,
         resumption: Option<Resumption>,
     ) -> Option<Ended> {
-        if rule.filters.is_empty() {
+        let chain = table.chain(self.connection().listener, rule);
+        if chain.is_empty() {
             return None;
         }
         let connection = self.in_flight.connection();
@@ -142,9 +143,9 @@ impl Exchange {
         request.path_regex = rule.path_regex.as_ref();
         let first = resumption.as_ref().map_or(0, |resumption| resumption.place);
         let mut resume = resumption.map(|resumption| resumption.resume);
-        for (place, filter) in rule.filters.iter().enumerate().skip(first) {
+        for (place, filter) in chain.filters().skip(first) {
             let verdict = match resume.take() {
-                None => verdict(&**filter, place, &mut request),
+                None => verdict(filter, place, &mut request),
                 Some(Ok(resume)) => {
                     request.state.turn_to(place);
                     guarded(|| resume(&mut request))
@@ -184,7 +185,8 @@ impl Exchange {
     ) -> Result<Edits, Refusal> {
         let mut edits = Edits::default();
         let Some(rule) = self.route.and_then(|index| self.table.rules.get(index)) else { return Ok(edits) };
-        if rule.filters.is_empty() {
+        let chain = self.table.chain(self.in_flight.connection().listener, rule);
+        if chain.is_empty() {
             return Ok(edits);
         }
         let format = self.facts().format;
@@ -196,7 +198,7 @@ impl Exchange {
             backend: self.attempts.as_ref().and_then(|attempts| Some(attempts.last()?.backend.name())),
         };
         (response.now, response.worker) = (self.in_flight.connection().moment(), self.environment.worker);
-        for (place, filter) in rule.filters.iter().enumerate().rev() {
+        for (place, filter) in chain.filters().rev() {
             response.state.turn_to(place);
             if guarded(|| filter.on_response(&mut response)).is_err() {
                 self.record.ending = Some(Ending::Panic);

@@ -39,4 +39,4 @@ pub use path::{WithPath, respelled};
 pub use record::Ending;
 pub use redirect::redirect;
 pub use request::{Decision, Environment, Exchange, ListenerFacts};
-pub use table::{Rule, RuleAction, Table};
+pub use table::{ListenerFilters, Rule, RuleAction, Table};

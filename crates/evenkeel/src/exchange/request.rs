@@ -1,14 +1,12 @@
 //! One request, from its head to its record.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{PathForm, Paths, SpoofedHeaders};
 use evenkeel_core::backend::Outcome;
 use evenkeel_http::message::{
-    Answer, AnswerFormat, Edits, HeadFacts, Refusal, RequestHead, RequestId, ResponseHead, Waited,
-    is_of_the_connection,
+    Answer, Edits, HeadFacts, Refusal, RequestHead, RequestId, ResponseHead, Waited, is_of_the_connection,
 };
 use http::{HeaderValue, header};
 
@@ -16,7 +14,6 @@ use super::client::{ClientAddress, client_address};
 use super::connection::Connection;
 use super::filtering::Waiting;
 use super::forwarding::{self, Hop};
-use super::grpc;
 use super::in_flight::{Expired, InFlight};
 use super::lane::Lane;
 use super::max_forwards;
@@ -44,7 +41,7 @@ pub struct Environment {
 /// What the listener adds to the facts of a head: its settings for requests, and when this one began.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListenerFacts {
-    /// Largest body that the listener allows.
+    /// Largest body that the listener allows, or else the route.
     pub max_body: Option<u64>,
     /// In which form its path is matched and forwarded.
     pub paths: Paths,
@@ -183,10 +180,13 @@ impl Exchange {
         let hop = Hop { connection: self.in_flight.connection(), client, head, claims: self.facts.claims };
         let request_id = self.record.request_id.as_ref().and_then(id_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
+        if let Some(max) = rule.max_body {
+            self.listener.max_body = max;
+        }
         if let Err(refusal) = self.admit_body(self.facts.content_length.unwrap_or_default()) {
             return self.refuse(&refusal);
         }
-        self.filter(rule, head, None, rng)
+        self.filter((&table, rule), head, None, rng)
     }
 
     /// Does what the route says.
@@ -214,11 +214,13 @@ impl Exchange {
         }
         // Its time has begun if a filter waited.
         let timeout = self.in_flight.time_left().or_else(|| self.timeout(rule, head));
-        self.in_flight.set_limits(&upstream.timeouts, timeout);
+        let timeouts = rule.timeouts.as_ref().map(|own| Box::new(own.over(&upstream.timeouts)));
+        self.in_flight.set_limits(timeouts.as_deref().unwrap_or(&upstream.timeouts), timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
         let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
         let options = AttemptOptions {
             retry: rule.retry.clone(),
+            timeouts,
             key: upstream.affinity.key_of(head, self.record.client),
             idempotent: is_idempotent(method),
             bodiless,
@@ -230,22 +232,6 @@ impl Exchange {
         self.attempts = Some(attempts);
         self.announce_deadline();
         Decision::Proxy
-    }
-
-    /// The route's timeout, or the client's own of a gRPC call if that is shorter.
-    pub(super) fn timeout(&self, rule: &Rule, head: &dyn RequestHead) -> Option<Duration> {
-        if self.facts.format != AnswerFormat::Grpc {
-            return rule.timeout;
-        }
-        let own = head.header("grpc-timeout").and_then(grpc::parse);
-        own.into_iter().chain(rule.timeout).min()
-    }
-
-    /// Makes room in the head for the time that is left: see [`Exchange::deadline`].
-    fn announce_deadline(&mut self) {
-        if let Some((name, value)) = self.deadline() {
-            self.edits.danger_set(name, value);
-        }
     }
 
     /// What is changed in the request before it goes to a backend.
@@ -366,7 +352,7 @@ impl Exchange {
         self.listener.paths
     }
 
-    /// Largest body that the request can have.
+    /// Largest body that the route allows, or else the listener.
     pub(super) fn max_body(&self) -> Option<u64> {
         self.listener.max_body
     }

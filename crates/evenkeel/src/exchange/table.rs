@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::{Forwarding, Paths, Redirect, Retry};
+use evenkeel_config::{Forwarding, Paths, Redirect, Retry, RouteTimeouts};
 use evenkeel_core::route::{PathRegex, RouteTable};
 use evenkeel_http::message::Answer;
 use ipnet::IpNet;
@@ -33,8 +33,34 @@ pub struct Table {
     /// In which form each listener has paths, with its port; behind a Unix socket, without one. The exchange has its
     /// listener's from the connection: this is for explaining requests that did not come on any.
     pub paths: Vec<(Option<u16>, Paths)>,
+    /// The filters of each listener; empty if no listener has any.
+    pub listeners: Vec<ListenerFilters>,
+    /// The filters that routes and listeners share, by name. Each place that uses one has it as well.
+    pub shared: Vec<(Arc<str>, Arc<dyn Filter>)>,
     /// Where finished requests are recorded, if they are.
     pub log: Option<Arc<AccessLog>>,
+}
+
+/// The filters of all requests on a listener.
+#[derive(Debug)]
+pub struct ListenerFilters {
+    /// The listener's number.
+    pub id: u32,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its port; `None` for a Unix socket.
+    pub port: Option<u16>,
+    /// The filters, in order.
+    pub filters: Vec<Arc<dyn Filter>>,
+    /// What the configuration calls them, in the same order.
+    pub kinds: Vec<Box<str>>,
+}
+
+/// The filters of a request: those of its listener, then those of its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain<'a> {
+    listener: Option<&'a ListenerFilters>,
+    rule: &'a Rule,
 }
 
 /// What a route says.
@@ -52,6 +78,10 @@ pub struct Rule {
     pub action: RuleAction,
     /// How long a request can wait for its response head, over all attempts.
     pub timeout: Option<Duration>,
+    /// How long backends may take, where that differs from what their upstream says.
+    pub timeouts: Option<Box<RouteTimeouts>>,
+    /// Largest request body, instead of what the listener says.
+    pub max_body: Option<Option<u64>>,
     /// When a request is tried again, instead of what its upstream says.
     pub retry: Option<Arc<Retry>>,
     /// Whether the access log says how the backend was chosen.
@@ -93,5 +123,40 @@ impl Table {
     pub fn paths_at(&self, port: Option<u16>) -> Paths {
         let there = self.paths.iter().find(|(known, _)| known.is_some() && *known == port);
         there.or(self.paths.first()).map(|(_, paths)| *paths).unwrap_or_default()
+    }
+
+    /// The filters of a request on the listener with this number.
+    #[inline]
+    pub fn chain<'a>(&'a self, listener: u32, rule: &'a Rule) -> Chain<'a> {
+        Chain { listener: self.listeners.iter().find(|one| one.id == listener), rule }
+    }
+
+    /// The filters of a request on this port; on the first listener, if none is on it.
+    pub fn chain_at<'a>(&'a self, port: Option<u16>, rule: &'a Rule) -> Chain<'a> {
+        let there = self.listeners.iter().find(|one| one.port.is_some() && one.port == port);
+        Chain { listener: there.or(self.listeners.first()), rule }
+    }
+}
+
+// === impl Chain ===
+
+impl<'a> Chain<'a> {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rule.filters.is_empty() && self.listener.is_none_or(|listener| listener.filters.is_empty())
+    }
+
+    /// The filters with their places, in order.
+    pub fn filters(self) -> impl DoubleEndedIterator<Item = (usize, &'a dyn Filter)> {
+        let before = self.listener.map_or(&[][..], |listener| listener.filters.as_slice());
+        let own = self.rule.filters.iter().enumerate();
+        let own = own.map(move |(place, filter)| (before.len() + place, filter));
+        before.iter().enumerate().chain(own).map(|(place, filter)| (place, &**filter))
+    }
+
+    /// What the configuration calls them, in the same order.
+    pub fn kinds(self) -> impl Iterator<Item = &'a str> {
+        let before = self.listener.map_or(&[][..], |listener| listener.kinds.as_slice());
+        before.iter().chain(&self.rule.kinds).map(|kind| &**kind)
     }
 }

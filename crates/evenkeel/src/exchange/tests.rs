@@ -24,6 +24,8 @@ fn environment(upstream: Upstream) -> Arc<Environment> {
         kinds: Vec::new(),
         action: RuleAction::Upstream(Arc::new(upstream)),
         timeout: None,
+        timeouts: None,
+        max_body: None,
         retry: None,
         explain: false,
         metrics: Arc::new(RouteMetrics::new(1)),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_http::message::{AnswerFormat, Edits, HeaderEdit, Refusal};
+use evenkeel_http::message::{AnswerFormat, Edits, HeaderEdit, Refusal, RequestHead};
 use http::{HeaderName, HeaderValue, header};
 
 use super::grpc;
 use super::outcome::{refusal, reported, status_text};
 use super::request::Exchange;
+use super::table::Rule;
 use crate::upstream::{At, Attempt, Attempts, Failure, NextAttempt, RequestCopy, Upstream, UpstreamError};
 
 /// Of the route's time that is left, an attempt to connect takes at least one part in this many.
@@ -177,7 +178,7 @@ impl Exchange {
     /// How long connecting to the backend may take: the upstream's limit, or a share of what is left of the route's time, so
     /// that a backend which does not respond leaves enough for those that were not tried.
     pub fn connect_timeout(&self) -> Duration {
-        let limit = self.upstream().map_or(Duration::ZERO, |upstream| upstream.timeouts.connect);
+        let limit = self.attempts.as_ref().map_or(Duration::ZERO, |attempts| attempts.timeouts().connect);
         let limit = self.time_for_one().map_or(limit, |time| limit.min(time));
         let share = |left: Duration| {
             let untried = self.attempts.as_ref().map_or(0, Attempts::untried).min(MOST_SHARES - 1);
@@ -200,6 +201,22 @@ impl Exchange {
         let name = self.upstream()?.gate.limits.deadline_header.as_deref()?.parse::<HeaderName>().ok()?;
         let left = self.in_flight.time_left()?;
         Some((name, HeaderValue::from_str(&format!("{:010}", left.as_millis())).ok()?))
+    }
+
+    /// The route's timeout, or the client's own of a gRPC call if that is shorter.
+    pub(super) fn timeout(&self, rule: &Rule, head: &dyn RequestHead) -> Option<Duration> {
+        if self.facts().format != AnswerFormat::Grpc {
+            return rule.timeout;
+        }
+        let own = head.header("grpc-timeout").and_then(grpc::parse);
+        own.into_iter().chain(rule.timeout).min()
+    }
+
+    /// Makes room in the head for the time that is left: see [`Exchange::deadline`].
+    pub(super) fn announce_deadline(&mut self) {
+        if let Some((name, value)) = self.deadline() {
+            self.edits.danger_set(name, value);
+        }
     }
 
     /// Notes why, for the record; and for the error log, if the upstream is to blame.

@@ -18,8 +18,10 @@ use super::{Filter, FilterError};
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BuildContext<'a> {
-    /// The name of the route.
+    /// The name of the route; empty for a filter of a listener, and for one that routes and listeners share.
     pub route: &'a str,
+    /// The name of the filter, if it is one of the top-level `filters`: routes and listeners share those.
+    pub name: Option<&'a str>,
     /// How many workers will call the filter. Workers run on different cores: what each request writes is best kept for each
     /// worker apart.
     pub workers: usize,
@@ -42,7 +44,8 @@ pub struct Task(Option<AbortHandle>);
 impl<'a> BuildContext<'a> {
     /// For a filter of this route that nothing runs: as for `check`, or for a test of the filter.
     pub fn new(route: &'a str, workers: usize) -> Self {
-        Self { route, workers, now: Moment::default(), path_regex: None, previous: None, runtime: None }
+        let (now, name, path_regex) = (Moment::default(), None, None);
+        Self { route, name, workers, now, path_regex, previous: None, runtime: None }
     }
 
     /// For a filter of a route that asks this of the path.
@@ -80,6 +83,12 @@ impl<'a> BuildContext<'a> {
     /// value. Does nothing where the filter is built only to be checked.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
         Task(self.runtime.map(|runtime| runtime.spawn(task).abort_handle()))
+    }
+
+    /// For a filter with this name, if it has one.
+    pub(crate) fn named(mut self, name: Option<&'a str>) -> Self {
+        self.name = name;
+        self
     }
 
     /// For a filter that will run from now on, and perhaps replaces another one.

@@ -344,7 +344,8 @@ impl Local {
         let listener = &guard.listener;
         let handshakes = listener.handshakes.load_full();
         let Some(transport) = transport(socket, handshakes.as_deref()) else { return };
-        let connection = Arc::new(Connection::new(peer, handshakes.is_some(), listener.http.load_full()));
+        let connection = Connection::new(peer, handshakes.is_some(), listener.http.load_full());
+        let connection = Arc::new(connection.of_listener(listener.id));
         match (*self.stage.borrow(), *listener.stage.borrow()) {
             (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
             (Stage::Serving, ListenerStage::Open) => {}

@@ -20,6 +20,8 @@ use crate::tls::ServerTls;
 pub struct ListenerShared {
     /// Its name.
     pub name: Arc<str>,
+    /// Its number, by which the table of routes has its filters; no other listener of the process has it.
+    pub id: u32,
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
     pub(super) http: ArcSwap<HttpLimits>,
@@ -67,6 +69,7 @@ impl ListenerShared {
     ) -> Self {
         Self {
             name,
+            id: 0,
             metrics,
             http: ArcSwap::from_pointee(listener.http.clone()),
             proxy_protocol: ArcSwapOption::new(ProxyProtocol::new(&listener.proxy_protocol)),
@@ -75,6 +78,13 @@ impl ListenerShared {
             stage: watch::channel(ListenerStage::Open).0,
             inherited: false,
         }
+    }
+
+    /// With this number.
+    #[must_use]
+    pub fn numbered(mut self, id: u32) -> Self {
+        self.id = id;
+        self
     }
 
     /// With sockets that other processes have too: what waits in them at the end is left to those.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::Retry;
+use evenkeel_config::{Retry, Timeouts};
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{Lease, Outcome};
 use evenkeel_core::balance::{Sample, Tried};
@@ -31,6 +31,8 @@ pub struct Attempt {
 pub struct AttemptOptions {
     /// When it is tried again, if its route says so and not its upstream.
     pub retry: Option<Arc<Retry>>,
+    /// How long backends may take, if its route says so and not its upstream.
+    pub timeouts: Option<Box<Timeouts>>,
     /// The hash of what it shares with the requests that belong to the same backend.
     pub key: u64,
     /// Whether to send it twice does no more than to send it once.
@@ -358,18 +360,6 @@ impl Attempts {
     pub fn untried(&self) -> usize {
         let all = self.members.as_ref().map_or(0, |members| members.endpoints.len() + members.others.len());
         all.saturating_sub(self.tried.len() + 1)
-    }
-
-    /// When the request is tried again.
-    pub fn retry(&self) -> &Retry {
-        self.options.retry.as_ref().unwrap_or(&self.upstream.retry)
-    }
-
-    /// How long one attempt can take until its response head, if another attempt should follow.
-    pub fn time_for_one(&self) -> Option<Duration> {
-        let retry = self.retry();
-        let first_byte = retry.on.timeout.then_some(self.upstream.timeouts.first_byte);
-        retry.per_try_timeout.or(first_byte)
     }
 
     /// Takes one more retry from the upstream's budget.

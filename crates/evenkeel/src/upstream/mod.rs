@@ -19,6 +19,7 @@ mod parallel;
 mod pick;
 mod recovery;
 mod retry;
+mod settings;
 
 #[cfg(test)]
 pub(crate) mod testing;

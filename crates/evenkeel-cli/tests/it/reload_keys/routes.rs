@@ -3,12 +3,16 @@
 use serde_json::{Value, json};
 
 use super::row::{Row, Seen, row};
-use super::world::{World, received, sent, status};
+use super::upstreams::{end_of_quiet_upgrade, is_complete};
+use super::world::{World, received, sent, status, status_of};
+
+const BODY: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 11\r\n\r\nhello world";
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = matching();
     rows.extend(filters());
     rows.extend(access());
+    rows.extend(shared());
     rows.extend(limits());
     rows.extend(actions());
     rows
@@ -39,6 +43,13 @@ fn matching() -> Vec<Row> {
         })
         .shows("false", "true"),
         row("routes[].timeout", "1h", "100ms", status("/silence")).shows_then("504"),
+        row("routes[].timeouts.first_byte", "1h", "100ms", status("/silence")).shows_then("504"),
+        row("routes[].timeouts.connect", "1h", "50ms", status("/"))
+            .with("upstreams.*.backends", json!(["HOLE-URL"]))
+            .shows_then("504"),
+        row("routes[].timeouts.idle", "1h", "100ms", is_complete).shows_then("false"),
+        row("routes[].timeouts.upgraded_idle", "1h", "100ms", end_of_quiet_upgrade).shows_then("closed"),
+        row("routes[].max_body_size", Value::Null, 10, status_of(BODY)).shows("200", "413"),
     ]
 }
 
@@ -96,6 +107,30 @@ fn access() -> Vec<Row> {
         row("routes[].filters[].allow.file", "OWN-FOLDER/near", "OWN-FOLDER/far", status("/"))
             .shows("200", "403"),
         row("routes[].filters[].deny.file", "OWN-FOLDER/far", "OWN-FOLDER/near", status("/"))
+            .shows("200", "403"),
+    ]
+}
+
+/// Whether a key belongs to a filter of a listener, or to one with a name: those are the filters of routes, and two keys stand
+/// for all of them.
+pub(super) fn is_another_filter(key: &str) -> bool {
+    let shown = ["listeners[].filters[].deny.networks", "filters.*.deny.networks"];
+    ["listeners[].filters[].", "filters.*."].iter().any(|place| key.starts_with(place))
+        && !shown.contains(&key)
+}
+
+/// Filters that are not those of one route.
+fn shared() -> Vec<Row> {
+    let (near, far) = ("127.0.0.0/8", "10.0.0.0/8");
+    vec![
+        row("listeners[].filters[].deny.networks", json!([far]), json!([near]), status("/"))
+            .shows("200", "403"),
+        row("filters.*.deny.networks", json!([far]), json!([near]), status("/"))
+            .with("routes[].filters[].use", "web")
+            .shows("200", "403"),
+        row("routes[].filters[].use", "far", "near", status("/"))
+            .with("filters.far", json!({ "deny": [far] }))
+            .with("filters.near", json!({ "deny": [near] }))
             .shows("200", "403"),
     ]
 }

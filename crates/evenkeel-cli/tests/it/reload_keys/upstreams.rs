@@ -75,22 +75,25 @@ fn times() -> Vec<Row> {
             .with("upstreams.*.backends", json!(["HOLE-URL"]))
             .shows_then("504"),
         row("upstreams.*.timeouts.first_byte", "1h", "100ms", status("/silence")).shows_then("504"),
-        row("upstreams.*.timeouts.idle", "1h", "100ms", |world| {
-            Box::pin(async move { world.get("/half").await.complete.to_string() })
-        })
-        .shows_then("false"),
-        row("upstreams.*.timeouts.upgraded_idle", "1h", "100ms", |world| {
-            Box::pin(async move {
-                let mut client = world.balancer.client().await;
-                let request =
-                    "GET /upgrade HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
-                assert_eq!(client.ask(request).await.status(), 101);
-                client.closed().await;
-                "closed".to_owned()
-            })
-        })
-        .shows_then("closed"),
+        row("upstreams.*.timeouts.idle", "1h", "100ms", is_complete).shows_then("false"),
+        row("upstreams.*.timeouts.upgraded_idle", "1h", "100ms", end_of_quiet_upgrade).shows_then("closed"),
     ]
+}
+
+/// Whether a response is complete whose backend stops in the middle.
+pub(super) fn is_complete(world: &World) -> Seen<'_> {
+    Box::pin(async move { world.get("/half").await.complete.to_string() })
+}
+
+/// Waits for the end of an upgraded connection on which nothing is sent.
+pub(super) fn end_of_quiet_upgrade(world: &World) -> Seen<'_> {
+    Box::pin(async move {
+        let mut client = world.balancer.client().await;
+        let request = "GET /upgrade HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+        assert_eq!(client.ask(request).await.status(), 101);
+        client.closed().await;
+        "closed".to_owned()
+    })
 }
 
 fn connections() -> Vec<Row> {

@@ -65,15 +65,24 @@ pub fn explain(table: &Table, boards: &[Arc<StatusBoard>], request: &Described) 
     let paths = table.paths_at(request.port());
     let mut edits = Edits::default();
     match respelled(request, paths) {
-        Ok(None) => {
-            route(&mut said, ExplainContext { table, boards, request, client, tls: request.tls }, &mut edits)
-        }
+        Ok(None) => route(
+            &mut said,
+            ExplainContext { table, boards, request, client, port: request.port(), tls: request.tls },
+            &mut edits,
+        ),
         Ok(Some(path)) => {
             edits.path = (paths.forward == PathForm::Normal).then(|| path.clone());
             let head = &WithPath::new(request, &path);
             route(
                 &mut said,
-                ExplainContext { table, boards, request: head, client, tls: request.tls },
+                ExplainContext {
+                    table,
+                    boards,
+                    request: head,
+                    client,
+                    port: request.port(),
+                    tls: request.tls,
+                },
                 &mut edits,
             );
             said.path = Some(path);
@@ -114,6 +123,7 @@ struct ExplainContext<'a> {
     boards: &'a [Arc<StatusBoard>],
     request: &'a dyn RequestHead,
     client: ClientAddress,
+    port: Option<u16>,
     tls: bool,
 }
 
@@ -132,15 +142,16 @@ fn run_filters(
     rule: &Rule,
     edits: &mut Edits,
 ) -> (Vec<FilterExplanation>, Option<Outcome>) {
+    let chain = context.table.chain_at(context.port, rule);
     let (request, mut said) = (context.request, Vec::with_capacity(rule.filters.len()));
     let mut state = State::default();
-    for (place, (filter, kind)) in rule.filters.iter().zip(&rule.kinds).enumerate() {
+    for ((place, filter), kind) in chain.filters().zip(chain.kinds()) {
         let (before, path) = (edits.headers().len(), edits.path.clone());
         let mut notes = Vec::new();
         let mut asked = Request::new(request, context.client.ip, edits, &mut state).dry_run(&mut notes);
         (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, context.tls);
         asked.path_regex = rule.path_regex.as_ref();
-        let verdict = verdict(&**filter, place, &mut asked);
+        let verdict = verdict(filter, place, &mut asked);
         let mut step = FilterExplanation::new(kind, edits.headers().get(before..).unwrap_or_default());
         step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
         step.notes = notes;

@@ -16,6 +16,8 @@ struct Shard([AtomicU64; RateLimitResult::ALL.len()]);
 pub enum RateLimitResult {
     /// It was within the limit.
     Allowed,
+    /// It waited until the rate allowed it.
+    Delayed,
     /// It was rejected.
     Rejected,
     /// It was over the limit and passed, because the limit only logs.
@@ -50,12 +52,14 @@ impl Counts {
 
 impl RateLimitResult {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Allowed, Self::Rejected, Self::Logged, Self::Exempt, Self::NoRoom];
+    pub const ALL: [Self; 6] =
+        [Self::Allowed, Self::Delayed, Self::Rejected, Self::Logged, Self::Exempt, Self::NoRoom];
 
     /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
+            Self::Delayed => "delayed",
             Self::Rejected => "rejected",
             Self::Logged => "logged",
             Self::Exempt => "exempt",

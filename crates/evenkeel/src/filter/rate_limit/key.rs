@@ -35,8 +35,9 @@ enum Part {
     Path,
     Host,
     Method,
-    /// The same for all requests: a filter belongs to one route.
     Route,
+    /// The same for all requests.
+    All,
 }
 
 /// Longer values are shown only in part: they may be secrets.
@@ -65,9 +66,10 @@ impl Key {
         Ok(Self { parts, prefixes })
     }
 
-    /// Whether there is only one value, whatever clients send.
-    pub(in crate::filter) fn is_constant(&self) -> bool {
-        self.parts.iter().all(|part| *part == Part::Route)
+    /// Whether there is only one value, whatever clients send, for a filter of this route; empty for that of several.
+    pub(in crate::filter) fn is_constant(&self, route: &str) -> bool {
+        let is_constant = |part: &Part| *part == Part::All || *part == Part::Route && !route.is_empty();
+        self.parts.iter().all(is_constant)
     }
 
     /// The key of a request.
@@ -134,8 +136,7 @@ impl Prefixes {
 // === impl Part ===
 
 impl Part {
-    const EXPECTED: &'static str =
-        "client_ip, header NAME, cookie NAME, query NAME, path, host, method or route, or a list of these";
+    const EXPECTED: &'static str = "client_ip, header NAME, cookie NAME, query NAME, path, host, method, route or all, or a list of these";
 
     fn parse(text: &str) -> Option<Self> {
         let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok().map(|_| name.to_owned());
@@ -150,6 +151,7 @@ impl Part {
                 "host" => Some(Self::Host),
                 "method" => Some(Self::Method),
                 "route" => Some(Self::Route),
+                "all" => Some(Self::All),
                 _ => None,
             },
         }
@@ -183,7 +185,8 @@ impl Part {
                 })
             }
             Self::Method => Some(then(head.method().as_bytes())),
-            Self::Route => Some(then(b"")),
+            Self::Route => Some(then(request.route.as_bytes())),
+            Self::All => Some(then(b"")),
         }
     }
 
@@ -202,8 +205,8 @@ impl Part {
     }
 
     fn write(&self, text: &mut String, request: &Request<'_>, prefixes: Prefixes, whole: bool) {
-        if *self == Self::Route {
-            text.push_str(request.route);
+        if *self == Self::All {
+            text.push_str("all requests");
             return;
         }
         let may_be_secret = matches!(self, Self::Header(_) | Self::Cookie(_) | Self::Query(_));
@@ -236,6 +239,7 @@ impl fmt::Display for Part {
             Self::Host => f.write_str("host"),
             Self::Method => f.write_str("method"),
             Self::Route => f.write_str("route"),
+            Self::All => f.write_str("all"),
         }
     }
 }

@@ -22,7 +22,7 @@ use evenkeel_core::limit::{Decision, LimitKey, Networks, RateLimitOptions, RateL
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::registry::{FilterError, FilterKind};
-use super::{BuildContext, Filter, Rejection, Request, Response, Verdict};
+use super::{BuildContext, Filter, Rejection, Request, Response, Verdict, Wait};
 use counts::Counts;
 use fields::{Fields, Remaining};
 use key::{Key, Prefixes};
@@ -83,8 +83,11 @@ impl RateLimitFilter {
 
     fn verdict(&self, decision: Decision) -> Verdict {
         match self.on_exceed {
-            OnExceed::Reject if !decision.allowed => {
+            OnExceed::Reject | OnExceed::Delay if !decision.allowed => {
                 Verdict::Refuse(Rejection::rate_limited(decision.reset, "too many requests").into())
+            }
+            _ if decision.wait > Duration::ZERO => {
+                Verdict::Wait(Wait::then(tokio::time::sleep(decision.wait), |(), _| Verdict::Continue))
             }
             _ => Verdict::Continue,
         }
@@ -96,7 +99,7 @@ impl RateLimitFilter {
         let text = || self.key.text(request, false);
         self.seen.top.rejected(key, request.now, text);
         match self.on_exceed {
-            OnExceed::Reject => self.count(request, RateLimitResult::Rejected),
+            OnExceed::Reject | OnExceed::Delay => self.count(request, RateLimitResult::Rejected),
             OnExceed::Log => {
                 self.count(request, RateLimitResult::Logged);
                 if self.seen.is_log_due(request.now) {
@@ -140,10 +143,10 @@ impl Filter for RateLimitFilter {
             self.no_room(request);
             return Verdict::Continue;
         };
-        if decision.allowed {
-            self.count(request, RateLimitResult::Allowed);
-        } else {
-            self.exceeded(request, key);
+        match decision.allowed {
+            true if decision.wait > Duration::ZERO => self.count(request, RateLimitResult::Delayed),
+            true => self.count(request, RateLimitResult::Allowed),
+            false => self.exceeded(request, key),
         }
         if self.fields.is_some() {
             request.state.set(Remaining::from(decision));
@@ -171,7 +174,7 @@ impl FilterKind for RateLimitFilter {
     fn new(params: RateLimitParams, context: &BuildContext<'_>) -> Result<Self, FilterError> {
         let prefixes = Prefixes { v4: params.ipv4_prefix, v6: params.ipv6_prefix };
         let key = Key::new(&params.key.0, prefixes)?;
-        let name = params.name.unwrap_or_else(|| key.to_string());
+        let name = params.name.or_else(|| context.name.map(str::to_owned)).unwrap_or_else(|| key.to_string());
         if !is_name(&name) {
             return Err(FilterError::new("name", "1 to 64 printable ASCII characters, without \" and \\"));
         }
@@ -183,7 +186,8 @@ impl FilterKind for RateLimitFilter {
         }
         let mut options = RateLimitOptions::new(params.rate.0);
         options.burst = params.burst.unwrap_or(options.burst);
-        options.max_keys = if key.is_constant() { 1 } else { params.max_keys };
+        options.delayed = params::delayed(params.max_delay, params.on_exceed, options.rate)?;
+        options.max_keys = if key.is_constant(context.route) { 1 } else { params.max_keys };
         // Another key has nothing in common with what was counted.
         let previous = context.previous::<Self>().filter(|previous| previous.key == key);
         let limiter = match previous {

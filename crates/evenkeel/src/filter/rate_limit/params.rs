@@ -3,24 +3,26 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use evenkeel_config::RequestRate;
+use evenkeel_core::limit::Rate;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::filter::FilterError;
+use crate::filter::{DurationParam, FilterError};
 
 /// How often each key can send a request.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map with a rate, like { rate: 100/s }")]
 pub struct RateLimitParams {
-    /// The name in `RateLimit` headers, metrics and `/status`: up to 64 printable characters without quotes. Default: the key.
-    /// Give limits of one route different names.
+    /// The name in `RateLimit` headers, metrics and `/status`: up to 64 printable characters without quotes. Default: the name
+    /// in the top-level `filters`, else the key. Give limits of one route different names.
     pub name: Option<String>,
-    /// What is counted: `client_ip`, `header NAME`, `cookie NAME`, `query NAME`, `path`, `host`, `method` or `route`, or a list of
-    /// these. A request without the header, cookie or query parameter counts for its client's address. Clients can make up
+    /// What is counted: `client_ip`, `header NAME`, `cookie NAME`, `query NAME`, `path`, `host`, `method`, `route` or `all` (one quota
+    /// for all requests), or a list of these. A request without the header, cookie or query parameter counts for its client's address. Clients can make up
     /// values of headers, cookies and query parameters: add a limit by `client_ip`.
     #[serde(default)]
     pub key: KeyParam,
@@ -45,10 +47,14 @@ pub struct RateLimitParams {
     /// Networks and addresses whose clients are not limited.
     #[serde(default)]
     pub exempt: Vec<String>,
-    /// What happens to a request over the limit. `reject`: it is rejected with status 429 and `Retry-After`. `log`: it passes, is
-    /// counted and logged, to try a limit.
+    /// What happens to a request over the limit. `reject`: it is rejected with status 429 and `Retry-After`. `delay`: it waits
+    /// until the rate allows it, in the order in which requests came; if that takes longer than `max_delay`, it is rejected. `log`:
+    /// it passes, is counted and logged, to try a limit.
     #[serde(default)]
     pub on_exceed: OnExceed,
+    /// How long a request waits at most with `on_exceed: delay`, 1ms to 1m. So at most `rate` × `max_delay` requests of a key
+    /// wait. Each holds its connection meanwhile. Default: 1s.
+    pub max_delay: Option<DurationParam>,
     /// Whether responses have the headers `RateLimit` and `RateLimit-Policy`. Turn it off to keep the limit secret.
     #[serde(default = "yes")]
     pub headers: bool,
@@ -56,12 +62,14 @@ pub struct RateLimitParams {
 
 /// What happens to a request over the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", expecting = "reject or log")]
+#[serde(rename_all = "snake_case", expecting = "reject, delay or log")]
 #[schemars(inline)]
 pub enum OnExceed {
     /// It is rejected with status 429 and `Retry-After`.
     #[default]
     Reject,
+    /// It waits until the rate allows it, for a bounded time.
+    Delay,
     /// It passes, and is counted and logged: to try a limit.
     Log,
 }
@@ -97,6 +105,26 @@ pub(in crate::filter) fn networks<T: FromIterator<IpNet>>(
         network.map_err(|_| FilterError::new(format!("{key}[{at}]"), expected))
     });
     networks.collect()
+}
+
+/// How many requests of a key can wait, at this rate.
+pub(super) fn delayed(max: Option<DurationParam>, done: OnExceed, rate: Rate) -> Result<u32, FilterError> {
+    if done != OnExceed::Delay {
+        return match max {
+            Some(_) => Err(FilterError::new("max_delay", "on_exceed: delay with it")),
+            None => Ok(0),
+        };
+    }
+    let max = max.map_or(Duration::from_secs(1), |max| max.0);
+    if !(Duration::from_millis(1)..=Duration::from_secs(60)).contains(&max) {
+        return Err(FilterError::new("max_delay", "a time from 1ms to 1m"));
+    }
+    let requests = u128::from(rate.count().get()) * max.as_micros() / rate.period().as_micros().max(1);
+    match u32::try_from(requests) {
+        Ok(0) => Err(FilterError::new("max_delay", "at least the time that one request takes at the rate")),
+        Ok(requests) => Ok(requests),
+        Err(_) => Ok(u32::MAX),
+    }
 }
 
 // === impl KeyParam ===
