@@ -89,7 +89,7 @@ fn mistakes_name_the_file_that_they_are_in() {
     );
     let expected = "\
 error: conf.d/1.yaml:2:3: upstreams.a: is given twice: the first is in main.yaml, line 3: remove one of them
-error: conf.d/2.yaml:2:16: routes[0].upstreem: unknown key: expected name, match, filters, upstream, split, redirect, respond, timeout, retry or explain
+error: conf.d/2.yaml:2:16: routes[0].upstreem: unknown key: expected name, match, filters, upstream, split, redirect, respond, timeout, timeouts, max_body_size, retry or explain
   did you mean \"upstream\"?
 error: conf.d/4.yaml:1:1: workers: is given twice: the first is in conf.d/3.yaml, line 1: remove one of them";
     assert_eq!(folder.load().unwrap_err(), expected);

@@ -87,7 +87,8 @@ async fn the_service_sees_the_request_and_the_backend_what_it_says() {
 #[tokio::test]
 async fn what_the_service_responds_is_the_response() {
     let (auth, backend) = (Backend::start(decide).await, Backend::saying("hello").await);
-    let balancer = Balancer::start(&yaml(&backend, &filter(&auth.url(), ""))).await;
+    let balancer =
+        Balancer::start(&format!("workers: 1\n{}", yaml(&backend, &filter(&auth.url(), "")))).await;
     for (target, status, name, value, body) in [
         ("/sign-in", 302, "location", Some("https://login.test/?rd=x"), "go"),
         ("/sign-in", 302, "set-cookie", Some("csrf=1"), "go"),
@@ -102,7 +103,7 @@ async fn what_the_service_responds_is_the_response() {
         );
     }
     assert_eq!(backend.count(), 0);
-    assert_eq!(auth.connections(), 1, "the connection is kept");
+    assert_eq!(auth.connections(), 1, "the one worker keeps the connection");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod path;
 mod record;
 mod redirect;
 mod request;
+mod responses;
 mod table;
 mod trying;
 

@@ -151,6 +151,16 @@ fn limits() -> Vec<Row> {
         row("routes[].filters[].rate_limit.rate", "1000/s", "1/h", second).shows("200", "429"),
         limit("routes[].filters[].rate_limit.burst", json!(1000), json!(1)).shows("200", "429"),
         limit("routes[].filters[].rate_limit.on_exceed", json!("log"), json!("reject")).shows("200", "429"),
+        row("routes[].filters[].rate_limit.max_delay", "100ms", "10s", |world| {
+            Box::pin(async move {
+                let (one, two, three) = tokio::join!(world.get("/"), world.get("/"), world.get("/"));
+                [one, two, three].map(|response| response.status()).into_iter().max().unwrap_or(0).to_string()
+            })
+        })
+        .with("routes[].filters[].rate_limit.rate", "10/s")
+        .with("routes[].filters[].rate_limit.burst", 1)
+        .with("routes[].filters[].rate_limit.on_exceed", "delay")
+        .shows("429", "200"),
         limit("routes[].filters[].rate_limit.exempt", json!(["127.0.0.0/8"]), json!(["10.0.0.0/8"]))
             .shows("200", "429"),
         row("routes[].filters[].rate_limit.key", "client_ip", "path", |world| {
