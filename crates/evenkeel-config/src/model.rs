@@ -10,10 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
-use evenkeel_core::route::{HostPattern, RouteMatch};
+use evenkeel_core::route::RouteMatch;
 
 use crate::{FilterSpec, Template};
 
+mod admin;
 mod discovery;
 mod files;
 mod paths;
@@ -22,6 +23,7 @@ mod resilience;
 mod timeouts;
 mod tls;
 
+pub use admin::Admin;
 pub use discovery::{
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token,
 };
@@ -351,18 +353,6 @@ pub struct Shutdown {
     pub drain_timeout: Duration,
 }
 
-/// The admin address. `Debug` does not show the token.
-#[derive(Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Admin {
-    /// Where it listens; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// The bearer token it asks for; required off loopback, at least 16 characters.
-    pub token: Option<String>,
-    /// Host names that clients can use for it, besides IP addresses and `localhost`. Default none.
-    pub hosts: Vec<HostPattern>,
-}
-
 /// The access log.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -568,19 +558,6 @@ impl fmt::Display for BackendUrl {
 impl Default for Pool {
     fn default() -> Self {
         Self { idle_timeout: Duration::from_secs(30), max_idle: 128 }
-    }
-}
-
-// === impl Admin ===
-
-impl fmt::Debug for Admin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let token = self.token.as_ref().map(|_| format_args!("(secret)"));
-        f.debug_struct("Admin")
-            .field("address", &self.address)
-            .field("token", &token)
-            .field("hosts", &self.hosts)
-            .finish()
     }
 }
 

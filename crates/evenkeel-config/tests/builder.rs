@@ -136,6 +136,7 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         .via("edge")
         .admin("0.0.0.0:9900")
         .admin_token("0123456789abcdef-secret")
+        .admin_read_only_token_file("/run/monitoring-token")
         .access_log("/var/log/evenkeel.log", "{client} \"{method} {target}\" {status}")
         .workers(4)
         .lanes(Lanes::Pingora);
@@ -413,6 +414,7 @@ fn no_message_no_model_and_no_builder_shows_a_secret() {
     let found = errors(builder("hush"));
     assert!(found[0].contains("sticky.secret: is too short") && !found[0].contains("hush"), "{found:?}");
     let builder = builder("hush, a longer secret").admin("127.0.0.1:0").admin_token("hush-another-secret");
+    let builder = builder.admin_read_only_token("hush-a-third-secret");
     assert!(!format!("{builder:?}").contains("hush"));
     assert!(!of_builder(builder).contains("hush"));
 }

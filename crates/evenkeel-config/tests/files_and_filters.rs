@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use evenkeel_config::{Config, FilterSpec, ParamError};
+use evenkeel_config::{Config, FilterSpec, ParamError, Token};
 use serde::Deserialize;
 
 fn none(_: &str) -> Option<String> {
@@ -45,7 +45,10 @@ fn the_token_is_not_shown() {
         admin: { address: 127.0.0.1:2, token: 0123456789abcdef }
     ";
     let config = Config::from_yaml(text, "secret.yaml", &none).unwrap();
-    assert_eq!(config.model().unwrap().admin.as_ref().unwrap().token.as_deref(), Some("0123456789abcdef"));
+    assert_eq!(
+        config.model().unwrap().admin.as_ref().unwrap().token,
+        Some(Token::Value("0123456789abcdef".to_owned()))
+    );
     assert!(!format!("{config:?}").contains("0123456789abcdef"));
 }
 

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::admin::{Admin, AdminCommands, AdminError};
-use crate::control::{Running, StartError, State, UpstreamHandle};
+use crate::control::{
+    ChangeError, ChangeRequest, Changed, Running, StartError, State, UpstreamGone, UpstreamHandle,
+};
 
 /// Reads the configuration again: a file, for the command.
 pub(crate) type Source = Arc<dyn Fn() -> Result<Config, Box<dyn Error + Send + Sync>> + Send + Sync>;
@@ -199,6 +201,14 @@ impl AdminCommands for Handle {
             let changes = self.reload_again(dry_run).await.map_err(|error| error.to_string())?;
             Ok(if changes.is_empty() { "nothing changed\n".to_owned() } else { changes.to_string() })
         })
+    }
+
+    fn change<'a>(
+        &'a self,
+        upstream: &'a str,
+        order: ChangeRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<Changed, ChangeError>> + Send + 'a>> {
+        Box::pin(async move { self.upstream(upstream).await.ok_or(UpstreamGone)?.change(order).await })
     }
 }
 

@@ -86,7 +86,10 @@ pub mod explain {
 
 /// What a started server does: its listeners, upstreams and counters, and how the backends of an upstream are replaced.
 pub mod status {
-    pub use crate::control::{ListenerState, SetChange, State, UpstreamGone, UpstreamHandle};
+    pub use crate::control::{
+        BackendUpdate, Change, ChangeError, ChangeRequest, Changed, ListenerState, SetChange, State,
+        UpstreamGone, UpstreamHandle, WeightUpdate,
+    };
     pub use crate::observe::Field;
 
     /// Why evenkeel rejects requests: the values of the label `reason` of `evenkeel_refusals_total`.
@@ -97,7 +100,7 @@ pub mod status {
 pub mod error {
     pub use crate::admin::AdminError;
     pub use crate::check::{CertificateError, PlanError, ProbeError, TlsError};
-    pub use crate::control::StartError;
+    pub use crate::control::{ChangeError, StartError};
     pub use crate::discovery::DiscoveryError;
     pub use crate::filter::FilterError;
     pub use crate::handle::ReloadError;

@@ -3,6 +3,7 @@
 //! The only place that prints, reads the environment, or ends the process. It never knows Pingora.
 
 mod admin;
+mod backend;
 mod check;
 mod completions;
 mod demo;
@@ -44,6 +45,16 @@ enum Command {
     Check(check::Args),
     /// Tell a running balancer to read its configuration again
     Reload(reload::Args),
+    /// Drain a backend of a running balancer: no new requests, and those in flight complete
+    Drain(backend::Args),
+    /// End the drain of a backend
+    Undrain(backend::Args),
+    /// Change the weight of a backend of a running balancer
+    Weight(backend::WeightArgs),
+    /// Add a backend to an upstream of a running balancer
+    Add(backend::AddArgs),
+    /// Remove a backend from an upstream of a running balancer
+    Remove(backend::Args),
     /// Show where a request would go, and why
     Explain(explain::Args),
     /// Run a demo: sample backends, a balancer, light traffic
@@ -70,6 +81,11 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
         Command::Reload(args) => reload::run(&args),
+        Command::Drain(args) => backend::drain(&args),
+        Command::Undrain(args) => backend::undrain(&args),
+        Command::Weight(args) => backend::weight(&args),
+        Command::Add(args) => backend::add(&args),
+        Command::Remove(args) => backend::remove(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Simulate(args) => simulate::run(&args),

@@ -97,7 +97,20 @@ async fn beside(yaml: &str, arguments: &[&str]) -> Said {
 
 #[tokio::test]
 async fn help_is_what_it_was() {
-    for command in ["", "run", "check", "reload", "explain", "demo", "schema", "completions", "man"] {
+    for command in [
+        "",
+        "run",
+        "check",
+        "reload",
+        "drain",
+        "weight",
+        "add",
+        "explain",
+        "demo",
+        "schema",
+        "completions",
+        "man",
+    ] {
         let arguments = [command, "--help"];
         let said = beside("", if command.is_empty() { &arguments[1..] } else { &arguments }).await;
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));

@@ -24,6 +24,7 @@ async fn the_generated_files_are_fresh() {
 /// Pages whose blocks of YAML are whole files; those of the others are parts.
 const PAGES: &[&str] = &[
     "README.md",
+    "docs/admin.md",
     "docs/authentication.md",
     "docs/balancing.md",
     "docs/discovery.md",

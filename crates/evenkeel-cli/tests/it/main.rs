@@ -12,6 +12,7 @@ mod bodies;
 mod browsers;
 mod caps;
 mod causes;
+mod changes;
 mod cli;
 mod client_address;
 mod dialing;

@@ -329,8 +329,7 @@ async fn a_hangup_signal_and_the_admin_address_reload_the_file() {
     assert_eq!(get(program.address(), "/").await.text(), "new");
 
     std::fs::write(&file, &before).expect("it can be written");
-    let page =
-        "POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 0\r\n\r\n";
+    let page = "POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(crate::support::send(program.admin(), page).await.status(), 403, "a web page reloads nothing");
     let applied = post(&program, "/reload").await;
     assert_eq!(applied.status(), 200);

@@ -58,8 +58,8 @@ pub struct ConfigBuilder {
     algorithm: Option<LoadBalancingAlgorithm>,
     health_check: Option<HealthCheckBuilder>,
     rate_limits: Vec<RateLimit>,
-    admin_token: Option<Secret>,
-    admin_hosts: Vec<String>,
+    /// The admin address's settings besides its address.
+    admin: wire::Admin,
     /// Routes and what could not be told of them: parameters that serialize to nothing.
     failed: Vec<(Path, String)>,
 }
@@ -188,20 +188,38 @@ impl ConfigBuilder {
 
     /// The admin address: `ip:port`. Default off.
     pub fn admin(mut self, address: impl Into<String>) -> Self {
-        self.file.admin = Some(wire::Admin { address: address.into(), token: None, hosts: Vec::new() });
+        self.file.admin = Some(wire::Admin { address: address.into(), ..wire::Admin::default() });
         self
     }
 
-    /// The bearer token that the admin address asks for; required off loopback, at least 16 characters.
+    /// The bearer token that the admin address asks for, at least 16 characters. A token is required off loopback.
     pub fn admin_token(mut self, token: impl Into<String>) -> Self {
-        self.admin_token = Some(Secret(token.into()));
+        self.admin.token = Some(Secret(token.into()));
+        self
+    }
+
+    /// A file with that token, read for each request.
+    pub fn admin_token_file(mut self, path: impl Into<String>) -> Self {
+        self.admin.token_file = Some(path.into());
+        self
+    }
+
+    /// The bearer token of clients that read only, at least 16 characters. Default none.
+    pub fn admin_read_only_token(mut self, token: impl Into<String>) -> Self {
+        self.admin.read_only_token = Some(Secret(token.into()));
+        self
+    }
+
+    /// A file with the token for reading, read for each request.
+    pub fn admin_read_only_token_file(mut self, path: impl Into<String>) -> Self {
+        self.admin.read_only_token_file = Some(path.into());
         self
     }
 
     /// Host names that clients can use for the admin address, besides IP addresses and `localhost`: `lb1.internal`,
     /// `*.monitoring.svc`, or `*` for every name. Default none.
     pub fn admin_hosts<T: Into<String>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
-        self.admin_hosts = hosts.into_iter().map(Into::into).collect();
+        self.admin.hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 
@@ -270,18 +288,20 @@ impl ConfigBuilder {
             }
         }
         limit_all(&mut self.file, &self.rate_limits);
-        match (&mut self.file.admin, self.admin_token) {
-            (_, None) => {}
-            (Some(admin), token) => admin.token = token,
-            (None, Some(_)) => {
-                context.wrong_key(&root.key("admin").key("token"), "has no effect without the admin address");
-            }
-        }
         match &mut self.file.admin {
-            _ if self.admin_hosts.is_empty() => {}
-            Some(admin) => admin.hosts = self.admin_hosts,
+            Some(admin) => *admin = wire::Admin { address: std::mem::take(&mut admin.address), ..self.admin },
             None => {
-                context.wrong_key(&root.key("admin").key("hosts"), "has no effect without the admin address");
+                let given = [
+                    ("token", self.admin.token.is_some()),
+                    ("token_file", self.admin.token_file.is_some()),
+                    ("read_only_token", self.admin.read_only_token.is_some()),
+                    ("read_only_token_file", self.admin.read_only_token_file.is_some()),
+                    ("hosts", !self.admin.hosts.is_empty()),
+                ];
+                for (key, _) in given.iter().filter(|(_, given)| *given) {
+                    let path = root.key("admin").key(key);
+                    context.wrong_key(&path, "has no effect without the admin address");
+                }
             }
         }
         for (path, message) in self.failed {

@@ -1,6 +1,8 @@
 //! Where an upstream's backends come from besides the configuration.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -240,6 +242,19 @@ impl fmt::Display for HttpUrl {
 }
 
 // === impl Token ===
+
+impl Token {
+    /// The secret, without the spaces and line breaks around the content of its file. Blocks while it reads the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&self) -> io::Result<String> {
+        match self {
+            Self::Value(value) => Ok(value.clone()),
+            Self::File(path) => Ok(fs::read_to_string(path)?.trim().to_owned()),
+        }
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

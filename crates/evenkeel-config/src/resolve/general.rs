@@ -4,18 +4,17 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use evenkeel_core::route::HostPatternError;
 use ipnet::IpNet;
 
-use super::{Context, address, listener, matching};
+use super::{Context, listener};
 use crate::foreign::{Strictness, own_text};
 use crate::model::ACCESS_LOG_FIELDS;
 use crate::suggest::closest;
 use crate::template::{Part, Template};
-use crate::values::{Percent, Secret};
+use crate::values::Percent;
 use crate::wire;
 use crate::yaml::{Path, any_of};
-use crate::{AccessLog, Admin, Forwarding, ListenAddress, Listener, LogFormat, LogTarget, Shutdown};
+use crate::{AccessLog, Forwarding, LogFormat, LogTarget, Shutdown};
 
 /// Networks, or single addresses; and whether peers on Unix sockets are among them, which have no address.
 pub(super) fn networks(networks: &[String], path: &Path, context: &mut Context<'_>) -> (Vec<IpNet>, bool) {
@@ -74,61 +73,6 @@ pub(super) fn shutdown(
     let pre_stop = listener::bounded(shutdown.pre_stop, &path.key("pre_stop"), context);
     let drain_timeout = listener::bounded(shutdown.drain_timeout, &path.key("drain_timeout"), context);
     Some(Shutdown { pre_stop: pre_stop?, drain_timeout: drain_timeout? })
-}
-
-/// The admin address; the outer `None` if it is wrong.
-pub(super) fn admin(
-    admin: Option<&wire::Admin>,
-    listeners: &[Listener],
-    path: &Path,
-    context: &mut Context<'_>,
-) -> Option<Option<Admin>> {
-    let Some(admin) = admin else { return Some(None) };
-    let token_path = path.key("token");
-    // The token is a secret: no message shows it.
-    if let Some(Secret(token)) = &admin.token
-        && secret(token, &token_path, context).is_some()
-        && !token.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        context.wrong_key(&token_path, "has a character that no header may carry: expected visible ASCII");
-    }
-    let names = path.key("hosts");
-    let mut hosts = Vec::with_capacity(admin.hosts.len());
-    for (text, path) in admin.hosts.iter().zip(context.entries(&names, admin.hosts.len())) {
-        match text.parse() {
-            Ok(host) => hosts.push(host),
-            Err(error) => {
-                let error = match error {
-                    HostPatternError::Port => "expected a host without a port".to_owned(),
-                    error => error.to_string(),
-                };
-                context.wrong(&path, text, format!("is not a host: {error}")).suggestion =
-                    matching::corrected_host(text);
-            }
-        }
-    }
-    let path = path.key("address");
-    let address = match address::socket(&admin.address) {
-        Ok(address) => address,
-        Err(refused) => {
-            context.wrong(&path, &admin.address, refused.message).suggestion = refused.suggestion;
-            return None;
-        }
-    };
-    if !address.ip().is_loopback() && admin.token.is_none() && !context.is_damaged(&token_path) {
-        let message = "is not a loopback address, so it needs a token of at least 16 characters, since \
-                       every client that reaches it could read everything: write token: ${ADMIN_TOKEN}";
-        context.wrong(&path, &admin.address, message);
-    }
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == ListenAddress::Tcp(address))
-    {
-        context.wrong(
-            &path,
-            &admin.address,
-            "is taken: a listener has the same address: give one of them another port",
-        );
-    }
-    Some(Some(Admin { address, token: admin.token.as_ref().map(|token| token.0.clone()), hosts }))
 }
 
 /// The access log; the outer `None` if it is wrong.

@@ -3,6 +3,7 @@
 //! This room never reads YAML. It serves files and the builder alike: a file also has a tree, to look places up in.
 
 mod address;
+mod admin;
 mod algorithm;
 mod context;
 mod discovery;
@@ -60,7 +61,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         general::networks(&file.trusted_proxies, &root.key("trusted_proxies"), context);
     let forwarding = general::forwarding(&file.forwarding, &root.key("forwarding"), context);
     let shutdown = general::shutdown(&file.shutdown, &root.key("shutdown"), context);
-    let admin = general::admin(file.admin.as_ref(), &listeners, &root.key("admin"), context);
+    let admin = admin::admin(file.admin.as_ref(), &listeners, &root.key("admin"), context);
     let access_log =
         general::access_log(file.access_log.as_ref().map(|log| &log.0), &root.key("access_log"), context);
     let workers = general::workers(file.workers, &root.key("workers"), context);

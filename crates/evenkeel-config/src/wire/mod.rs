@@ -120,7 +120,7 @@ pub(crate) struct Shutdown {
 }
 
 /// The admin address.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "admin")]
 pub(crate) struct Admin {
@@ -130,6 +130,14 @@ pub(crate) struct Admin {
     /// address, because anyone who can reach it can read everything and send commands. Preferably given as `${NAME}`.
     #[schemars(with = "Option<String>")]
     pub(crate) token: Option<Secret>,
+    /// A file with that token. It is read for each request, so its content can change.
+    pub(crate) token_file: Option<String>,
+    /// A second bearer token, at least 16 characters, for clients that read only: monitoring, dashboards. It gets a 403 for
+    /// every command, such as a reload or a drain. If there is no other token, no client can send commands.
+    #[schemars(with = "Option<String>")]
+    pub(crate) read_only_token: Option<Secret>,
+    /// A file with the token for reading. It is read for each request, so its content can change.
+    pub(crate) read_only_token_file: Option<String>,
     /// Host names that clients can use for the admin address, without a port: `lb1.internal`, `*.monitoring.svc`, or `*` for
     /// every name. A request whose `Host` is not an IP address, `localhost` or one of these names gets a 421. This stops web
     /// pages that point a name of their own at this address (DNS rebinding). Add a name if clients reach the address by it,

@@ -134,8 +134,17 @@ impl Health {
         self.order.clear();
         for (id, description) in backends {
             match self.backends.get_mut(id) {
-                Some(backend) if is_new_policy => backend.keep(description, &self.policy, now),
-                Some(backend) => backend.description = description,
+                Some(backend) => {
+                    let returns = backend.description.weight == 0 && description.weight > 0;
+                    match is_new_policy {
+                        true => backend.keep(description, &self.policy, now),
+                        false => backend.description = description,
+                    }
+                    // As one that recovers: what it has cached is cold by now.
+                    if returns && backend.probes.up() {
+                        backend.start(now);
+                    }
+                }
                 None => self.join(id, description, now),
             }
             if let Some(backend) = self.backends.get_mut(id) {

@@ -8,6 +8,7 @@ mod host;
 mod mismatch;
 mod normal;
 mod path;
+mod percent;
 mod table;
 
 pub use field::{FieldMatch, FieldMatchError, FieldValue, query_decoded, query_parameter};
@@ -15,6 +16,7 @@ pub use host::{HostPattern, HostPatternError};
 pub use mismatch::Mismatch;
 pub use normal::{InvalidPath, normal_path};
 pub use path::{PathMatch, PathMatchError, PathRegex};
+pub use percent::{percent_decoded, percent_encoded};
 pub use table::{RouteTable, Shadowed};
 
 /// What a route may look at in a request. Both data paths give it, so a route cannot tell which carries the request.

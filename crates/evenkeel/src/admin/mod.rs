@@ -15,21 +15,23 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+mod api;
 mod connections;
 mod guard;
 
-use crate::control::{Described, State};
+use crate::control::{ChangeError, ChangeRequest, Changed, Described, State};
 use crate::dial::Pause;
 use crate::observe::Exposition;
+use api::{Api, Problem};
 use connections::Connections;
+use guard::Access;
 
 /// The running admin address. Dropping it closes it.
 #[derive(Debug)]
@@ -46,6 +48,13 @@ pub trait AdminCommands: Debug + Send + Sync {
     /// To read the configuration again and put it in force; with `dry_run`, to say what that would change. Gives what changes,
     /// a line each, or why it was rejected.
     fn reload(&self, dry_run: bool) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + '_>>;
+
+    /// To change the backends of the upstream of this name.
+    fn change<'a>(
+        &'a self,
+        upstream: &'a str,
+        order: ChangeRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<Changed, ChangeError>> + Send + 'a>>;
 }
 
 /// Why the admin address could not be had.
@@ -125,8 +134,8 @@ impl Drop for Admin {
 async fn accept(listener: TcpListener, service: Arc<AdminService>) {
     let connections = Arc::new(Connections::default());
     loop {
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match listener.accept().await {
+            Ok((socket, peer)) => (socket, peer),
             Err(error) => {
                 if WARNING.is_due() {
                     log::warn!("cannot accept connections on the admin address: {error}");
@@ -143,7 +152,7 @@ async fn accept(listener: TcpListener, service: Arc<AdminService>) {
                 let (service, open) = (service.clone(), open.clone());
                 async move {
                     let _handling = open.handling();
-                    Ok::<_, Infallible>(service.answer(&request).await)
+                    Ok::<_, Infallible>(service.answer(request, peer).await)
                 }
             }),
         ));
@@ -151,43 +160,75 @@ async fn accept(listener: TcpListener, service: Arc<AdminService>) {
 }
 
 impl AdminService {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
         let settings = self.settings.load_full();
-        if let Some((status, why)) = guard::rejection(request, &settings) {
+        if let Some((status, why)) = guard::rejection(&request, &settings) {
             let mut rejected = text(status, why);
             rejected.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return rejected;
         }
         let path = request.uri().path();
+        let access = guard::access(request.headers(), &settings).await;
         // Probes of an orchestrator carry no token, and learn nothing but yes or no.
-        if !matches!(path, "/livez" | "/readyz") && !guard::admits(request, &settings) {
-            let mut refused = text(StatusCode::UNAUTHORIZED, "a bearer token is needed\n");
-            refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return refused;
+        if access == Access::None && !matches!(path, "/livez" | "/readyz") {
+            let mut rejected = reject(path, StatusCode::UNAUTHORIZED, "a bearer token is needed");
+            rejected.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return rejected;
+        }
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if !reads && guard::is_cross_site(request.headers()) {
+            return reject(path, StatusCode::FORBIDDEN, "a page of another site cannot send commands");
+        }
+        if !reads && access < Access::Full {
+            return reject(path, StatusCode::FORBIDDEN, "this token is for reading only");
+        }
+        if path.starts_with(api::PREFIX) {
+            return self.api(request, &settings, peer).await;
         }
         if path == "/reload" {
-            return self.reload(request).await;
+            return self.reload(&request).await;
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return refused;
+        if !reads {
+            let mut rejected = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            rejected.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return rejected;
         }
         match path {
             "/livez" => text(StatusCode::OK, "alive\n"),
             "/readyz" if self.state.is_ready() => text(StatusCode::OK, "ready\n"),
-            "/readyz" => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, self.not_ready(request, &settings)),
+            "/readyz" => reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, self.not_ready(access)),
             "/metrics" => reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.state.metrics_page()),
             "/status" => reply(StatusCode::OK, "application/json", format!("{:#}\n", self.state.status())),
             "/explain" => self.explain(request.uri().query().unwrap_or_default()),
-            "/" => text(StatusCode::OK, "/metrics\n/status\n/explain\n/reload (POST)\n/livez\n/readyz\n"),
+            "/openapi.json" => reply(StatusCode::OK, "application/json", api::OPENAPI),
+            "/" => text(
+                StatusCode::OK,
+                "/metrics\n/status\n/explain\n/reload (POST)\n/v1/upstreams\n/openapi.json\n/livez\n/readyz\n",
+            ),
             _ => text(StatusCode::NOT_FOUND, "not here\n"),
         }
     }
 
+    /// Serves a request of the API, in a task of its own: a change ends also if its client disconnects.
+    async fn api(
+        &self,
+        request: Request<Incoming>,
+        settings: &evenkeel_config::Admin,
+        peer: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let with_token = if settings.token.is_some() { " with the token" } else { "" };
+        let (state, commands) = (self.state.clone(), self.commands.clone());
+        let api = Api { state, commands, by: format!("{peer}{with_token}") };
+        let response = tokio::spawn(async move { api.respond(request).await });
+        let failed = |panic: tokio::task::JoinError| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, panic.to_string()).response()
+        };
+        response.await.unwrap_or_else(failed)
+    }
+
     /// Why it is not ready, for a client that can read everything else too.
-    fn not_ready(&self, request: &Request<Incoming>, settings: &evenkeel_config::Admin) -> String {
-        let waits = if guard::admits(request, settings) { self.state.waits_for() } else { Vec::new() };
+    fn not_ready(&self, access: Access) -> String {
+        let waits = if access > Access::None { self.state.waits_for() } else { Vec::new() };
         match waits.is_empty() {
             true => "not ready\n".to_owned(),
             false => waits.iter().map(|source| format!("waiting for {source}\n")).collect(),
@@ -199,10 +240,6 @@ impl AdminService {
             let mut rejected = text(StatusCode::METHOD_NOT_ALLOWED, "only POST\n");
             rejected.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             return rejected;
-        }
-        // A browser sends it with every POST of a web page, and needs no token where none is configured.
-        if request.headers().contains_key(ORIGIN) {
-            return text(StatusCode::FORBIDDEN, "a web page cannot reload the configuration\n");
         }
         let dry_run = match request.uri().query() {
             None | Some("") => false,
@@ -227,6 +264,14 @@ impl AdminService {
             Ok(said) => reply(StatusCode::OK, "application/json", said + "\n"),
             Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         }
+    }
+}
+
+/// A rejection, in the form that the clients of a path expect.
+fn reject(path: &str, status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    match path.starts_with(api::PREFIX) {
+        true => Problem::new(status, why).response(),
+        false => reply(status, TEXT, format!("{why}\n")),
     }
 }
 

@@ -1,11 +1,13 @@
 //! What is known about an upstream's backends, for display: the keeper writes, the admin address reads.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel_core::backend::{BackendId, BackendMap};
 use evenkeel_core::health::{Description, Event, Mode, Reason, State};
 use parking_lot::Mutex;
 
+use super::overrides::Override;
 use crate::observe::{HealthView, UpstreamHealth};
 use crate::probe;
 use crate::upstream::Roster;
@@ -19,6 +21,10 @@ pub(super) struct Content {
     pub(super) mode: Mode,
     mode_changes: u64,
     backends: BackendMap<BackendStatus>,
+    /// What was changed at run time.
+    pub(super) overrides: Arc<[Override]>,
+    /// Which state of the set this is.
+    pub(super) revision: u64,
 }
 
 /// What is known of one backend.
@@ -47,7 +53,19 @@ pub(super) struct LastProbe {
 impl StatusBoard {
     /// Without backends.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Content { mode: Mode::Normal, mode_changes: 0, backends: BackendMap::new() }))
+        Self(Mutex::new(Content {
+            mode: Mode::Normal,
+            mode_changes: 0,
+            backends: BackendMap::new(),
+            overrides: Arc::default(),
+            revision: 0,
+        }))
+    }
+
+    /// Takes over how the set differs from what it was given as.
+    pub(super) fn differ(&self, overrides: Arc<[Override]>, revision: u64) {
+        let mut content = self.0.lock();
+        (content.overrides, content.revision) = (overrides, revision);
     }
 
     /// Takes over which backends there are. What is known of those that stay is kept.

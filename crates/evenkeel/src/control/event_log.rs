@@ -81,6 +81,17 @@ impl EventLog {
         }
     }
 
+    /// Logs a change at run time. It always has its line: someone made it.
+    pub(super) fn log_change(&self, what: &str, by: &str, usable: usize) {
+        log::info!(
+            "upstream {}: {what}: changed by {by}, until the process ends or it is changed back",
+            self.upstream
+        );
+        if usable == 0 {
+            log::warn!("upstream {}: no backend can be picked now: rejecting requests", self.upstream);
+        }
+    }
+
     /// When there is something to log of what had no line.
     pub(super) fn due(&self) -> Option<Instant> {
         self.window.as_ref().map(|window| window.until)

@@ -2,7 +2,7 @@
 //! can be picked.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{BackendId, Member, Snapshot, Weight};
@@ -11,10 +11,12 @@ use evenkeel_core::health::{Choice, Event, Health, State, Traffic};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::backend_change::{ChangeError, Changed, PendingChange};
 use super::board::StatusBoard;
 use super::checks::Checks;
 use super::event_log::{EventContext, EventLog};
-use super::handle::{SetChange, SetUpdate};
+use super::handle::{SetChange, SetUpdate, Update};
+use super::overrides::Author;
 use super::prober::{LoadProbes, Prober};
 use super::resolve::follow;
 use super::set::{BackendSet, Replaced};
@@ -32,7 +34,7 @@ pub(super) struct Keeper {
     /// Notified by the data path when a backend fails too often in a row.
     pub(super) alert: Arc<Notify>,
     /// Sets that replace this one.
-    pub(super) updates: mpsc::Receiver<SetUpdate>,
+    pub(super) updates: mpsc::Receiver<Update>,
     /// How often traffic is judged, if it is.
     pub(super) judges: Option<Duration>,
     /// Probes, if they are configured.
@@ -103,7 +105,10 @@ impl Keeper {
             tokio::select! {
                 () = stop.notified() => return self,
                 Some(update) = self.updates.recv() => {
-                    self.replace(update, &mut tasks);
+                    match update {
+                        Update::Set(update) => self.replace(update, &mut tasks),
+                        Update::Change(request) => self.change(request, &mut tasks),
+                    }
                     continue;
                 }
                 (id, outcome) = next_report(&mut self.checks) => {
@@ -179,20 +184,51 @@ impl Keeper {
             rejected: replaced.rejected.iter().map(ToString::to_string).collect(),
         };
         if !nothing {
-            while tasks.try_join_next().is_some() {}
-            let joined = replaced.joined.iter().filter_map(|joined| self.set.get(joined.id).cloned());
-            self.look_up_names(&joined.collect::<Vec<_>>(), true, tasks);
-            let now = moment_of(Instant::now());
-            self.health.replace(policy(&self.set.factory.settings.model), self.set.descriptions(), now);
-            self.board.replace(self.set.descriptions(), &replaced.left);
-            self.probe_others(replaced);
-            self.publish_set();
+            self.put_in_force(replaced, tasks);
         }
         if !nothing || !change.rejected.is_empty() {
             self.event_log.log_set(&change);
         }
         // The source may have gone meanwhile.
         let _ = update.done.send(change);
+    }
+
+    /// Changes the set at run time, and publishes it.
+    fn change(&mut self, request: PendingChange, tasks: &mut JoinSet<()>) {
+        let PendingChange { order, done } = request;
+        let current = self.set.revision();
+        let result = match order.revision.filter(|revision| *revision != current) {
+            Some(_) => Err(ChangeError::Outdated { current }),
+            None => {
+                let author = Author { by: order.by, at: SystemTime::now() };
+                let described = order.change.clone();
+                let changed = self.set.change(order.change, &author);
+                changed.map(|(backend, replaced)| (described.describe(&backend), author, backend, replaced))
+            }
+        };
+        let result = result.map(|(text, author, backend, replaced)| {
+            let changed = replaced.is_some();
+            if let Some(replaced) = replaced {
+                self.put_in_force(replaced, tasks);
+                self.event_log.log_change(&text, &author.by, self.choice.members.len());
+            }
+            Changed { backend, changed, revision: self.set.revision(), usable: self.choice.members.len() }
+        });
+        // Its client may have gone meanwhile.
+        let _ = done.send(result);
+    }
+
+    /// Publishes a set that was replaced.
+    fn put_in_force(&mut self, replaced: Replaced, tasks: &mut JoinSet<()>) {
+        while tasks.try_join_next().is_some() {}
+        let joined = replaced.joined.iter().filter_map(|joined| self.set.get(joined.id).cloned());
+        self.look_up_names(&joined.collect::<Vec<_>>(), true, tasks);
+        let now = moment_of(Instant::now());
+        self.health.replace(policy(&self.set.factory.settings.model), self.set.descriptions(), now);
+        self.board.replace(self.set.descriptions(), &replaced.left);
+        self.board.differ(self.set.overrides(), self.set.revision());
+        self.probe_others(replaced);
+        self.publish_set();
     }
 
     /// Starts the probes of backends that joined, and stops those of backends that left.

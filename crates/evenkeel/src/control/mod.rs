@@ -3,6 +3,7 @@
 //! This room never prints.
 
 mod apply;
+mod backend_change;
 mod backends;
 mod board;
 mod certificates;
@@ -18,6 +19,7 @@ mod keeper;
 mod limits;
 mod live;
 mod loops;
+mod overrides;
 mod plan;
 mod prober;
 mod resolve;
@@ -29,6 +31,7 @@ mod status;
 mod trust;
 mod upstream;
 
+pub use backend_change::{BackendUpdate, Change, ChangeError, ChangeRequest, Changed, WeightUpdate};
 pub use explain::{
     BackendExplanation, Basis, ChoiceExplanation, ClientExplanation, CookieExplanation, Described,
     DescribedError, Explanation, FilterExplanation, HashExplanation, Outcome, PassedOver, Refused,

@@ -4,11 +4,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use evenkeel_core::backend::{BackendId, BackendIds};
 use evenkeel_core::health::Description;
 
+use super::backend_change::{Change, ChangeError};
 use super::backends::{BackendFactory, PreparedBackend};
+use super::overrides::{Author, Override, Overrides};
 use super::plan::PlanError;
 use crate::probe::{LoadProbe, Probe};
 use crate::upstream::{Endpoint, Roster};
@@ -26,6 +29,12 @@ pub(super) struct BackendSet {
     generation: u64,
     /// Whether the set is not the configured one any more.
     replaced: bool,
+    /// What was changed at run time.
+    overrides: Overrides,
+    /// The set without that, while anything is changed.
+    given: Vec<evenkeel_config::Backend>,
+    /// Grows with every change. It begins with the time, so that it never repeats after a restart.
+    revision: u64,
 }
 
 #[derive(Debug)]
@@ -78,7 +87,20 @@ impl BackendSet {
             draining: HashMap::new(),
             generation: 0,
             replaced: false,
+            overrides: Overrides::default(),
+            given: Vec::new(),
+            revision: first_revision(),
         }
+    }
+
+    /// What was changed at run time.
+    pub(super) fn overrides(&self) -> Arc<[Override]> {
+        self.overrides.list()
+    }
+
+    /// Which of its states this is.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether the set was replaced, so that it is not the configured one.
@@ -110,6 +132,46 @@ impl BackendSet {
     /// join, change or leave.
     pub(super) fn replace(&mut self, set: Vec<evenkeel_config::Backend>) -> Replaced {
         self.replaced = true;
+        if self.overrides.is_empty() {
+            return self.put(set);
+        }
+        let whole = self.overrides.on(&set);
+        self.given = set;
+        self.put(whole)
+    }
+
+    /// Changes the set at run time. Returns the URL of the backend, and what has changed; nothing if nothing has.
+    ///
+    /// # Errors
+    /// Why not. Nothing has changed then.
+    pub(super) fn change(
+        &mut self,
+        change: Change,
+        author: &Author,
+    ) -> Result<(String, Option<Replaced>), ChangeError> {
+        if let Change::Add(backend) = &change {
+            let usable = self.factory.unresolved(backend.clone());
+            usable.map_err(|error| ChangeError::Unusable(error.to_string()))?;
+        }
+        let given = match self.overrides.is_empty() {
+            true => self.iter().map(|endpoint| endpoint.spec.clone()).collect(),
+            false => std::mem::take(&mut self.given),
+        };
+        let mut overrides = self.overrides.clone();
+        let result = overrides.change(&given, change, author);
+        let is_same = result.is_err() || overrides.is_same(&self.overrides);
+        let replaced = (!is_same).then(|| {
+            let whole = overrides.on(&given);
+            self.overrides = overrides;
+            self.revision += 1;
+            self.put(whole)
+        });
+        self.given = if self.overrides.is_empty() { Vec::new() } else { given };
+        result.map(|url| (url, replaced))
+    }
+
+    /// Takes over a set as it is.
+    fn put(&mut self, set: Vec<evenkeel_config::Backend>) -> Replaced {
         self.generation += 1;
         self.draining.retain(|_, endpoint| endpoint.backend.counters().in_flight() > 0);
         let (mut order, mut replaced) = (Vec::with_capacity(set.len()), Replaced::default());
@@ -137,6 +199,7 @@ impl BackendSet {
             }
         }
         self.order_as(order, &mut replaced);
+        self.revision += u64::from(!replaced.is_nothing());
         replaced
     }
 
@@ -151,7 +214,9 @@ impl BackendSet {
         self.factory = factory;
         self.generation += 1;
         self.replaced &= backends.is_none();
+        self.revision += 1;
         let mut replaced = Replaced::default();
+        let backends = backends.map(|backends| self.with_overrides(backends, &mut replaced));
         let backends = backends.unwrap_or_else(|| {
             let specs = self.iter().map(|endpoint| self.factory.unresolved(endpoint.spec.clone()));
             let prepared = specs.filter_map(|one| one.map_err(|error| replaced.rejected.push(error)).ok());
@@ -166,6 +231,34 @@ impl BackendSet {
         }
         self.order_as(order, &mut replaced);
         replaced
+    }
+
+    /// The backends of the configuration, changed as they were at run time.
+    fn with_overrides(
+        &mut self,
+        backends: Vec<PreparedBackend>,
+        replaced: &mut Replaced,
+    ) -> Vec<PreparedBackend> {
+        if self.overrides.is_empty() {
+            return backends;
+        }
+        self.given = backends.iter().map(|one| one.spec.clone()).collect();
+        let mut prepared: HashMap<String, PreparedBackend> =
+            backends.into_iter().map(|one| (one.spec.url.text.clone(), one)).collect();
+        let mut whole = Vec::with_capacity(prepared.len());
+        for spec in self.overrides.on(&self.given) {
+            match prepared.remove(&spec.url.text) {
+                Some(mut one) => {
+                    one.spec = spec;
+                    whole.push(one);
+                }
+                None => match self.factory.unresolved(spec) {
+                    Ok(one) => whole.push(one),
+                    Err(error) => replaced.rejected.push(error),
+                },
+            }
+        }
+        whole
     }
 
     /// Adds a backend, or replaces the one with this id.
@@ -214,4 +307,10 @@ impl PreparedBackend {
     fn url(&self) -> &str {
         &self.spec.url.text
     }
+}
+
+/// The time in microseconds.
+fn first_revision() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or_default()
 }

@@ -198,6 +198,18 @@ impl State {
         Explanation { live: true, ..explain(&shown.table, &shown.boards, request) }
     }
 
+    /// The upstreams with their backends, as [`status`](Self::status) shows them.
+    pub fn upstreams(&self) -> Vec<Value> {
+        let shown = self.shown.load();
+        upstreams(&shown).map(|(_, shown)| shown()).collect()
+    }
+
+    /// One upstream with its backends, as [`status`](Self::status) shows it; `None` if there is none of this name.
+    pub fn upstream(&self, name: &str) -> Option<Value> {
+        let shown = self.shown.load();
+        upstreams(&shown).find(|(known, _)| *known == name).map(|(_, shown)| shown())
+    }
+
     /// Listeners, routes, upstreams and backends with their state and counters.
     pub fn status(&self) -> Value {
         let shown = self.shown.load();
@@ -217,9 +229,7 @@ impl State {
             .rules
             .iter()
             .map(|rule| json!({ "name": &*rule.name, "requests": rule.metrics.requests() }));
-        let upstreams = table.upstreams.iter().zip(&shown.boards).zip(&shown.sources);
-        let upstreams =
-            upstreams.map(|((upstream, board), source)| status::upstream(upstream, board, source.as_ref()));
+        let upstreams = upstreams(&shown).map(|(_, shown)| shown());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": self.is_ready(),
@@ -232,6 +242,14 @@ impl State {
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }
+}
+
+/// The upstreams by name, each with what shows it.
+fn upstreams(shown: &StatusView) -> impl Iterator<Item = (&str, impl FnOnce() -> Value)> {
+    let upstreams = shown.table.upstreams.iter().zip(&shown.boards).zip(&shown.sources);
+    upstreams.map(|((upstream, board), source)| {
+        (&*upstream.name, move || status::upstream(upstream, board, source.as_ref()))
+    })
 }
 
 /// What is measured of the sources.

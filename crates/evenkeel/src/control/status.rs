@@ -1,11 +1,13 @@
 //! What `/status` says of an upstream.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use evenkeel_core::health::State;
 use serde_json::{Map, Value, json};
 
 use super::board::{LastProbe, StatusBoard, mode_name, state_name};
+use super::overrides::Override;
 use super::state::SourceView;
 use crate::upstream::{Endpoint, Upstream, moment_of};
 
@@ -13,6 +15,8 @@ use crate::upstream::{Endpoint, Upstream, moment_of};
 pub(super) fn upstream(upstream: &Upstream, board: &StatusBoard, source: Option<&SourceView>) -> Value {
     let members = upstream.members.load_full();
     board.read(|content| {
+        let overrides: HashMap<_, _> =
+            content.overrides.iter().map(|one| ((one.url.tls, &one.url.host), one)).collect();
         let known = |endpoint: &Arc<Endpoint>| Some((endpoint.clone(), content.status(endpoint.id)?));
         let backends = members.roster.iter().filter_map(known).map(|(endpoint, status)| {
             let mut shown = backend(&endpoint);
@@ -32,6 +36,10 @@ pub(super) fn upstream(upstream: &Upstream, board: &StatusBoard, source: Option<
                 _ => {}
             }
             from(&mut shown, source, &endpoint);
+            let url = &endpoint.spec.url;
+            if let Some(one) = overrides.get(&(url.tls, &url.host)) {
+                shown.insert("change".to_owned(), difference(one));
+            }
             if let Some(probe) = &status.probe {
                 shown.insert("last_probe".to_owned(), last_probe(probe));
             }
@@ -41,12 +49,36 @@ pub(super) fn upstream(upstream: &Upstream, board: &StatusBoard, source: Option<
             "name": &*upstream.name,
             "mode": mode_name(content.mode),
             "pending": upstream.gate.pending(),
+            "revision": content.revision.to_string(),
             "backends": backends.collect::<Vec<_>>(),
         });
-        if let (Some(source), Value::Object(shown)) = (source, &mut shown) {
-            shown.insert("discovery".to_owned(), discovery(source));
+        if let Value::Object(shown) = &mut shown {
+            if let Some(source) = source {
+                shown.insert("discovery".to_owned(), discovery(source));
+            }
+            if !content.overrides.is_empty() {
+                shown.insert("changes".to_owned(), content.overrides.iter().map(difference).collect());
+            }
         }
         shown
+    })
+}
+
+/// A difference from the configuration and the source that was made at run time.
+fn difference(one: &Override) -> Value {
+    let at = jiff::Timestamp::try_from(one.at).unwrap_or_default();
+    json!({
+        "backend": one.url.text,
+        "drained": one.drained,
+        "weight": one.weight,
+        "given_weight": one.given_weight,
+        "added": one.added.is_some(),
+        "removed": one.removed,
+        "in_effect": one.is_in_effect(),
+        "by": &*one.by,
+        "at": format!("{at:.3}"),
+        "survives_reload": true,
+        "survives_restart": false,
     })
 }
 

@@ -13,7 +13,7 @@ use super::backends::{BackendFactory, PreparedBackend};
 use super::board::StatusBoard;
 use super::checks::Checks;
 use super::event_log::EventLog;
-use super::handle::SetUpdate;
+use super::handle::Update;
 use super::keeper::{Keeper, members};
 use super::live::{LiveUpstream, UpstreamSettings};
 use super::plan::PlanError;
@@ -38,7 +38,7 @@ struct Carried {
     health: Health,
     board: Arc<StatusBoard>,
     alert: Arc<Notify>,
-    updates: mpsc::Receiver<SetUpdate>,
+    updates: mpsc::Receiver<Update>,
     event_log: EventLog,
     retired: Vec<Arc<Members>>,
     balancer: Arc<dyn Balancer>,
@@ -81,7 +81,7 @@ impl Prepared {
     }
 
     /// The upstream as it begins, with its keeper, which receives other sets from `updates`.
-    pub(super) fn begin(self, updates: mpsc::Receiver<SetUpdate>) -> Keeper {
+    pub(super) fn begin(self, updates: mpsc::Receiver<Update>) -> Keeper {
         let now = moment_of(Instant::now());
         let Self { factory, backends, workers } = self;
         let model = factory.settings.model.clone();
@@ -156,6 +156,7 @@ impl Carried {
         let model = self.set.factory.settings.model.clone();
         let choice = self.health.choice(now);
         self.board.replace(self.set.descriptions(), &replaced.left);
+        self.board.differ(self.set.overrides(), self.set.revision());
         let states = self.set.iter().map(|endpoint| {
             let id = endpoint.id;
             (id, self.health.state(id, now), self.health.gray(id))

@@ -117,15 +117,13 @@ impl Client {
 
 /// The secret, without the line break at the end of its file.
 async fn secret(token: &Token) -> Result<String, DiscoveryError> {
-    let path = match token {
-        Token::Value(value) => return Ok(value.clone()),
-        Token::File(path) => path.clone(),
-        _ => return Err(DiscoveryError::Invalid("the token cannot be read".to_owned())),
+    let shown = match token {
+        Token::File(path) => path.display().to_string(),
+        _ => String::new(),
     };
-    let shown = path.display().to_string();
-    let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-    match read {
-        Ok(Ok(text)) => Ok(text.trim().to_owned()),
+    let token = token.clone();
+    match tokio::task::spawn_blocking(move || token.read()).await {
+        Ok(Ok(text)) => Ok(text),
         Ok(Err(error)) => Err(DiscoveryError::Unreachable(format!("token file {shown}: {error}"))),
         Err(_) => Err(DiscoveryError::Panicked),
     }

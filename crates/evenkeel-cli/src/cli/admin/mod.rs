@@ -1,17 +1,19 @@
 //! Requests to the admin address of a running balancer, for every command that has one.
 
+mod target;
 mod token;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+pub(super) use self::target::{Balancer, Target};
 pub(super) use self::token::Token;
 use super::failure::Failure;
 use super::printable::one_line;
@@ -41,6 +43,17 @@ pub(super) async fn send(
     method: Method,
     target: &str,
 ) -> Result<Response, Failure> {
+    send_json(admin, token, method, target, None).await
+}
+
+/// The same with a body of JSON, if there is one.
+pub(super) async fn send_json(
+    admin: &str,
+    token: Option<HeaderValue>,
+    method: Method,
+    target: &str,
+    body: Option<String>,
+) -> Result<Response, Failure> {
     let address = admin.strip_prefix("http://").unwrap_or(admin).trim_end_matches('/');
     if address.contains('/') || !address.contains(':') {
         return Err(Failure::usage(format!(
@@ -52,7 +65,11 @@ pub(super) async fn send(
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token);
     }
-    let request = request.body(Empty::new()).map_err(|error| Failure::usage(format!("{admin}: {error}")))?;
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    let body = Full::new(Bytes::from(body.unwrap_or_default()));
+    let request = request.body(body).map_err(|error| Failure::usage(format!("{admin}: {error}")))?;
     let response = match tokio::time::timeout(PATIENCE, exchange(address, request)).await {
         Ok(response) => response.map_err(|error| Failure::start(format!("{admin}: {error}")))?,
         Err(_) => return Err(Failure::start(format!("{admin}: no response within {PATIENCE:?}"))),
@@ -68,7 +85,7 @@ pub(super) async fn send(
     }
 }
 
-async fn exchange(address: &str, request: Request<Empty<Bytes>>) -> Result<Response, AnyError> {
+async fn exchange(address: &str, request: Request<Full<Bytes>>) -> Result<Response, AnyError> {
     let socket = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
     tokio::spawn(connection);

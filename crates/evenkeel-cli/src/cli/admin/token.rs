@@ -48,12 +48,19 @@ impl Token {
     }
 
     /// The same; the token of the configuration is used if no other is given.
-    pub(in crate::cli) fn field_or(&self, configured: Option<&str>) -> Result<Option<HeaderValue>, Failure> {
+    pub(in crate::cli) fn field_or(
+        &self,
+        configured: Option<&evenkeel::config::Token>,
+    ) -> Result<Option<HeaderValue>, Failure> {
         let given = environment(VARIABLE).filter(|text| !text.is_empty());
         let (place, text) = match (&self.token_file, given) {
             (Some(file), _) => (file.display().to_string(), Some(read(file)?)),
             (None, Some(text)) => (VARIABLE.to_owned(), Some(text)),
-            (None, None) => ("admin.token".to_owned(), configured.map(str::to_owned)),
+            (None, None) => {
+                let read = configured.map(evenkeel::config::Token::read).transpose();
+                let read = read.map_err(|error| Failure::refused(format!("admin.token_file: {error}")))?;
+                ("the token of the configuration".to_owned(), read)
+            }
         };
         let Some(text) = text else { return Ok(None) };
         let token = text.trim();

@@ -66,6 +66,20 @@ fn admin_and_log() -> Vec<Row> {
         .with("admin.address", "127.0.0.1:0")
         .shows("200", "401"),
         row(
+            "admin.token_file",
+            Value::Null,
+            "OWN-FOLDER/token",
+            admin("GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        )
+        .with("admin.address", "127.0.0.1:0")
+        .shows("200", "401"),
+        row("admin.read_only_token", Value::Null, "0123456789abcdef-token", admin(RELOAD))
+            .with("admin.address", "127.0.0.1:0")
+            .shows("422", "403"),
+        row("admin.read_only_token_file", Value::Null, "OWN-FOLDER/token", admin(RELOAD))
+            .with("admin.address", "127.0.0.1:0")
+            .shows("422", "401"),
+        row(
             "admin.hosts",
             json!(["a.test"]),
             json!(["b.test"]),
@@ -130,6 +144,10 @@ fn ending() -> Vec<Row> {
         .shows_then("no more connections"),
     ]
 }
+
+/// A command: without a file to read again, one that is let through gets a 422.
+const RELOAD: &str = "POST /reload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer 0123456789abcdef-token\r\n\
+                      Content-Length: 0\r\n\r\n";
 
 /// Looks at the status of the response of the admin address.
 fn admin(request: &'static str) -> impl for<'a> Fn(&'a World) -> Seen<'a> + Send + Sync {

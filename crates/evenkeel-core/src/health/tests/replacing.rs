@@ -60,3 +60,16 @@ fn a_backend_that_joins_begins_slowly_and_waits_for_its_first_probe() {
     world.probe(1, "+");
     assert!(matches!(world.state(1), State::Starting { .. }), "{:?}", world.state(1));
 }
+
+#[test]
+fn a_backend_that_gets_its_weight_back_begins_slowly() {
+    let policy = Policy { slow_start: Some(seconds(10)), ..Policy::default() };
+    let mut world = World::new(policy.clone(), &[backend(10), backend(0)]);
+    assert_eq!(world.state(1), State::Out);
+    world.health.replace(policy.clone(), [(id(0), backend(10)), (id(1), backend(10))], world.now);
+    assert!(matches!(world.state(1), State::Starting { .. }), "{:?}", world.state(1));
+    world.pass(seconds(10));
+    assert_eq!(world.members(), [(0, 10), (1, 10)]);
+    world.health.replace(policy, [(id(0), backend(5)), (id(1), backend(7))], world.now);
+    assert_eq!(world.members(), [(0, 5), (1, 7)], "another weight alone changes nothing else");
+}

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use evenkeel_core::route::{RequestParts, query_decoded};
+use evenkeel_core::route::{RequestParts, percent_encoded, query_decoded};
 use evenkeel_http::message::{RequestHead, Version};
 use http::{HeaderName, HeaderValue, Method};
 
@@ -150,28 +150,14 @@ impl Described {
 
     /// This as the query of the admin address's `/explain`.
     pub fn to_query(&self) -> String {
-        let (method, url) = (encoded(self.method.as_bytes()), encoded(self.url.as_bytes()));
+        let (method, url) = (percent_encoded(self.method.as_bytes()), percent_encoded(self.url.as_bytes()));
         let mut query =
-            format!("method={method}&url={url}&from={}", encoded(self.peer.to_string().as_bytes()));
+            format!("method={method}&url={url}&from={}", percent_encoded(self.peer.to_string().as_bytes()));
         for (name, value) in &self.fields {
-            query.push_str(&format!("&header={name}:%20{}", encoded(value.as_bytes())));
+            query.push_str(&format!("&header={name}:%20{}", percent_encoded(value.as_bytes())));
         }
         query
     }
-}
-
-/// Percent-encoded, except for what never needs it (RFC 3986, 2.3).
-fn encoded(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte))
-            }
-            _ => text.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    text
 }
 
 impl RequestParts for Described {
