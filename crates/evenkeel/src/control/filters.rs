@@ -13,7 +13,10 @@ use crate::filter::{BuildContext, Filter, Registry};
 use crate::upstream::moment_of;
 
 /// Filters in order, each with what it was made from.
-pub(super) type LiveFilters = Vec<(FilterSpec, Arc<dyn Filter>)>;
+pub(super) type LiveFilters = Vec<LiveFilter>;
+
+/// A filter that runs, and what it was built from.
+pub(super) type LiveFilter = (FilterSpec, Arc<dyn Filter>);
 
 /// All filters of a configuration, in its order.
 #[derive(Debug, Default)]
@@ -100,7 +103,7 @@ impl<'a> FilterBuilder<'a> {
         &mut self,
         context: BuildContext<'_>,
         specs: &[FilterSpec],
-        (before, can_stay): (&[(FilterSpec, Arc<dyn Filter>)], bool),
+        (before, can_stay): (&[LiveFilter], bool),
     ) -> LiveFilters {
         let mut before = FiltersBefore::new(before);
         // First all that stay: what is left then was replaced.

@@ -114,7 +114,10 @@ mod tests {
         [SIGNATURE, &[command, family], &length, rest].concat()
     }
 
-    fn table() -> Vec<(Vec<u8>, Result<Option<&'static str>, BadHeader>)> {
+    /// What comes, and the address that it names or what is wrong with it.
+    type Row = (Vec<u8>, Result<Option<&'static str>, BadHeader>);
+
+    fn table() -> Vec<Row> {
         let v6 = [&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7][..], &[0; 16], &[0, 80, 1, 187]];
         let tlvs =
             [IPV4, &[1, 0, 2, b'h', b'2'], &[2, 0, 1, b'a'], &[4, 0, 0], &[0xee, 0, 3, 1, 2, 3]].concat();
