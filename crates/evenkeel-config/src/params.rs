@@ -51,7 +51,7 @@ pub struct ParamError {
 }
 
 /// Kinds that a later version will have.
-const LATER: [&str; 5] = ["auth_request", "compress", "mirror", "buffer", "map"];
+const LATER: [&str; 3] = ["mirror", "buffer", "map"];
 
 // === impl FilterSpec ===
 

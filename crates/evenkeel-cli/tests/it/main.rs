@@ -15,6 +15,8 @@ mod causes;
 mod changes;
 mod cli;
 mod client_address;
+mod compress;
+mod cookbook;
 mod dialing;
 mod discovery;
 mod docs;

@@ -10,19 +10,11 @@ pub(crate) const HINTS: Hints = Hints {
         "protocol",
         "proxy_protocol",
         "tracing",
-        "rate_limit",
         "rate_limits",
         "http2",
         "http3",
-        "compress",
         "compression",
-        "cors",
-        "error_pages",
         "mirror",
-        "basic_auth",
-        "jwt",
-        "forward_auth",
-        "maintenance",
         "map",
         "listeners.name",
         "match.client",
@@ -33,6 +25,16 @@ pub(crate) const HINTS: Hints = Hints {
         "match.any_of",
     ],
     instead: &[
+        ("rate_limit", FILTER),
+        ("compress", FILTER),
+        ("cors", FILTER),
+        ("error_pages", FILTER),
+        ("basic_auth", FILTER),
+        ("jwt", FILTER),
+        ("forward_auth", FILTER),
+        ("maintenance", FILTER),
+        ("gzip", "unknown key: write filters: [{ compress: {} }] in a route"),
+        ("auth_request", "unknown key: write filters: [{ forward_auth: { url: … } }] in a route"),
         ("max_attempts", "unknown key: write retry: { attempts: … }"),
         ("round_robin", NAME_ALONE),
         ("random", NAME_ALONE),
@@ -120,6 +122,9 @@ pub(crate) const HINTS: Hints = Hints {
         ("query", "{ name: \"*\" }"),
     ],
 };
+
+/// What is said of the name of a filter in another place.
+const FILTER: &str = "unknown key: this is a filter: write it in the filters of a route";
 
 /// What is said of an algorithm without parameters that is given some.
 const NAME_ALONE: &str = "takes no parameters: write the name alone, like algorithm: round_robin";

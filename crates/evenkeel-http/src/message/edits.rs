@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 
+use super::compression::Compression;
 use super::field::is_of_the_connection;
 use super::head::is_authority;
 
@@ -20,6 +21,10 @@ pub struct Edits {
     pub(crate) hides_claims: bool,
     /// What the body is replaced with; responses only.
     pub(crate) replacement: Option<Box<Replacement>>,
+    /// How the body is compressed; responses only.
+    pub(crate) compression: Option<Compression>,
+    /// Whether the body of the response may be changed; requests only.
+    pub(crate) transforms_response: bool,
 }
 
 /// A body in place of another one.
@@ -115,6 +120,26 @@ impl Edits {
     /// What the body is replaced with.
     pub fn take_replacement(&mut self) -> Option<Box<Replacement>> {
         self.replacement.take()
+    }
+
+    /// Compresses the body; responses to requests with [`Edits::transform_response`] only.
+    pub fn compress(&mut self, compression: Compression) {
+        self.compression = Some(compression);
+    }
+
+    /// How the body is compressed.
+    pub fn take_compression(&mut self) -> Option<Compression> {
+        self.compression.take()
+    }
+
+    /// Says that the body of the response may be changed; requests only. Such requests use Pingora's lane.
+    pub fn transform_response(&mut self) {
+        self.transforms_response = true;
+    }
+
+    /// Whether the body of the response may be changed.
+    pub fn transforms_response(&self) -> bool {
+        self.transforms_response
     }
 
     /// Adds a change without [`HeaderEdit::check`]: for headers that the balancer itself writes. With another header the

@@ -4,6 +4,7 @@
 //! status.
 
 mod answer;
+mod compression;
 mod cookie;
 mod edits;
 mod facts;
@@ -18,6 +19,7 @@ mod template;
 mod version;
 
 pub use answer::{Answer, AnswerFormat};
+pub use compression::{Coding, Compression};
 pub use cookie::cookie;
 pub use edits::{EditError, Edits, HeaderEdit, Replacement};
 pub use facts::HeadFacts;

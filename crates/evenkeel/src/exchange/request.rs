@@ -216,7 +216,8 @@ impl Exchange {
         let timeouts = rule.timeouts.as_ref().map(|own| Box::new(own.over(&upstream.timeouts)));
         self.in_flight.set_limits(timeouts.as_deref().unwrap_or(&upstream.timeouts), timeout);
         let (method, bodiless) = (head.method(), !self.has_body());
-        let copies = upstream.hedging.is_some() && self.lane == Lane::Lean;
+        let lean = self.lane == Lane::Lean && !self.edits.transforms_response();
+        let copies = upstream.hedging.is_some() && lean;
         let options = AttemptOptions {
             retry: rule.retry.clone(),
             timeouts,

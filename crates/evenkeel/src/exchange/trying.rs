@@ -235,9 +235,9 @@ impl Exchange {
         }
     }
 
-    /// Whether it goes to an upstream of which no backend speaks TLS.
+    /// Whether it goes to an upstream of which no backend speaks TLS, and the body of its response stays as it is.
     pub fn is_plain(&self) -> bool {
-        self.attempts.as_ref().is_some_and(Attempts::is_plain)
+        self.attempts.as_ref().is_some_and(Attempts::is_plain) && !self.edits.transforms_response()
     }
 
     /// The upstream that it goes to.

@@ -6,6 +6,7 @@
 
 mod access;
 mod basic_auth;
+mod compress;
 mod context;
 mod cors;
 mod duration;
@@ -33,14 +34,15 @@ mod watched;
 
 pub(crate) use access::{AllowFilter, DenyFilter};
 pub(crate) use basic_auth::BasicAuthFilter;
+pub(crate) use compress::CompressFilter;
 pub use context::{BuildContext, Task};
 pub(crate) use cors::CorsFilter;
 use duration::DurationParam;
 pub(crate) use error_pages::ErrorPagesFilter;
 pub use evenkeel_http::message::{
-    Answer, AnswerFormat, Arrival, EditError, Edits, Escape, Facts, HeaderEdit, Overload, Phase, Placeholder,
-    Refusal, Rejection, RejectionCause, Replacement, RequestFacts, RequestHead, RequestId, ResponseFacts,
-    ResponseHead, Template, TemplateError, Version, Waited,
+    Answer, AnswerFormat, Arrival, Coding, Compression, EditError, Edits, Escape, Facts, HeaderEdit,
+    Overload, Phase, Placeholder, Refusal, Rejection, RejectionCause, Replacement, RequestFacts, RequestHead,
+    RequestId, ResponseFacts, ResponseHead, Template, TemplateError, Version, Waited,
 };
 pub(crate) use forward_auth::ForwardAuthFilter;
 pub(crate) use headers::{RequestHeaders, ResponseHeaders};

@@ -11,9 +11,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AllowFilter, BasicAuthFilter, BuildContext, CookieFilter, CorsFilter, DenyFilter, ErrorPagesFilter,
-    Filter, ForwardAuthFilter, JwtFilter, MaintenanceFilter, RateLimitFilter, RequestHeaders,
-    ResponseHeaders, RewriteLocation, RewritePath, SecurityHeaders, StripPrefix,
+    AllowFilter, BasicAuthFilter, BuildContext, CompressFilter, CookieFilter, CorsFilter, DenyFilter,
+    ErrorPagesFilter, Filter, ForwardAuthFilter, JwtFilter, MaintenanceFilter, RateLimitFilter,
+    RequestHeaders, ResponseHeaders, RewriteLocation, RewritePath, SecurityHeaders, StripPrefix,
 };
 
 /// The kinds of filters that a configuration can use.
@@ -77,6 +77,7 @@ impl Registry {
         Self { kinds: Vec::new() }
             .with::<AllowFilter>()
             .with::<BasicAuthFilter>()
+            .with::<CompressFilter>()
             .with::<CookieFilter>()
             .with::<CorsFilter>()
             .with::<DenyFilter>()

@@ -34,6 +34,8 @@ pub struct Context {
     pub(super) interim: Interim,
     /// Whether a response was discarded for another attempt.
     pub(super) rejected: bool,
+    /// Whether the body of the response is compressed.
+    pub(super) compressed: bool,
     /// While an HTTP/2 connection to a backend is looked for, or opened.
     pub(super) turn: Option<Turn>,
 }

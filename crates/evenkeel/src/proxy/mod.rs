@@ -4,7 +4,9 @@
 //! pump again.
 
 mod cause;
+mod compressor;
 mod context;
+mod encoder;
 mod head;
 mod peer;
 mod phases;

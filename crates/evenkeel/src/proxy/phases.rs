@@ -7,6 +7,7 @@ use bytes::Bytes;
 use evenkeel_config::Http2;
 use evenkeel_http::message::{Answer, Interim, Malformed};
 use http::header;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -15,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, HttpProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::cause;
+use super::compressor::{Compressor, Compressors};
 use super::context::{Context, Incoming};
 use super::head::{
     PingoraResponse, edit_response, forget_spelling, is_sound, remove_hop_fields, write_framing,
@@ -75,12 +77,13 @@ impl Proxy {
 impl ProxyHttp for Proxy {
     type CTX = Context;
 
-    fn new_ctx(&self) -> Context {
-        Context::default()
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        // Pingora's default adds a module of its own for compression, which would run, switched off, on every response.
+        modules.add_module(Box::new(Compressors));
     }
 
-    fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {
-        // Pingora's default adds a compression module that would run, switched off, on every response.
+    fn new_ctx(&self) -> Context {
+        Context::default()
     }
 
     fn on_connection_reuse(
@@ -228,7 +231,7 @@ impl ProxyHttp for Proxy {
             return Error::e_explain(ErrorType::InvalidHTTPHeader, "too many 1xx").map_err(Error::into_up);
         }
         let exchange = context.exchange()?;
-        let edits = match exchange.on_head(&PingoraResponse(response), upgraded) {
+        let mut edits = match exchange.on_head(&PingoraResponse(response), upgraded) {
             Ok(edits) => edits,
             Err(refusal) => {
                 context.refusal = Some(refusal);
@@ -250,6 +253,12 @@ impl ProxyHttp for Proxy {
             remove_hop_fields(response);
         }
         write_framing(response)?;
+        if let (Some(compression), Some(compressor)) =
+            (edits.take_compression(), session.downstream_modules_ctx.get_mut::<Compressor>())
+        {
+            compressor.want(compression);
+            context.compressed = true;
+        }
         edit_response(response, edits)
     }
 
@@ -260,8 +269,10 @@ impl ProxyHttp for Proxy {
         _: bool,
         context: &mut Context,
     ) -> Result<Option<std::time::Duration>> {
+        // What is compressed has another size, which is known at the end.
+        let sent = if context.compressed { 0 } else { body.as_ref().map_or(0, |body| body.len() as u64) };
         let exchange = context.exchange()?;
-        exchange.count_sent(body.as_ref().map_or(0, |body| body.len() as u64));
+        exchange.count_sent(sent);
         exchange.in_flight().backend_moved();
         Ok(None)
     }
@@ -346,7 +357,9 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        let compressed = session.downstream_modules_ctx.get::<Compressor>().map_or(0, Compressor::sent);
         let Ok(exchange) = context.exchange() else { return };
+        exchange.count_sent(compressed);
         let complete = session.response_written().is_some();
         let ending = match error.map(Error::esource) {
             None if complete => Ending::Ok,

@@ -147,7 +147,7 @@ fn forward_auth() -> Vec<Row> {
     ]
 }
 
-/// Looks at how often the service is asked about two requests.
+/// Looks at how many requests the service receives for two of a client.
 fn questions(world: &World) -> Seen<'_> {
     Box::pin(async move {
         let before = world.two.count();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::row::{Row, Seen, row};
+use super::row::{Row, Seen, rejected, row};
 use super::world::{World, received};
 
 pub(super) fn rows() -> Vec<Row> {
@@ -10,6 +10,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(maintenance());
     rows.extend(cookie());
     rows.extend(rewrite_location());
+    rows.extend(compress());
     rows
 }
 
@@ -112,5 +113,26 @@ fn rewrite_location() -> Vec<Row> {
         moved("routes[].filters[].rewrite_location[].to", "/a/", "/b/")
             .with("routes[].filters[].rewrite_location[].from", "http://inner/")
             .shows("/a/x", "/b/x"),
+    ]
+}
+
+/// Looks at the coding of a text.
+fn coding(world: &World) -> Seen<'_> {
+    Box::pin(async move {
+        let request = "GET /text HTTP/1.1\r\nHost: test\r\nAccept-Encoding: zstd, br, gzip\r\n\r\n";
+        world.send(request).await.header("content-encoding").unwrap_or("none").to_owned()
+    })
+}
+
+fn compress() -> Vec<Row> {
+    vec![
+        row("routes[].filters[].compress.algorithms", json!(["gzip"]), json!(["br"]), coding)
+            .shows("gzip", "br"),
+        row("routes[].filters[].compress.types", json!(["image/png"]), json!(["text/*"]), coding)
+            .shows("none", "zstd"),
+        row("routes[].filters[].compress.min_size", json!(100_000), json!(10), coding).shows("none", "zstd"),
+        rejected("routes[].filters[].compress.gzip_level", 5, 10, "a number from 1 to 9"),
+        rejected("routes[].filters[].compress.br_level", 5, 12, "a number from 1 to 11"),
+        rejected("routes[].filters[].compress.zstd_level", 5, 20, "a number from 1 to 19"),
     ]
 }

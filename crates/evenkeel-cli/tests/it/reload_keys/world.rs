@@ -44,7 +44,7 @@ pub(super) struct World {
 
 /// What a backend does with a request: what the path says.
 ///
-/// `/status/503`, `/wait/300` (milliseconds), `/size/1000`, `/framed` (with `X-Frame-Options`), `/jwks`, `/cookie`, `/moved`, `/silence`, `/hang-up`, `/half`, `/upgrade`, `/health`, `/load`
+/// `/status/503`, `/wait/300` (milliseconds), `/size/1000`, `/framed` (with `X-Frame-Options`), `/jwks`, `/text`, `/cookie`, `/moved`, `/silence`, `/hang-up`, `/half`, `/upgrade`, `/health`, `/load`
 /// and `/calm` (reports for `prequal`), `/uneven` (the first one takes longer), `/fail-or-hang` (the first one fails, the
 /// others are silent); `/only/one/…` is for that backend alone. Else it responds with its name.
 fn reply(name: &'static str, target: &str, healthy: &AtomicBool) -> Reply {
@@ -70,6 +70,13 @@ fn reply(name: &'static str, target: &str, healthy: &AtomicBool) -> Reply {
         }
         "moved" => {
             Reply::bytes("HTTP/1.1 302 Found\r\nLocation: http://inner/x\r\nContent-Length: 0\r\n\r\n")
+        }
+        "text" => {
+            let body = "a line of text\n".repeat(300);
+            let length = body.len();
+            Reply::bytes(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
+            ))
         }
         "silence" => Reply::silence(),
         "fail-or-hang" if name == "one" => Reply::status(503, name),
