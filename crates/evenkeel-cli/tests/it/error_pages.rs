@@ -160,3 +160,22 @@ async fn maintenance_begins_and_ends_with_a_file() {
     std::fs::remove_file(&file).expect("it is there");
     becomes(200).await;
 }
+
+#[tokio::test]
+async fn a_page_can_name_the_request_and_stays_what_it_is() {
+    let closed = ClosedPort::new();
+    let text = format!(
+        "routes: [{{ name: all, filters: [{{ error_pages: {{ pages: [{{ body: '<p>{{request_id}} {{header.x-a:-none}} {{upstream}} {{status}}' }}] }} }}, {{ deny: [127.0.0.2] }}], upstream: web }}]\n\
+         upstreams: {{ web: {{ backends: ['{}'], outlier_detection: off }} }}",
+        closed.url()
+    );
+    let balancer = Balancer::start(&text).await;
+    let response = ask(&balancer, "GET", "/?a", "X-A: <b>\r\n").await;
+    let id = balancer.log_line_of("/?a").await["request_id"].as_str().expect("an id").to_owned();
+    assert_eq!(response.text(), format!("<p>{id} &lt;b&gt; web 502"));
+    // A filter behind it rejects, so there is no upstream.
+    let mut client = crate::support::Client::connect_from([127, 0, 0, 2].into(), balancer.address()).await;
+    let response = client.ask("GET /?b HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    let id = balancer.log_line_of("/?b").await["request_id"].as_str().expect("an id").to_owned();
+    assert_eq!(response.text(), format!("<p>{id} none  403"));
+}

@@ -44,6 +44,15 @@ impl Escape {
         }
     }
 
+    /// Adds a text that is not of a request, such as a message.
+    pub fn write_text(self, text: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Json => json(text, out),
+            Self::Html => html(text, out),
+            _ => out.extend_from_slice(text.as_bytes()),
+        }
+    }
+
     /// Adds a value.
     pub(super) fn write(self, placeholder: &Placeholder, value: &[u8], out: &mut Vec<u8>) {
         match self {

@@ -8,13 +8,14 @@ mod params;
 pub use params::{ErrorPageParams, ErrorPagesParams};
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use evenkeel_http::message::{AnswerFormat, Refusal};
+use evenkeel_http::message::{AnswerFormat, Escape, Refusal};
 use http::HeaderValue;
 
 use super::registry::{FilterError, FilterKind};
 use super::watched::Watched;
-use super::{BuildContext, Filter, Response};
+use super::{BuildContext, Filter, Request, Response, Verdict};
 use page::{Error, Page};
 
 /// Replaces the bodies of errors.
@@ -33,9 +34,38 @@ struct ErrorPage {
     page: Watched<Page>,
 }
 
+/// The pages that have values of the request in them, as they were then, with these values.
+#[derive(Debug)]
+struct Kept(Vec<(usize, Arc<Page>, Vec<String>)>);
+
 // === impl ErrorPagesFilter ===
 
+impl ErrorPagesFilter {
+    /// Keeps the values of the request that pages need. Without such a page, that is nothing.
+    fn keep(&self, request: &mut Request<'_>) {
+        let pages = self.pages.iter().enumerate().filter(|(_, page)| page.page.load().needs_request());
+        let kept = pages.map(|(at, page)| {
+            let page = page.page.load_full();
+            let values = page.keep(request);
+            (at, page, values)
+        });
+        let kept: Vec<_> = kept.collect();
+        if !kept.is_empty() {
+            request.state.set(Kept(kept));
+        }
+    }
+}
+
 impl Filter for ErrorPagesFilter {
+    fn on_request(&self, request: &mut Request<'_>) -> Verdict {
+        self.keep(request);
+        Verdict::Continue
+    }
+
+    fn on_skipped(&self, request: &mut Request<'_>) {
+        self.keep(request);
+    }
+
     fn on_response(&self, response: &mut Response<'_>) {
         let status = response.head.status();
         let refusal = response.refusal();
@@ -44,18 +74,22 @@ impl Filter for ErrorPagesFilter {
         }
         let cause = refusal.map(Refusal::reason);
         let message = refusal.map(Refusal::message).unwrap_or_default();
-        let mut pages = self.pages.iter().filter(|page| page.is_for(status, cause));
+        let mut pages = self.pages.iter().enumerate().filter(|(_, page)| page.is_for(status, cause));
         let found = match response.format {
             AnswerFormat::Grpc => None,
             // No preference.
             AnswerFormat::Text => pages.next(),
-            format => pages.find(|page| page.format == format),
+            format => pages.find(|(_, page)| page.format == format),
         };
-        if let Some(found) = found {
-            let error = Error { status, cause: cause.unwrap_or_default(), message };
-            let body = found.page.load().render(error, found.format);
-            response.edits.replace_body(found.content_type.clone(), body);
-        }
+        let Some((at, found)) = found else { return };
+        let error = Error { cause: cause.unwrap_or_default(), message };
+        let kept =
+            response.state.get::<Kept>().and_then(|Kept(kept)| kept.iter().find(|(known, ..)| *known == at));
+        let body = match kept {
+            Some((_, page, values)) => page.render(error, values, response),
+            None => found.page.load().render(error, &[], response),
+        };
+        response.edits.replace_body(found.content_type.clone(), body);
     }
 }
 
@@ -91,9 +125,12 @@ impl ErrorPage {
         let content_type = content_type.ok_or_else(|| {
             FilterError::new(format!("{key}.content_type"), "a content type, like text/html; charset=utf-8")
         })?;
+        let escape = Escape::of_media_type(&params.content_type);
         let page = match (params.body, params.file) {
-            (Some(body), None) => Watched::fixed(Page::parse(&body)),
-            (None, Some(file)) => Watched::file(file, "pages", context, Page::read)
+            (Some(body), None) => Page::parse(&body, escape).map(Watched::fixed).map_err(|problem| {
+                FilterError::new(format!("{key}.body"), format!("a page with placeholders, but it {problem}"))
+            })?,
+            (None, Some(file)) => Watched::file(file, "pages", context, move |path| Page::read(path, escape))
                 .map_err(|problem| FilterError::new(format!("{key}.file"), format!("a page: {problem}")))?,
             _ => return Err(FilterError::new(key, "a body or a file")),
         };

@@ -36,7 +36,8 @@ pub struct ErrorPageParams {
     /// The type of the page. A client that accepts HTML or JSON gets a page of that type only.
     #[serde(default = "html")]
     pub content_type: String,
-    /// The page. `{status}`, `{cause}` and `{message}` are replaced; other braces stay.
+    /// The page. It can contain placeholders, like `{status}` and `{request_id}` (docs/placeholders.md), and `{cause}` and `{message}`: why the
+    /// balancer rejected the request, for programs and for people. Braces that do not hold a name stay.
     pub body: Option<String>,
     /// A file with the page. It is read again within a second when it changes. At most 1 MiB.
     pub file: Option<PathBuf>,
