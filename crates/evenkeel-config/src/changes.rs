@@ -260,6 +260,8 @@ fn tls(old: Option<&ListenerTls>, new: Option<&ListenerTls>) -> Vec<&'static str
         "tls.groups": groups,
         "tls.strict_sni": strict_sni,
         "tls.http2": http2,
+        "tls.client_auth": client_auth,
+        "tls.ticket_keys": ticket_keys,
         "tls.handshake_timeout": handshake_timeout,
         "tls.max_handshakes": max_handshakes,
     })

@@ -47,12 +47,12 @@ pub use error::{ConfigError, Diagnostic, Location};
 pub use filter_value::FilterValue;
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
-    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ConsulSource,
-    Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck, HealthCheckKind,
-    Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup, Lanes,
-    ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool, ProxyProtocol,
-    ProxyProtocolMode, Redirect, Respond, Retry, RetryOn, Route, RouteTimeouts, Shutdown, SpoofedHeaders,
-    Sticky, Timeouts, TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
+    AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ClientAuth,
+    ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck,
+    HealthCheckKind, Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup,
+    Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool,
+    ProxyProtocol, ProxyProtocolMode, Redirect, Respond, Retry, RetryOn, Route, RouteTimeouts, Shutdown,
+    SpoofedHeaders, Sticky, Timeouts, TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use placeholders::{TemplateFault, template};

@@ -34,7 +34,7 @@ pub use resilience::{
     UpstreamLimits,
 };
 pub use timeouts::{RouteTimeouts, Timeouts};
-pub use tls::{CertificateFiles, CipherSuite, KeyExchangeGroup, ListenerTls, TlsVersion};
+pub use tls::{CertificateFiles, CipherSuite, ClientAuth, KeyExchangeGroup, ListenerTls, TlsVersion};
 
 /// The whole configuration of a balancer.
 #[derive(Clone, Debug, PartialEq)]
@@ -427,6 +427,8 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
     "tls_cipher",
     "tls_server_name",
     "tls_resumed",
+    "tls_client_subject",
+    "tls_client_fingerprint",
     "explain",
 ];
 

@@ -144,12 +144,14 @@ fn tls_of_a_listener_is_compared_key_by_key() {
     let with = |tls: &str| format!("{{ address: 127.0.0.1:8080, tls: {tls} }}");
     let (one, two) = (
         with("{ certificates: [{ cert: a, key: b }] }"),
-        with("{ certificates: [{ cert: a, key: c }], strict_sni: true, min_version: 1.3 }"),
+        with(
+            "{ certificates: [{ cert: a, key: c }], strict_sni: true, min_version: 1.3, ticket_keys: k, client_auth: { ca: d } }",
+        ),
     );
     assert_eq!(words(|base| base.replace(listener, &one)), ["listener 127.0.0.1:8080 changed: tls"]);
     let changes = model(&BASE.replace(listener, &one)).changes(&model(&BASE.replace(listener, &two)));
     let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
-    let expected = "listener 127.0.0.1:8080 changed: tls.certificates, tls.min_version, tls.strict_sni";
+    let expected = "listener 127.0.0.1:8080 changed: tls.certificates, tls.min_version, tls.strict_sni, tls.client_auth, tls.ticket_keys";
     assert_eq!(changes, [expected]);
 }
 

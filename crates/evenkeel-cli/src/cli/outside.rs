@@ -50,6 +50,11 @@ fn placed(config: &Config, model: &Model, error: PlanError) -> Diagnostic {
             let keys = format!("listeners[{}].tls.certificates[{index}].{key}", at.unwrap_or_default());
             config.diagnostic(&keys, source.reason).value(source.path.display().to_string())
         }
+        PlanError::Tls { listener, source: TlsError::File { key, path, reason } } => {
+            let at = model.listeners.iter().position(|one| one.address.to_string() == listener);
+            let keys = format!("listeners[{}].tls.{key}", at.unwrap_or_default());
+            config.diagnostic(&keys, reason).value(path.display().to_string())
+        }
         PlanError::Loop { upstream, index, backend, listener } => {
             let message = format!(
                 "is the balancer's own listener {listener}: requests would loop: expected another address"

@@ -43,6 +43,7 @@ async fn the_files_of_the_pages_are_fine() {
     // The certificate that pages name.
     Authority::new(folder.path()).pair("cert", &["localhost"]);
     std::fs::rename(folder.path().join("cert.key"), folder.path().join("key.pem")).expect("a file");
+    std::fs::write(folder.path().join("tickets.txt"), "0f".repeat(32)).expect("a file");
     let mut count = 0;
     for page in PAGES {
         for block in blocks(page, "yaml") {

@@ -76,6 +76,7 @@ mod support;
 mod terminal;
 mod timeouts;
 mod tls;
+mod tls_clients;
 mod tls_files;
 mod tls_listener;
 mod unreachable;

@@ -77,6 +77,28 @@ impl Tls {
         self
     }
 
+    /// Whether a client must show a certificate of these authorities (a PEM file), or can. Default neither.
+    pub fn client_auth(mut self, ca: impl Into<String>, required: bool) -> Self {
+        let mode = if required { wire::ClientAuthMode::Required } else { wire::ClientAuthMode::Optional };
+        let crl = self.wire.client_auth.and_then(|auth| auth.crl);
+        self.wire.client_auth = Some(wire::ClientAuth { mode, ca: Some(ca.into()), crl });
+        self
+    }
+
+    /// A PEM file of lists of certificates of clients that are revoked, together with [`client_auth`](Tls::client_auth). Default
+    /// none.
+    pub fn client_crl(mut self, crl: impl Into<String>) -> Self {
+        let auth = self.wire.client_auth.take().unwrap_or_default();
+        self.wire.client_auth = Some(wire::ClientAuth { crl: Some(crl.into()), ..auth });
+        self
+    }
+
+    /// A file with the keys of session tickets, which machines can share. Default: keys of this process.
+    pub fn ticket_keys(mut self, file: impl Into<String>) -> Self {
+        self.wire.ticket_keys = Some(file.into());
+        self
+    }
+
     /// From the accept to the end of the handshake. Default 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.wire.handshake_timeout = values::Duration(timeout);

@@ -22,6 +22,10 @@ pub struct ListenerTls {
     pub strict_sni: bool,
     /// Whether clients can speak HTTP/2 (ALPN). Default yes.
     pub http2: bool,
+    /// Which certificates of clients are accepted. Default: none is requested.
+    pub client_auth: Option<ClientAuth>,
+    /// A file with the keys of session tickets. Default none: keys of the process.
+    pub ticket_keys: Option<PathBuf>,
     /// From the accept to the end of the handshake; then the connection is closed. Default 10 s.
     pub handshake_timeout: Duration,
     /// The most handshakes in progress at the same time; more wait for their turn. Default 1,000.
@@ -36,6 +40,18 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// The PEM file with its private key.
     pub key: PathBuf,
+}
+
+/// Which certificates of clients are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientAuth {
+    /// Whether a client without a certificate is rejected.
+    pub required: bool,
+    /// The PEM file of the authorities that certify clients.
+    pub ca: PathBuf,
+    /// A PEM file of certificates that are revoked. Default none.
+    pub crl: Option<PathBuf>,
 }
 
 /// A version of TLS.

@@ -8,7 +8,7 @@ use super::listener::{at_least_one, timeout};
 use crate::suggest::closest;
 use crate::wire;
 use crate::yaml::{Path, any_of};
-use crate::{CertificateFiles, CipherSuite, KeyExchangeGroup, ListenerTls, TlsVersion};
+use crate::{CertificateFiles, CipherSuite, ClientAuth, KeyExchangeGroup, ListenerTls, TlsVersion};
 
 /// How a listener speaks TLS.
 pub(super) fn listener(
@@ -41,6 +41,8 @@ pub(super) fn listener(
         groups: groups?,
         strict_sni: tls.strict_sni,
         http2: tls.http2,
+        client_auth: client_auth(tls.client_auth.as_ref(), &path.key("client_auth"), context),
+        ticket_keys: file(tls.ticket_keys.as_ref(), &path.key("ticket_keys"), context),
         handshake_timeout: handshake_timeout?,
         max_handshakes: tls.max_handshakes,
     };
@@ -79,6 +81,38 @@ fn certificates(
         resolved.push(CertificateFiles { cert, key });
     }
     resolved
+}
+
+/// Which certificates of clients are accepted.
+fn client_auth(
+    auth: Option<&wire::ClientAuth>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<ClientAuth> {
+    let auth = auth?;
+    let ca = file(auth.ca.as_ref(), &path.key("ca"), context);
+    let crl = file(auth.crl.as_ref(), &path.key("crl"), context);
+    let required = match auth.mode {
+        wire::ClientAuthMode::Off => return None,
+        wire::ClientAuthMode::Optional => false,
+        wire::ClientAuthMode::Required => true,
+    };
+    if ca.is_none() {
+        let message =
+            "is missing: expected the PEM file of the authorities that certify clients, like clients.pem";
+        context.absent(&path.key("ca"), message);
+    }
+    Some(ClientAuth { required, ca: ca?, crl })
+}
+
+/// A file that is named. Whether it can be used is found when it is read.
+fn file(name: Option<&String>, path: &Path, context: &mut Context<'_>) -> Option<PathBuf> {
+    let name = name?;
+    context.keep_place(path);
+    if name.is_empty() {
+        context.wrong(path, "", "is empty: expected the path of a file");
+    }
+    Some(PathBuf::from(name))
 }
 
 fn version(version: &wire::Version, path: &Path, context: &mut Context<'_>) -> Option<TlsVersion> {

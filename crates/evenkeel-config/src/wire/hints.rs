@@ -115,6 +115,7 @@ pub(crate) const HINTS: Hints = Hints {
         ("dns", "{ name: VALUE }"),
         ("consul", "{ service: VALUE }"),
         ("match", "{ path_prefix: VALUE }"),
+        ("client_auth", "{ mode: required, ca: clients.pem }"),
         ("listeners.tls", "{ certificates: [{ cert: cert.pem, key: key.pem }] }"),
         ("tls", "{ ca: VALUE }"),
         ("split", "{ web: 90, canary: 10 }"),

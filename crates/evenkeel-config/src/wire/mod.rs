@@ -30,7 +30,9 @@ pub(crate) use named::{Named, OrText, Short};
 pub(crate) use proxy_protocol::ProxyProtocol;
 pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step};
-pub(crate) use tls::{Certificate, CipherSuite, KeyExchangeGroup, ListenerTls, Version};
+pub(crate) use tls::{
+    Certificate, CipherSuite, ClientAuth, ClientAuthMode, KeyExchangeGroup, ListenerTls, Version,
+};
 pub(crate) use upstream::{Backend, RouteTimeouts, Timeouts, Upstream};
 
 use schemars::{JsonSchema, Schema, json_schema};

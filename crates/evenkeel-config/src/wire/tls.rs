@@ -38,6 +38,13 @@ pub(crate) struct ListenerTls {
     /// HTTP/2 use Pingora's lane (docs/lanes.md).
     #[serde(default = "http2")]
     pub(crate) http2: bool,
+    /// Whether clients must show a certificate. Default: they are not asked for one.
+    pub(crate) client_auth: Option<ClientAuth>,
+    /// A file with the keys of session tickets, so that machines that share it resume each other's sessions, also after a restart.
+    /// One key in each line, as `openssl rand -hex 32` prints it: the first one is for new tickets, the others are only read. A
+    /// changed file is in use within two seconds. Anyone with a key can decrypt recorded sessions of TLS 1.2: change keys at least
+    /// daily. Default: keys of this process, which change every six hours.
+    pub(crate) ticket_keys: Option<String>,
     /// The time from the accept to the end of the handshake; then the connection is closed.
     #[serde(default = "handshake_timeout")]
     pub(crate) handshake_timeout: Duration,
@@ -57,6 +64,34 @@ pub(crate) struct Certificate {
     pub(crate) cert: String,
     /// The PEM file with its private key, without a passphrase: PKCS#8, PKCS#1 or SEC1. It can be the same file.
     pub(crate) key: String,
+}
+
+/// Whether clients must show a certificate, and who certifies them.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "client_auth")]
+pub(crate) struct ClientAuth {
+    /// `required`: a client without a certificate is rejected in the handshake. `optional`: it is served; backends and logs see
+    /// that it has none. `off`: clients are not asked. A certificate that is not accepted is rejected in any case.
+    #[serde(default)]
+    pub(crate) mode: ClientAuthMode,
+    /// The PEM file of the authorities that certify clients. Required, except with `off`. A changed file is in use within two
+    /// seconds.
+    pub(crate) ca: Option<String>,
+    /// A PEM file of certificate revocation lists. A certificate that one of them names is rejected. A certificate whose
+    /// authority has no list there is accepted. Default: no certificate is revoked.
+    pub(crate) crl: Option<String>,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "client_auth_mode")]
+pub(crate) enum ClientAuthMode {
+    #[default]
+    Required,
+    Optional,
+    Off,
 }
 
 /// A version of TLS.
@@ -87,6 +122,8 @@ impl ListenerTls {
             groups: None,
             strict_sni: false,
             http2: http2(),
+            client_auth: None,
+            ticket_keys: None,
             handshake_timeout: handshake_timeout(),
             max_handshakes: max_handshakes(),
         }

@@ -33,14 +33,14 @@ fn refresh(listener: &ListenerState, tls: &ServerTls) {
             listener.metrics.certificates_read(true);
             let serials: Vec<String> = tls.certificates().iter().map(|one| one.serial.clone()).collect();
             log::info!(
-                "listener {name}: certificates have changed: now in use: serial {}",
+                "listener {name}: files of TLS have changed and are in use: certificates with serial {}",
                 serials.join(", ")
             );
             warn_of_doubts(name, tls);
         }
         Some(Err(error)) => {
             listener.metrics.certificates_read(false);
-            log::warn!("listener {name}: {error}: the old certificates stay in use");
+            log::warn!("listener {name}: {error}: the old files stay in use");
         }
     }
 }

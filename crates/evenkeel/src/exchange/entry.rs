@@ -37,7 +37,12 @@ impl Entry for Exchange {
             Field::End => record.ending.map_or(Value::Absent, |ending| Value::Text(ending.as_str())),
             Field::Error => record.error.map_or(Value::Absent, Value::Text),
             Field::Lane => self.lane.name().map_or(Value::Absent, Value::Text),
-            Field::TlsVersion | Field::TlsCipher | Field::TlsServerName | Field::TlsResumed => {
+            Field::TlsVersion
+            | Field::TlsCipher
+            | Field::TlsServerName
+            | Field::TlsResumed
+            | Field::TlsClientSubject
+            | Field::TlsClientFingerprint => {
                 self.connection().agreed().map_or(Value::Absent, |agreed| of_tls(agreed, field))
             }
             Field::Explain => part(self.attempts.as_ref().and_then(Attempts::explanation)),
@@ -61,6 +66,12 @@ fn of_tls(agreed: &Negotiated, field: Field) -> Value<'_> {
         Field::TlsVersion => Value::Text(agreed.version),
         Field::TlsCipher => Value::Text(agreed.cipher),
         Field::TlsServerName => agreed.server_name.as_deref().map_or(Value::Absent, Value::Text),
+        Field::TlsClientSubject => {
+            agreed.client.as_ref().map_or(Value::Absent, |client| Value::Text(&client.subject))
+        }
+        Field::TlsClientFingerprint => {
+            agreed.client.as_ref().map_or(Value::Absent, |client| Value::Text(&client.fingerprint))
+        }
         Field::TlsResumed => Value::Text(if agreed.resumed { "yes" } else { "no" }),
         _ => Value::Absent,
     }

@@ -12,6 +12,7 @@ use super::table::Table;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How many edits there usually are, those of a filter or two among them.
@@ -48,6 +49,9 @@ pub(super) fn write(table: &Table, hop: Hop<'_>, request_id: Option<HeaderValue>
     }
     if let Some(id) = request_id {
         edits.danger_set(X_REQUEST_ID, id);
+    }
+    if let Some(client) = hop.connection.agreed().and_then(|agreed| agreed.client.as_ref()) {
+        edits.danger_set(X_FORWARDED_CLIENT_CERT, client.forwarded.clone());
     }
     let is_contradicted = hop.client.source == AddressSource::XForwardedFor { contradicted: true };
     if is_contradicted {

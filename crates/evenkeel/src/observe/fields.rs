@@ -69,6 +69,10 @@ pub enum Field {
     TlsServerName,
     /// Whether the client resumed an earlier TLS session: `yes` or `no`.
     TlsResumed,
+    /// The subject of the client's certificate; for listeners with `client_auth`.
+    TlsClientSubject,
+    /// The SHA-256 fingerprint of the client's certificate, in hexadecimal.
+    TlsClientFingerprint,
     /// How the last backend was chosen; for routes with `explain: true`.
     Explain,
 }
@@ -97,7 +101,7 @@ pub enum Value<'a> {
 
 impl Field {
     /// Every field, in the order of the JSON form.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Time,
         Self::RequestId,
         Self::Client,
@@ -124,6 +128,8 @@ impl Field {
         Self::TlsCipher,
         Self::TlsServerName,
         Self::TlsResumed,
+        Self::TlsClientSubject,
+        Self::TlsClientFingerprint,
         Self::Explain,
     ];
 
@@ -156,6 +162,8 @@ impl Field {
             Self::TlsCipher => "tls_cipher",
             Self::TlsServerName => "tls_server_name",
             Self::TlsResumed => "tls_resumed",
+            Self::TlsClientSubject => "tls_client_subject",
+            Self::TlsClientFingerprint => "tls_client_fingerprint",
             Self::Explain => "explain",
         }
     }

@@ -186,7 +186,8 @@ pub(crate) fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// Reads a file, unless it is far too large to be what it should be.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
     if metadata.len() > LARGEST {
         return Err("is larger than 1 MiB: expected a PEM file".to_owned());

@@ -4,11 +4,13 @@
 
 mod certificate;
 mod client;
+mod client_certificate;
 mod failure;
 mod names;
 mod provider;
 mod server;
 mod session;
+mod tickets;
 mod trust;
 
 pub(crate) use certificate::date;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, CertificateError};
+use super::client_certificate::ClientTrust;
 use super::names::ByName;
 use super::provider::{limited, versions};
+use super::tickets::TicketKeys;
 
 /// How a listener speaks TLS.
 pub struct ServerTls {
@@ -23,12 +26,22 @@ pub struct ServerTls {
     pub handshake_timeout: Duration,
     /// The most handshakes in progress at the same time.
     pub max_handshakes: usize,
-    pub(super) config: Arc<ServerConfig>,
+    pub(super) config: ArcSwap<ServerConfig>,
     certificates: Arc<Certificates>,
-    /// What the certificates were read from.
+    /// What the files are, and how they are used.
     settings: ListenerTls,
     /// The files as they were when they were last read; `None` for one that is not there.
     stamps: Mutex<Vec<Option<FileStamp>>>,
+    secrets: Mutex<Secrets>,
+}
+
+/// What decides whether a session can be resumed.
+#[derive(Clone, Debug)]
+struct Secrets {
+    /// Who certifies clients, if they can show certificates.
+    trust: Option<ClientTrust>,
+    /// The keys of a file, if there is one.
+    keys: Option<TicketKeys>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -43,6 +56,16 @@ pub enum TlsError {
         index: usize,
         /// Why not.
         source: CertificateError,
+    },
+    /// Another file cannot be used.
+    #[error("tls.{key}: {} {reason}", path.display())]
+    File {
+        /// The key that names it: `client_auth.ca`, `client_auth.crl` or `ticket_keys`.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong with it, and what was expected.
+        reason: String,
     },
     /// The library does not accept the combination, or has no random numbers.
     #[error("tls: {0}")]
@@ -90,43 +113,26 @@ impl ServerTls {
     pub fn load(tls: &ListenerTls, before: Option<&Self>) -> Result<Self, TlsError> {
         // Before they are read: what changes meanwhile is read again.
         let stamps = Mutex::new(stamps(tls));
-        let provider = limited(&tls.cipher_suites, &tls.groups);
         let set = Set::read(tls)?;
         let certificates = Arc::new(Certificates { set: ArcSwap::from_pointee(set), strict: tls.strict_sni });
-        let library = |error: rustls::Error| TlsError::Library(error.to_string());
-        let tickets = match before {
-            Some(before) => before.tickets.clone(),
-            None => Ticketer::new().map_err(library)?,
-        };
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&versions(tls.min_version, tls.max_version))
-            .map_err(library)?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
-        config.alpn_protocols = match tls.http2 {
-            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            false => vec![b"http/1.1".to_vec()],
-        };
-        config.ticketer = tickets.clone();
-        config.send_tls13_tickets = TICKETS;
-        // Tickets are enough: what the server remembered would be lost at a restart, and be a table for all clients.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let before = before.map(|before| before.secrets.lock().clone());
+        let secrets = Secrets::read(tls, before.as_ref())?;
         Ok(Self {
             handshake_timeout: tls.handshake_timeout,
             max_handshakes: tls.max_handshakes,
-            config: Arc::new(config),
+            config: ArcSwap::from_pointee(config(tls, &certificates, &secrets)?),
             certificates,
             settings: tls.clone(),
             stamps,
-            tickets,
+            secrets: Mutex::new(secrets),
         })
     }
 
-    /// Reads the files of the certificates again if any of them has changed since they were last read, and takes them into use
-    /// for new connections. Nothing if none has changed.
+    /// Reads the files again if any of them has changed since they were last read, and takes them into use for new
+    /// connections. Nothing if none has changed.
     ///
     /// # Errors
-    /// The first file that cannot be used. The old certificates stay in use, and the files are tried again after the next change.
+    /// The first file that cannot be used. The old files stay in use, and the new ones are tried again after the next change.
     pub fn refresh(&self) -> Option<Result<(), TlsError>> {
         let now = stamps(&self.settings);
         {
@@ -136,7 +142,20 @@ impl ServerTls {
             }
             *before = now;
         }
-        Some(Set::read(&self.settings).map(|set| self.certificates.set.store(Arc::new(set))))
+        Some(self.read_again())
+    }
+
+    /// All of the files are in use, or none.
+    fn read_again(&self) -> Result<(), TlsError> {
+        let set = Set::read(&self.settings)?;
+        let mut secrets = self.secrets.lock();
+        let now = Secrets::read(&self.settings, Some(&secrets))?;
+        if now.trust != secrets.trust || now.keys != secrets.keys {
+            self.config.store(Arc::new(config(&self.settings, &self.certificates, &now)?));
+            *secrets = now;
+        }
+        self.certificates.set.store(Arc::new(set));
+        Ok(())
     }
 
     /// The certificates that are in use, in the configured order.
@@ -156,10 +175,65 @@ pub(super) fn take_chosen() -> Option<Chosen> {
     CHOSEN.with_borrow_mut(Option::take)
 }
 
-/// The files of all certificates as they are now.
+/// All files as they are now.
 fn stamps(tls: &ListenerTls) -> Vec<Option<FileStamp>> {
-    let files = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    let certificates = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    let clients = tls.client_auth.iter().flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
+    let files = certificates.chain(clients).chain(&tls.ticket_keys);
     files.map(|path| FileStamp::of(path).ok()).collect()
+}
+
+/// What the library is to do for this listener.
+fn config(
+    tls: &ListenerTls,
+    certificates: &Arc<Certificates>,
+    secrets: &Secrets,
+) -> Result<ServerConfig, TlsError> {
+    let provider = limited(&tls.cipher_suites, &tls.groups);
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions(tls.min_version, tls.max_version))
+        .map_err(library)?;
+    let builder = match &secrets.trust {
+        None => builder.with_no_client_auth(),
+        Some(trust) => builder.with_client_cert_verifier(trust.verifier(&provider)?),
+    };
+    let mut config = builder.with_cert_resolver(certificates.clone());
+    config.alpn_protocols = match tls.http2 {
+        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        false => vec![b"http/1.1".to_vec()],
+    };
+    config.ticketer = secrets.tickets.clone();
+    config.send_tls13_tickets = TICKETS;
+    // Tickets are enough: what the server remembered would be lost at a restart, and be a table for all clients.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}
+
+fn library(error: rustls::Error) -> TlsError {
+    TlsError::Library(error.to_string())
+}
+
+// === impl Secrets ===
+
+impl Secrets {
+    /// Reads the files. Sessions of `before` can be resumed, unless clients are trusted differently: a ticket stands for the
+    /// certificate of its client, and must not outlive the trust in it.
+    fn read(tls: &ListenerTls, before: Option<&Self>) -> Result<Self, TlsError> {
+        let trust = tls.client_auth.as_ref().map(ClientTrust::read).transpose()?;
+        let keys = tls.ticket_keys.as_deref().map(TicketKeys::read).transpose()?;
+        let tickets: Arc<dyn ProducesTickets> = match (&keys, before) {
+            (Some(keys), _) => {
+                let digest = trust.as_ref().map(ClientTrust::digest);
+                let tickets = keys.tickets(digest.as_ref().map_or(&[], |digest| digest.as_slice()));
+                Arc::new(
+                    tickets.ok_or_else(|| TlsError::Library("the ticket keys cannot be used".to_owned()))?,
+                )
+            }
+            (None, Some(before)) if before.keys.is_none() && before.trust == trust => before.tickets.clone(),
+            (None, _) => Ticketer::new().map_err(library)?,
+        };
+        Ok(Self { trust, keys, tickets })
+    }
 }
 
 // === impl Set ===

@@ -9,6 +9,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
+use super::client_certificate::ClientCertificate;
 use super::failure::HandshakeFailure;
 use super::server::{Chosen, ServerTls, TlsError, take_chosen};
 use evenkeel_http::http1::Buffer;
@@ -41,6 +42,8 @@ pub struct Negotiated {
     pub protocol: Option<Box<[u8]>>,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
+    /// The client's certificate, if it has shown one.
+    pub client: Option<Box<ClientCertificate>>,
 }
 
 /// The result of one step.
@@ -65,7 +68,7 @@ impl Session {
     /// # Errors
     /// When the library cannot begin.
     pub fn accept(tls: &ServerTls) -> Result<Self, TlsError> {
-        let tls = UnbufferedServerConnection::new(tls.config.clone())
+        let tls = UnbufferedServerConnection::new(tls.config.load_full())
             .map_err(|error| TlsError::Library(error.to_string()))?;
         let (incoming, outgoing) = (Buffer::default(), Buffer::default());
         Ok(Self { tls, incoming, outgoing, peer_closed: false, failed: false, chosen: None })
@@ -226,6 +229,11 @@ impl Session {
             server_name: self.chosen.take().and_then(|chosen| chosen.server_name),
             protocol: self.tls.alpn_protocol().map(Into::into),
             resumed: self.tls.handshake_kind() == Some(HandshakeKind::Resumed),
+            client: self
+                .tls
+                .peer_certificates()
+                .and_then(|chain| ClientCertificate::of(chain.first()?))
+                .map(Box::new),
         }
     }
 }

@@ -50,6 +50,15 @@ pub(super) fn rows() -> Vec<Row> {
             })
         })
         .shows("h2", "http/1.1"),
+        row("listeners[].tls.client_auth.mode", "off", "required", request())
+            .with("listeners[].tls.client_auth.ca", "CA-FILE")
+            .shows("200", "rejected"),
+        row("listeners[].tls.client_auth.ca", "CA-FILE", "CERT-TWO", request_showing("one"))
+            .shows("200", "rejected"),
+        row("listeners[].tls.client_auth.crl", Value::Null, "CRL-OF-ONE", request_showing("one"))
+            .with("listeners[].tls.client_auth.ca", "CA-FILE")
+            .shows("200", "rejected"),
+        rejected("listeners[].tls.ticket_keys", Value::Null, "CERT-ONE", "has no key in line 1"),
         row("listeners[].tls.handshake_timeout", "1h", "100ms", |world| {
             Box::pin(async move {
                 let stream = TcpStream::connect(world.balancer.address()).await.expect("a connection");
@@ -110,6 +119,33 @@ fn agreed(
             let stream = client(world, BOTH).handshake(world.balancer.address(), "one.test").await;
             look(stream.expect("a handshake").get_ref().1)
         })
+    }
+}
+
+/// What a request gets without a certificate.
+fn request() -> impl for<'a> Fn(&'a World) -> Seen<'a> + Send + Sync + 'static {
+    |world| Box::pin(async move { requested(world, client(world, BOTH)).await })
+}
+
+/// What a request gets with this certificate.
+fn request_showing(name: &'static str) -> impl for<'a> Fn(&'a World) -> Seen<'a> + Send + Sync + 'static {
+    move |world| {
+        Box::pin(
+            async move { requested(world, client(world, BOTH).showing(world.folder.path(), name)).await },
+        )
+    }
+}
+
+async fn requested(world: &World, client: TlsClient) -> String {
+    let Ok(stream) = client.handshake(world.balancer.address(), "one.test").await else {
+        return "rejected".to_owned();
+    };
+    let mut client = Client::over(Box::new(stream));
+    // In TLS 1.3 a client learns only now that its certificate is not accepted.
+    let sent = client.try_send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    match (sent, client.try_response_to("GET").await) {
+        (Ok(()), Ok(response)) => response.status().to_string(),
+        _ => "rejected".to_owned(),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::support::{
 /// A balancer with one route to one upstream, `web`, of one backend, `one`.
 ///
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
-/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, and `KEY-OTHER`; `HOLE-URL`
-/// (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
+/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, `KEY-OTHER`, `CA-FILE` and
+/// `CRL-OF-ONE`; `HOLE-URL` (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
 /// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one. `users` has ann and
 /// `others` has bob, each with the password "secret".
 /// `jwks` has the keys of the issuer of tests, and `no-jwks` those of another one.
@@ -133,14 +133,23 @@ pub(super) fn set(config: &mut Value, key: &str, value: Value) {
 }
 
 /// Certificates of one authority, which is in `authority.pem`.
-fn certificates(folder: &Path) -> [(&'static str, String); 4] {
+fn certificates(folder: &Path) -> [(&'static str, String); 6] {
     let authority = Authority::new(folder);
     std::fs::write(folder.join("authority.pem"), authority.pem()).expect("a file");
     let one = authority.pair("one", &["one.test"]);
     let two = authority.pair_like(&one, "two", &["two.test"]);
     let other = authority.pair("other", &["other.test"]);
-    [("CERT-ONE", one.cert), ("CERT-TWO", two.cert), ("KEY-ONE", one.key), ("KEY-OTHER", other.key)]
-        .map(|(name, path)| (name, path.display().to_string()))
+    std::fs::write(folder.join("crl.pem"), authority.revoking(&one)).expect("a file");
+    let (ca, crl) = (folder.join("authority.pem"), folder.join("crl.pem"));
+    [
+        ("CRL-OF-ONE", crl),
+        ("CA-FILE", ca),
+        ("CERT-ONE", one.cert),
+        ("CERT-TWO", two.cert),
+        ("KEY-ONE", one.key),
+        ("KEY-OTHER", other.key),
+    ]
+    .map(|(name, path)| (name, path.display().to_string()))
 }
 
 /// The folder that a configuration can name.

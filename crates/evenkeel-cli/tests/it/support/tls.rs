@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RevokedCertParams,
+    RsaKeySize, SerialNumber, date_time_ymd,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
 
 use super::{Client, in_time};
@@ -53,6 +54,7 @@ impl Authority {
     pub(crate) fn new(folder: &Path) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name.push(DnType::CommonName, "an authority for tests");
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
@@ -68,6 +70,42 @@ impl Authority {
     pub(crate) fn rsa(&self, file: &str, names: &[&str]) -> Pair {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).expect("a key");
         self.sign(file, names, key)
+    }
+
+    /// A client that trusts this authority and shows this certificate.
+    pub(crate) fn client_showing(&self, pair: &Pair) -> TlsClient {
+        let chain =
+            CertificateDer::pem_file_iter(&pair.cert).expect("a file").map(|one| one.expect("one")).collect();
+        let key = PrivateKeyDer::from_pem_file(&pair.key).expect("a key");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .expect("a certificate");
+        TlsClient { config: Arc::new(config) }
+    }
+
+    /// A list that revokes this certificate, as PEM.
+    pub(crate) fn revoking(&self, pair: &Pair) -> String {
+        let der = CertificateDer::from_pem_file(&pair.cert).expect("a certificate");
+        let revoked = RevokedCertParams {
+            serial_number: serial_of(&der),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(4095, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).expect("a list").pem().expect("PEM")
     }
 
     /// A certificate that has expired.
@@ -135,6 +173,14 @@ impl Authority {
     }
 }
 
+/// The serial number of a certificate, whose first field but one it is.
+fn serial_of(der: &[u8]) -> SerialNumber {
+    // SEQUENCE { SEQUENCE { [0] { INTEGER 2 }, INTEGER serial, …
+    let at = der.windows(5).position(|window| window == [0xa0, 3, 2, 1, 2]).expect("a version") + 5;
+    let length = usize::from(der[at + 1]);
+    SerialNumber::from_slice(&der[at + 2..at + 2 + length])
+}
+
 fn write_whole(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).expect("a file");
@@ -186,6 +232,22 @@ impl TlsClient {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Self { config: Arc::new(config) }
+    }
+
+    /// A client that shows the certificate of this name in a folder with an authority.
+    pub(crate) fn showing(&self, folder: &Path, name: &str) -> Self {
+        let pair = Pair { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+        let resolver = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(RootCertStore::empty())
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_file(&pair.cert).expect("a certificate")],
+                PrivateKeyDer::from_pem_file(&pair.key).expect("a key"),
+            )
+            .expect("a certificate")
+            .client_auth_cert_resolver;
+        self.with(|config| config.client_auth_cert_resolver = resolver)
     }
 
     /// The same with other settings.
