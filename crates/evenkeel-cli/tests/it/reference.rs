@@ -60,6 +60,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::MethodNotAllowed,
         Refusal::NotImplemented,
         Refusal::VersionNotSupported,
+        Refusal::Misdirected,
         Refusal::NoRoute,
         Refusal::NoBackend,
         Refusal::Overloaded(Overload::CircuitBreaker),

@@ -27,6 +27,8 @@ pub enum Refusal {
     NotImplemented,
     /// The HTTP version is not supported. 505.
     VersionNotSupported,
+    /// The connection's certificate is not for this host, and another one is. 421.
+    Misdirected,
     /// No route matches. 404.
     NoRoute,
     /// No backend is usable. 503, with `Retry-After`.
@@ -114,6 +116,7 @@ impl Refusal {
             Self::MethodNotAllowed => 405,
             Self::NotImplemented => 501,
             Self::VersionNotSupported => 505,
+            Self::Misdirected => 421,
             Self::NoRoute => 404,
             Self::NoBackend | Self::Overloaded(_) | Self::OutOfResources | Self::ShuttingDown => 503,
             Self::Unreachable | Self::BadAnswer => 502,
@@ -135,6 +138,7 @@ impl Refusal {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NotImplemented => "not_implemented",
             Self::VersionNotSupported => "version_not_supported",
+            Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
             Self::Overloaded(_) => "overloaded",
@@ -166,6 +170,7 @@ impl Refusal {
             Self::MethodNotAllowed => "refused=method_not_allowed",
             Self::NotImplemented => "refused=not_implemented",
             Self::VersionNotSupported => "refused=version_not_supported",
+            Self::Misdirected => "refused=misdirected",
             Self::NoRoute => "refused=no_route",
             Self::NoBackend => "refused=no_backend",
             Self::Overloaded(_) => "refused=overloaded",
@@ -199,6 +204,7 @@ impl Refusal {
             Self::MethodNotAllowed => "this method is not supported",
             Self::NotImplemented => "this transfer coding is not supported",
             Self::VersionNotSupported => "this HTTP version is not supported",
+            Self::Misdirected => "this connection is not for this host",
             Self::NoRoute => "no route matches this request",
             Self::NoBackend => "no backend is available",
             Self::Overloaded(_) => "the service is overloaded",
@@ -225,6 +231,7 @@ impl Refusal {
             Self::MethodNotAllowed => "method CONNECT is not supported",
             Self::NotImplemented => "request has a Transfer-Encoding other than chunked",
             Self::VersionNotSupported => "HTTP version is not supported",
+            Self::Misdirected => "certificate of the connection is not for this host, and another one is",
             Self::NoRoute => "no route matches",
             Self::ShuttingDown => "cut by shutdown.drain_timeout",
             Self::NoBackend => "no healthy backend",
@@ -359,6 +366,7 @@ mod tests {
             Refusal::MethodNotAllowed,
             Refusal::NotImplemented,
             Refusal::VersionNotSupported,
+            Refusal::Misdirected,
             Refusal::NoRoute,
             Refusal::NoBackend,
             Refusal::Overloaded(Overload::QueueFull),

@@ -152,6 +152,9 @@ impl Exchange {
         if head.method() == "CONNECT" {
             return self.refuse(&Refusal::MethodNotAllowed);
         }
+        if !client.peer_trusted && self.is_misdirected(head) {
+            return self.refuse(&Refusal::Misdirected);
+        }
         if let Some(port) = self.connection().limits.https_redirect {
             return match to_https(head, port) {
                 Ok(answer) => Decision::Answer(self.answered(answer)),
@@ -168,6 +171,12 @@ impl Exchange {
             }
             Err(refusal) => self.refuse(&refusal),
         }
+    }
+
+    /// Whether the client should have opened another connection: clients of HTTP/2 send requests for several hosts on one.
+    fn is_misdirected(&self, head: &dyn RequestHead) -> bool {
+        self.in_flight.stream().is_some()
+            && self.connection().agreed().is_some_and(|agreed| agreed.is_misdirected(head.host()))
     }
 
     /// The route and its filters, for a head whose path is in the form that they see.

@@ -222,7 +222,7 @@ impl BackendMetrics {
 
 impl Metrics {
     /// Why the balancer responds itself, as in the label `reason`.
-    pub const REFUSALS: [&'static str; 22] = [
+    pub const REFUSALS: [&'static str; 23] = [
         "bad_request",
         "header_timeout",
         "body_timeout",
@@ -231,6 +231,7 @@ impl Metrics {
         "method_not_allowed",
         "not_implemented",
         "version_not_supported",
+        "misdirected",
         "no_route",
         "no_backend",
         "overloaded",

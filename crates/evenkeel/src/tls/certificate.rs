@@ -121,6 +121,12 @@ impl Certificate {
         doubts
     }
 
+    /// Whether it is for this name, in lower case.
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|own| own == name || parent.is_some() && own.strip_prefix("*.") == parent)
+    }
+
     /// Whether its key is of a kind that signs cheaply, so that it is preferred to RSA.
     pub(super) fn is_cheap(&self) -> bool {
         self.key.key.algorithm() != SignatureAlgorithm::RSA

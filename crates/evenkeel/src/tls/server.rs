@@ -92,6 +92,15 @@ struct Set {
 pub(super) struct Chosen {
     /// The name that it asked for, if any.
     pub(super) server_name: Option<Box<str>>,
+    /// The certificate that it received, if there are others.
+    pub(super) received: Option<Received>,
+}
+
+/// The certificate that a client received, among those that there were.
+#[derive(Clone)]
+pub(super) struct Received {
+    set: Arc<Set>,
+    certificate: Arc<Certificate>,
 }
 
 thread_local! {
@@ -254,11 +263,35 @@ impl Set {
     }
 }
 
+// === impl Received ===
+
+impl Received {
+    /// Whether a request for this host should have come on a connection with another certificate.
+    pub(super) fn is_misdirected(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        !self.certificate.is_for(&host) && !self.set.by_name.of(&host).is_empty()
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Received").field(&self.certificate.names).finish()
+    }
+}
+
+impl PartialEq for Received {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.certificate, &other.certificate)
+    }
+}
+
+impl Eq for Received {}
+
 // === impl Certificates ===
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let chosen = Chosen { server_name: hello.server_name().map(Into::into) };
+        let chosen = Chosen { server_name: hello.server_name().map(Into::into), received: None };
         CHOSEN.with_borrow_mut(|place| *place = Some(chosen));
         let set = self.set.load();
         let named = match hello.server_name() {
@@ -275,7 +308,16 @@ impl ResolvesServerCert for Certificates {
         };
         let usable = |one: &&Arc<Certificate>| one.key.key.choose_scheme(hello.signature_schemes()).is_some();
         let preferred = found.iter().filter(usable).min_by_key(|one| !one.is_cheap());
-        preferred.map(|one| one.key.clone())
+        let preferred = preferred?;
+        if set.all.len() > 1 {
+            let received = Received { set: Arc::clone(&set), certificate: preferred.clone() };
+            CHOSEN.with_borrow_mut(|place| {
+                if let Some(chosen) = place {
+                    chosen.received = Some(received);
+                }
+            });
+        }
+        Some(preferred.key.clone())
     }
 }
 

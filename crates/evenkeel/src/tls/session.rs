@@ -11,7 +11,7 @@ use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use super::client_certificate::ClientCertificate;
 use super::failure::HandshakeFailure;
-use super::server::{Chosen, ServerTls, TlsError, take_chosen};
+use super::server::{Chosen, Received, ServerTls, TlsError, take_chosen};
 use evenkeel_http::http1::Buffer;
 
 /// One TLS connection with a client.
@@ -44,6 +44,8 @@ pub struct Negotiated {
     pub resumed: bool,
     /// The client's certificate, if it has shown one.
     pub client: Option<Box<ClientCertificate>>,
+    /// The listener's certificate, if it has several.
+    received: Option<Received>,
 }
 
 /// The result of one step.
@@ -223,10 +225,15 @@ impl Session {
             _ => "TLSv1.2",
         };
         let cipher = self.tls.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite()));
+        let (server_name, received) = match self.chosen.take() {
+            Some(chosen) => (chosen.server_name, chosen.received),
+            None => (None, None),
+        };
         Negotiated {
             version,
             cipher,
-            server_name: self.chosen.take().and_then(|chosen| chosen.server_name),
+            server_name,
+            received,
             protocol: self.tls.alpn_protocol().map(Into::into),
             resumed: self.tls.handshake_kind() == Some(HandshakeKind::Resumed),
             client: self
@@ -235,6 +242,14 @@ impl Session {
                 .and_then(|chain| ClientCertificate::of(chain.first()?))
                 .map(Box::new),
         }
+    }
+}
+
+impl Negotiated {
+    /// Whether a request for this host should have come on another connection (RFC 9110, 7.4): the client asked for a name, and
+    /// received a certificate that is not for this host, while another one of the listener is.
+    pub fn is_misdirected(&self, host: &str) -> bool {
+        self.server_name.is_some() && self.received.as_ref().is_some_and(|received| received.is_misdirected(host))
     }
 }
 

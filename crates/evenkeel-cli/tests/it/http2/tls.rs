@@ -35,3 +35,45 @@ async fn the_handshake_says_which_version_is_spoken() {
     let mut client = authority.client().connect(balancer.address(), "test").await;
     assert_eq!(client.get("/").await.text(), "fine");
 }
+
+#[tokio::test]
+async fn a_request_that_belongs_on_a_connection_with_another_certificate_is_sent_there() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::new(folder.path());
+    let (one, two) = (
+        authority.pair("one", &["one.test", "shared.test", "*.wild.test"]),
+        authority.pair("two", &["two.test", "shared.test", "a.wild.test"]),
+    );
+    let backend = Backend::saying("fine").await;
+    let upstream = format!("upstreams: {{ web: {{ backends: [\"{}\"] }} }}", backend.url());
+    let offering = |protocol: &str| {
+        authority.client().with(|config| config.alpn_protocols = vec![protocol.as_bytes().to_vec()])
+    };
+    for (pairs, misdirected) in [(vec![&one, &two], 421), (vec![&one], 200)] {
+        let balancer = Balancer::start(&(listener(&pairs, "") + &upstream)).await;
+        // The second round resumes the session of the first.
+        for _ in 0..2 {
+            let stream = offering("h2").handshake(balancer.address(), "one.test").await.expect("TLS");
+            let mut client = Http2::over(stream).await;
+            for (host, status) in [
+                ("one.test", 200),
+                ("ONE.test:8443", 200),
+                ("two.test", misdirected),
+                ("TWO.test:8443", misdirected),
+                ("shared.test", 200),
+                ("a.wild.test", 200),
+                ("b.wild.test", 200),
+                ("unknown.test", 200),
+                ("one.test", 200),
+            ] {
+                let mut get = request("GET", "/");
+                *get.uri_mut() = format!("https://{host}/").parse().expect("a URI");
+                assert_eq!(client.ask(get).await.status(), status, "{host}");
+            }
+        }
+        // HTTP/1.1 has one host on a connection, and clients that do not verify it.
+        let mut client = offering("http/1.1").connect(balancer.address(), "one.test").await;
+        let response = client.ask("GET / HTTP/1.1\r\nHost: two.test\r\n\r\n").await;
+        assert_eq!(response.status(), 200);
+    }
+}
