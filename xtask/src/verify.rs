@@ -10,6 +10,28 @@ use crate::workspace::Workspace;
 /// Tells the tests of the running thing which lane serves; the lean one unless it is set.
 const LANES: &str = "EVENKEEL_TEST_LANES";
 
+/// Lets listeners that a test does not describe speak TLS, and clients with them.
+const TLS: &str = "EVENKEEL_TEST_TLS";
+
+/// Tests of the running thing that also run over TLS: what clients see, whatever carries it. The others look at bytes of a
+/// connection, at whole records, or at listeners of their own.
+const OVER_TLS: &[&str] = &[
+    "access",
+    "affinity",
+    "balancing",
+    "client_address",
+    "filters",
+    "health",
+    "outliers",
+    "paths",
+    "rate_limit",
+    "retries",
+    "retry_policy",
+    "routes",
+    "sets",
+    "waiting_filters",
+];
+
 /// Tests of the running thing that no lane serves, or that set the lanes themselves.
 const LANES_DO_NOT_MATTER: &[&str] = &["aging", "architecture", "cli", "docs", "size", "memory"];
 
@@ -97,11 +119,16 @@ fn tests(
     };
     let lean = || cargo().without(LANES);
     let pingora = || cargo().env(LANES, "pingora");
+    let over_tls = || cargo().without(LANES).env(TLS, "1");
     let (all, again) = ("tests, over the lean lane", "tests of the running thing, over Pingora's lane");
+    let third = "tests of what clients see, over TLS";
     if tools.find("cargo-nextest").is_some() {
         steps.run(all, || lean().args(["nextest", "run", "--workspace"]).run())?;
         steps.run(again, || {
             pingora().args(["nextest", "run", "--workspace", "-E"]).arg(lanes_matter()).run()
+        })?;
+        steps.run(third, || {
+            over_tls().args(["nextest", "run", "--workspace", "-E"]).arg(visible_over_tls()).run()
         })?;
         // nextest leaves the examples in the documentation out.
         steps.run("tests in the documentation", || lean().args(["test", "--workspace", "--doc"]).run())
@@ -111,8 +138,17 @@ fn tests(
             let skip =
                 LANES_DO_NOT_MATTER.iter().flat_map(|module| ["--skip".to_owned(), format!("{module}::")]);
             pingora().args(["test", "--workspace", "--test", "it", "--"]).args(skip).run()
+        })?;
+        steps.run(third, || {
+            let only = OVER_TLS.iter().map(|module| format!("{module}::"));
+            over_tls().args(["test", "--workspace", "--test", "it", "--"]).args(only).run()
         })
     }
+}
+
+/// The tests of the running thing that also run over TLS, as nextest wants to be told.
+fn visible_over_tls() -> String {
+    format!("binary_id(evenkeel-cli::it) and test(/^({})::/)", OVER_TLS.join("|"))
 }
 
 /// The tests of the running thing that are not the same over both lanes anyway, as nextest wants to be told.
@@ -149,7 +185,7 @@ mod tests {
     #[test]
     fn what_is_left_out_is_there() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/evenkeel-cli/tests/it");
-        for module in LANES_DO_NOT_MATTER {
+        for module in LANES_DO_NOT_MATTER.iter().chain(OVER_TLS) {
             assert!(root.join(format!("{module}.rs")).exists(), "{module}");
         }
     }
