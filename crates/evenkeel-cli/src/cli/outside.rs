@@ -46,6 +46,7 @@ fn placed(config: &Config, model: &Model, error: PlanError) -> Diagnostic {
             let key = match source.file {
                 CertificateFile::Certificate => "cert",
                 CertificateFile::Key => "key",
+                CertificateFile::Ocsp => "ocsp",
             };
             let keys = format!("listeners[{}].tls.certificates[{index}].{key}", at.unwrap_or_default());
             config.diagnostic(&keys, source.reason).value(source.path.display().to_string())

@@ -61,6 +61,28 @@ async fn each_mistake_is_told_with_its_place_and_what_was_expected() {
 }
 
 #[tokio::test]
+async fn an_ocsp_response_must_be_a_successful_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::new(folder.path());
+    authority.pair("one", &["one.test"]);
+    let ocsp = folder.path().join("one.ocsp");
+    let large = [&[0x30, 0x82, 1, 3, 0x0a, 1, 0][..], &[4; 256]].concat();
+    for (bytes, reason) in [
+        (vec![0x30, 3, 0x0a, 1, 0], None),
+        (large, None),
+        (vec![0x30, 3, 0x0a, 1, 6], Some("is an OCSP response with the error 6")),
+        (b"-----BEGIN OCSP RESPONSE-----".to_vec(), Some("is not an OCSP response: expected DER")),
+        (Vec::new(), Some("is not an OCSP response")),
+    ] {
+        std::fs::write(&ocsp, bytes).expect("a file");
+        let (code, said) = checked(folder.path(), "one.pem", "one.key, ocsp: one.ocsp").await;
+        assert_eq!(code, Some(i32::from(reason.is_some())), "{said}");
+        assert!(said.contains(reason.unwrap_or_default()), "{said}");
+        assert!(reason.is_none() || said.contains("listeners[0].tls.certificates[0].ocsp"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_that_clients_may_not_accept_is_noted() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let authority = Authority::new(folder.path());

@@ -35,7 +35,15 @@ impl Tls {
 
     /// Adds a certificate, for other names or with another kind of key.
     pub fn certificate(mut self, cert: impl Into<String>, key: impl Into<String>) -> Self {
-        self.wire.certificates.push(wire::Certificate { cert: cert.into(), key: key.into() });
+        self.wire.certificates.push(wire::Certificate { cert: cert.into(), key: key.into(), ocsp: None });
+        self
+    }
+
+    /// A file with the OCSP response for the certificate that was added last, in DER. Default none.
+    pub fn ocsp(mut self, file: impl Into<String>) -> Self {
+        if let Some(certificate) = self.wire.certificates.last_mut() {
+            certificate.ocsp = Some(file.into());
+        }
         self
     }
 

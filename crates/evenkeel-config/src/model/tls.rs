@@ -40,6 +40,8 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// The PEM file with its private key.
     pub key: PathBuf,
+    /// The file with its OCSP response, in DER. Default none.
+    pub ocsp: Option<PathBuf>,
 }
 
 /// Which certificates of clients are accepted.

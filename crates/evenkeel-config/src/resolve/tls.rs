@@ -64,13 +64,14 @@ fn certificates(
     let mut seen: HashMap<&str, Path> = HashMap::new();
     let mut resolved = Vec::with_capacity(certificates.len());
     for (certificate, path) in certificates.iter().zip(paths) {
-        for (key, file) in [("cert", &certificate.cert), ("key", &certificate.key)] {
+        for (key, name) in [("cert", &certificate.cert), ("key", &certificate.key)] {
             let path = path.key(key);
             context.keep_place(&path);
-            if file.is_empty() {
-                context.wrong(&path, file, "is empty: expected the path of a PEM file");
+            if name.is_empty() {
+                context.wrong(&path, name, "is empty: expected the path of a PEM file");
             }
         }
+        let ocsp = file(certificate.ocsp.as_ref(), &path.key("ocsp"), context);
         let path = path.key("cert");
         if let Some(first) = seen.get(&*certificate.cert) {
             let line = context.line(first);
@@ -78,7 +79,7 @@ fn certificates(
         }
         seen.insert(&certificate.cert, path);
         let (cert, key) = (PathBuf::from(&certificate.cert), PathBuf::from(&certificate.key));
-        resolved.push(CertificateFiles { cert, key });
+        resolved.push(CertificateFiles { cert, key, ocsp });
     }
     resolved
 }

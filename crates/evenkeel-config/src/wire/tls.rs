@@ -64,6 +64,10 @@ pub(crate) struct Certificate {
     pub(crate) cert: String,
     /// The PEM file with its private key, without a passphrase: PKCS#8, PKCS#1 or SEC1. It can be the same file.
     pub(crate) key: String,
+    /// A file with the OCSP response for the certificate in DER, as `openssl ocsp -respout FILE` writes it. Clients receive it in
+    /// the handshake (stapling). A changed file is in use within two seconds; replace it before the response expires, since clients can
+    /// reject an expired one. Default: none.
+    pub(crate) ocsp: Option<String>,
 }
 
 /// Whether clients must show a certificate, and who certifies them.

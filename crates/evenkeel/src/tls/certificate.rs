@@ -52,6 +52,8 @@ pub enum CertificateFile {
     Certificate,
     /// The private key.
     Key,
+    /// The OCSP response.
+    Ocsp,
 }
 
 /// The largest file that is read: chains are a few kilobytes.
@@ -76,7 +78,11 @@ impl Certificate {
             .key_provider
             .load_private_key(key)
             .map_err(|error| of_key(format!("is not a key that can be used: {error}")))?;
-        let certified = CertifiedKey::new(chain, key);
+        let mut certified = CertifiedKey::new(chain, key);
+        if let Some(path) = &files.ocsp {
+            let response = ocsp_response(path);
+            certified.ocsp = Some(response.map_err(|reason| error(CertificateFile::Ocsp, path, reason))?);
+        }
         match certified.keys_match() {
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(Error::InconsistentKeys(_)) => {
@@ -199,6 +205,25 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err("is larger than 1 MiB: expected a PEM file".to_owned());
     }
     std::fs::read(path).map_err(|error| unreadable(&error))
+}
+
+/// Reads an OCSP response (RFC 6960) for clients, who verify it. Here only one that reports an error is found.
+fn ocsp_response(path: &Path) -> Result<Vec<u8>, String> {
+    const EXPECTED: &str = "expected DER, as `openssl ocsp -respout FILE` writes it";
+    let der = read(path)?;
+    // SEQUENCE { ENUMERATED responseStatus, … }
+    let content = match der.as_slice() {
+        [0x30, length @ ..0x80, ..] if usize::from(*length) + 2 == der.len() => der.get(2..),
+        [0x30, long @ 0x81..=0x84, ..] => der.get(2 + usize::from(long & 0x7f)..),
+        _ => None,
+    };
+    match content {
+        Some([0x0a, 1, 0, ..]) => Ok(der),
+        Some([0x0a, 1, status, ..]) => {
+            Err(format!("is an OCSP response with the error {status}: expected a successful one"))
+        }
+        _ => Err(format!("is not an OCSP response: {EXPECTED}")),
+    }
 }
 
 fn unreadable(error: &io::Error) -> String {

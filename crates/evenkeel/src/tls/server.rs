@@ -186,7 +186,9 @@ pub(super) fn take_chosen() -> Option<Chosen> {
 
 /// All files as they are now.
 fn stamps(tls: &ListenerTls) -> Vec<Option<FileStamp>> {
-    let certificates = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+    let certificates = tls.certificates.iter();
+    let certificates =
+        certificates.flat_map(|files| [&files.cert, &files.key].into_iter().chain(&files.ocsp));
     let clients = tls.client_auth.iter().flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
     let files = certificates.chain(clients).chain(&tls.ticket_keys);
     files.map(|path| FileStamp::of(path).ok()).collect()

@@ -249,7 +249,8 @@ impl Negotiated {
     /// Whether a request for this host should have come on another connection (RFC 9110, 7.4): the client asked for a name, and
     /// received a certificate that is not for this host, while another one of the listener is.
     pub fn is_misdirected(&self, host: &str) -> bool {
-        self.server_name.is_some() && self.received.as_ref().is_some_and(|received| received.is_misdirected(host))
+        self.server_name.is_some()
+            && self.received.as_ref().is_some_and(|received| received.is_misdirected(host))
     }
 }
 

@@ -1,11 +1,17 @@
 //! Keys of TLS on listeners.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::{ClientConnection, SupportedProtocolVersion, version};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    ClientConnection, DigitallySignedStruct, Error, SignatureScheme, SupportedProtocolVersion, version,
+};
 
 use super::row::{Row, Seen, rejected, row};
 use super::world::World;
@@ -29,6 +35,17 @@ pub(super) fn rows() -> Vec<Row> {
             "KEY-OTHER",
             "does not belong to the certificate",
         ),
+        row("listeners[].tls.certificates[].ocsp", Value::Null, "OCSP-FILE", |world| {
+            Box::pin(async move {
+                let stapled = Stapled::default();
+                let client = client(world, BOTH).with(|config| {
+                    config.dangerous().set_certificate_verifier(Arc::new(stapled.clone()));
+                });
+                client.handshake(world.balancer.address(), "one.test").await.expect("TLS");
+                format!("{:02x?}", stapled.0.lock().expect("a lock"))
+            })
+        })
+        .shows("[]", "[30, 03, 0a, 01, 00]"),
         row("listeners[].tls.min_version", "1.2", "1.3", handshake("one.test", OLD))
             .shows("complete", "alert"),
         row("listeners[].tls.max_version", "1.3", "1.2", handshake("one.test", NEW))
@@ -89,6 +106,46 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn client(world: &World, versions: &[&'static SupportedProtocolVersion]) -> TlsClient {
     TlsClient::trusting_of(&world.folder.path().join("authority.pem"), versions)
+}
+
+/// Accepts every certificate, and keeps the OCSP response that came with it.
+#[derive(Clone, Debug, Default)]
+struct Stapled(Arc<Mutex<Vec<u8>>>);
+
+impl ServerCertVerifier for Stapled {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp_response: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        *self.0.lock().expect("a lock") = ocsp_response.to_vec();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// How a handshake ends that asks for this name.

@@ -20,8 +20,8 @@ use crate::support::{
 /// A balancer with one route to one upstream, `web`, of one backend, `one`.
 ///
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
-/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, `KEY-OTHER`, `CA-FILE` and
-/// `CRL-OF-ONE`; `HOLE-URL` (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
+/// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, `KEY-OTHER`, `CA-FILE`,
+/// `CRL-OF-ONE` and `OCSP-FILE`; `HOLE-URL` (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
 /// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one. `users` has ann and
 /// `others` has bob, each with the password "secret".
 /// `jwks` has the keys of the issuer of tests, and `no-jwks` those of another one.
@@ -133,7 +133,7 @@ pub(super) fn set(config: &mut Value, key: &str, value: Value) {
 }
 
 /// Certificates of one authority, which is in `authority.pem`.
-fn certificates(folder: &Path) -> [(&'static str, String); 6] {
+fn certificates(folder: &Path) -> [(&'static str, String); 7] {
     let authority = Authority::new(folder);
     std::fs::write(folder.join("authority.pem"), authority.pem()).expect("a file");
     let one = authority.pair("one", &["one.test"]);
@@ -141,7 +141,10 @@ fn certificates(folder: &Path) -> [(&'static str, String); 6] {
     let other = authority.pair("other", &["other.test"]);
     std::fs::write(folder.join("crl.pem"), authority.revoking(&one)).expect("a file");
     let (ca, crl) = (folder.join("authority.pem"), folder.join("crl.pem"));
+    let ocsp = folder.join("ocsp.der");
+    std::fs::write(&ocsp, [0x30, 3, 0x0a, 1, 0]).expect("a file");
     [
+        ("OCSP-FILE", ocsp),
         ("CRL-OF-ONE", crl),
         ("CA-FILE", ca),
         ("CERT-ONE", one.cert),
