@@ -213,7 +213,7 @@ fn ocsp_response(path: &Path) -> Result<Vec<u8>, String> {
     let der = read(path)?;
     // SEQUENCE { ENUMERATED responseStatus, … }
     let content = match der.as_slice() {
-        [0x30, length @ ..0x80, ..] if usize::from(*length) + 2 == der.len() => der.get(2..),
+        [0x30, length @ ..=0x7f, ..] if usize::from(*length) + 2 == der.len() => der.get(2..),
         [0x30, long @ 0x81..=0x84, ..] => der.get(2 + usize::from(long & 0x7f)..),
         _ => None,
     };
