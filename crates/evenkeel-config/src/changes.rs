@@ -295,6 +295,7 @@ fn upstream(old: &Upstream, new: &Upstream) -> Vec<&'static str> {
         "http2": http2,
         "pool": pool,
         "tls": tls,
+        "proxy_protocol": proxy_protocol,
         "discovery": discovery,
     } elsewhere name, backends, health, limits);
     keys.extend(differing!(Health, &old.health, &new.health, {

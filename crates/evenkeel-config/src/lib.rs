@@ -51,8 +51,9 @@ pub use model::{
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck,
     HealthCheckKind, Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup,
     Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool,
-    ProxyProtocol, ProxyProtocolMode, Redirect, Respond, Retry, RetryOn, Route, RouteTimeouts, Shutdown,
-    SpoofedHeaders, Sticky, Timeouts, TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
+    ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond, Retry, RetryOn, Route, RouteTimeouts,
+    Shutdown, SpoofedHeaders, Sticky, Timeouts, TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits,
+    UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use placeholders::{TemplateFault, template};

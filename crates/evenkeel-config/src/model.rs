@@ -28,7 +28,7 @@ pub use discovery::{
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token,
 };
 pub use paths::{PathForm, Paths};
-pub use proxy_protocol::{ProxyProtocol, ProxyProtocolMode};
+pub use proxy_protocol::{ProxyProtocol, ProxyProtocolMode, ProxyVersion};
 pub use resilience::{
     Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
     UpstreamLimits,
@@ -255,6 +255,8 @@ pub struct Upstream {
     pub pool: Pool,
     /// How `https` backends are verified.
     pub tls: UpstreamTls,
+    /// The PROXY header with which each connection to a backend begins. Default none.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 /// Whether backends are spoken to in HTTP/2.

@@ -1,4 +1,5 @@
-//! PROXY headers from clients: whose are believed, what they are, and that they are gone before anything else is read.
+//! PROXY headers from clients: whose are believed, what they are, and that they are gone before anything else is read. And those
+//! that backends receive.
 
 #![cfg(test)]
 
@@ -32,7 +33,9 @@ struct Bench {
     balancer: Balancer,
     backend: Backend,
     tls: Option<TlsClient>,
-    _folder: tempfile::TempDir,
+    /// The certificate that vouches for its own, as PEM.
+    authority: String,
+    folder: tempfile::TempDir,
 }
 
 impl Bench {
@@ -49,7 +52,13 @@ impl Bench {
             backend.url()
         );
         let balancer = Balancer::start(&yaml).await;
-        Self { balancer, backend, tls: over_tls.then(|| authority.client()), _folder: folder }
+        Self {
+            balancer,
+            backend,
+            tls: over_tls.then(|| authority.client()),
+            authority: authority.pem(),
+            folder: folder,
+        }
     }
 
     /// The client of a request as the record and the backend have it, after these first bytes in these pieces; or `closed`.
@@ -321,5 +330,78 @@ async fn headers_of_haproxy_are_understood() {
         };
         assert_eq!(client.get("/").await.status(), 200, "{how}");
         assert_eq!(bench.balancer.log_line_of("/").await["client"], "127.0.0.3", "{how}");
+    }
+}
+
+/// A balancer in front of this backend that sends headers of this version. It checks the backend's health with them.
+async fn sender(version: &str, backend: &str, more: &str) -> Balancer {
+    let yaml = format!(
+        "upstreams: {{ web: {{ backends: [\"{backend}\"], proxy_protocol: {version}{more}, \
+         health_check: {{ http: {{ path: /health }}, interval: 100ms, start: unhealthy }} }} }}"
+    );
+    let balancer = Balancer::start(&format!("listeners: [{{ address: 127.0.0.1:0 }}]\n{yaml}")).await;
+    let start = Instant::now();
+    while balancer.get("/").await.status() != 200 {
+        assert!(start.elapsed() < PATIENCE, "the health check with a header of {version}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    balancer
+}
+
+#[tokio::test]
+async fn backends_learn_the_client_of_each_connection() {
+    for over_tls in [false, true] {
+        for version in ["v1", "v2"] {
+            let receiver = Bench::start("required", over_tls, "").await;
+            let address = receiver.balancer.address();
+            let ca = receiver.folder.path().join("ca.pem");
+            std::fs::write(&ca, &receiver.authority).expect("a file");
+            let (url, tls) = match over_tls {
+                false => (format!("http://{address}"), String::new()),
+                true => (
+                    format!("https://{address}"),
+                    format!(", tls: {{ ca: {}, server_name: {TEST_NAME} }}", ca.display()),
+                ),
+            };
+            let sender = sender(version, &url, &tls).await;
+            let mut clients = Vec::new();
+            for last in 5..9 {
+                let ip = format!("127.0.0.{last}");
+                let from = ip.parse().expect("an address");
+                clients.push((ip, Client::connect_from(from, sender.address()).await));
+            }
+            for round in 0..3 {
+                for (ip, client) in &mut clients {
+                    let target = format!("/{ip}/{round}");
+                    assert_eq!(client.get(&target).await.status(), 200, "{version}, TLS: {over_tls}");
+                    let record = receiver.balancer.log_line_of(&target).await;
+                    assert_eq!(record["client"], ip.as_str(), "{version}, TLS: {over_tls}");
+                }
+            }
+            // Probes name no client.
+            assert_eq!(receiver.balancer.log_line_of("/health").await["client"], "127.0.0.1");
+            for cause in ["missing", "malformed", "untrusted", "timeout"] {
+                assert_eq!(receiver.failures(cause).await, 0.0, "{version}, TLS: {over_tls}, {cause}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn haproxy_understands_our_headers() {
+    for version in ["v1", "v2"] {
+        let (port, folder) = (free_port(), tempfile::tempdir().expect("a temporary folder"));
+        let config = format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
+             frontend in\n bind 127.0.0.1:{port} accept-proxy\n \
+             http-request return status 200 content-type text/plain lf-string \"%[src]:%[src_port]\"\n"
+        );
+        let Some(_haproxy) = haproxy(folder.path(), &config) else { return };
+        let sender = sender(version, &format!("http://127.0.0.1:{port}"), "").await;
+        let mut client =
+            Client::connect_from("127.0.0.7".parse().expect("an address"), sender.address()).await;
+        let seen = client.get("/").await.text();
+        assert!(seen.starts_with("127.0.0.7:"), "{version}: {seen}");
+        assert_eq!(client.get("/").await.text(), seen, "the port of the client's connection");
     }
 }

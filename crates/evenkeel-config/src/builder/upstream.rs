@@ -9,7 +9,7 @@ use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions};
 use super::{BackendBuilder, DiscoveryBuilder, HealthCheckBuilder, RetryBuilder};
 use crate::values::{self, Percent, Secret};
 use crate::wire::{self, OrText, OutlierDetection};
-use crate::{HedgeAfter, Http2};
+use crate::{HedgeAfter, Http2, ProxyVersion};
 
 /// Builds an upstream.
 #[derive(Clone, Debug)]
@@ -104,6 +104,13 @@ impl UpstreamBuilder {
     /// The share of usable backends, as a fraction, below which requests go to all backends. Default 0, never.
     pub fn panic_threshold(mut self, share: f64) -> Self {
         self.wire.panic_threshold = Percent(share);
+        self
+    }
+
+    /// The PROXY header with which each connection to a backend begins. Default none. Connections are then not reused.
+    pub fn proxy_protocol(mut self, version: impl Into<Option<ProxyVersion>>) -> Self {
+        let version: Option<ProxyVersion> = version.into();
+        self.wire.proxy_protocol = version.into();
         self
     }
 

@@ -31,6 +31,16 @@ pub enum ProxyProtocolMode {
     Required,
 }
 
+/// The version of a PROXY header that is sent to backends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProxyVersion {
+    /// Version 1, as text.
+    V1,
+    /// Version 2, in binary form.
+    V2,
+}
+
 // === impl ProxyProtocol ===
 
 impl ProxyProtocol {

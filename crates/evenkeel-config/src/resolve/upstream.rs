@@ -8,7 +8,7 @@ use super::{Context, address, algorithm, discovery, given, health, limits, liste
 use crate::values::{self, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
-use crate::{Backend, BackendHost, Pool, Retry, Timeouts, Upstream, UpstreamTls};
+use crate::{Backend, BackendHost, Http2, Pool, ProxyVersion, Retry, Timeouts, Upstream, UpstreamTls};
 
 /// Every upstream that is right, in the order of the file.
 pub(super) fn all(
@@ -47,6 +47,11 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
     let health = health::health(upstream, &backends, path, context);
     let limits = limits::limits(upstream, path, context);
     let sticky = given(upstream.sticky.as_ref(), |wire| limits::sticky(wire, &path.key("sticky"), context));
+    let proxy_protocol: Option<ProxyVersion> = upstream.proxy_protocol.into();
+    if proxy_protocol.is_some() && Http2::from(upstream.http2) != Http2::Never {
+        let message = "cannot be combined with http2: a connection of HTTP/2 carries requests of many clients; expected http2: never";
+        context.wrong_key(&path.key("proxy_protocol"), message);
+    }
     Some(Upstream {
         name: name.to_owned(),
         algorithm: algorithm?,
@@ -61,6 +66,7 @@ fn one(name: &str, upstream: &wire::Upstream, path: &Path, context: &mut Context
         http2: upstream.http2.into(),
         pool: Pool { idle_timeout: idle_timeout?, max_idle: upstream.pool.max_idle },
         tls,
+        proxy_protocol,
     })
 }
 

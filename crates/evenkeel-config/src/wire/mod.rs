@@ -27,7 +27,7 @@ pub(crate) use limits::{CircuitBreaker, Queue, Sticky};
 pub(crate) use list::{Group, Item};
 pub(crate) use listener::{Http, Listener, UnixSocket};
 pub(crate) use named::{Named, OrText, Short};
-pub(crate) use proxy_protocol::ProxyProtocol;
+pub(crate) use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step};
 pub(crate) use tls::{

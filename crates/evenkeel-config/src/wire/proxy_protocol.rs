@@ -35,6 +35,17 @@ pub(crate) enum ProxyProtocolMode {
     Required,
 }
 
+/// The version of the PROXY header that is sent to backends.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "proxy version")]
+pub(crate) enum ProxyVersion {
+    #[default]
+    Off,
+    V1,
+    V2,
+}
+
 // === impl ProxyProtocol ===
 
 impl Default for ProxyProtocol {
@@ -62,6 +73,28 @@ impl From<ProxyProtocolMode> for model::ProxyProtocolMode {
             ProxyProtocolMode::Off => Self::Off,
             ProxyProtocolMode::Optional => Self::Optional,
             ProxyProtocolMode::Required => Self::Required,
+        }
+    }
+}
+
+// === impl ProxyVersion ===
+
+impl From<ProxyVersion> for Option<model::ProxyVersion> {
+    fn from(version: ProxyVersion) -> Self {
+        match version {
+            ProxyVersion::Off => None,
+            ProxyVersion::V1 => Some(model::ProxyVersion::V1),
+            ProxyVersion::V2 => Some(model::ProxyVersion::V2),
+        }
+    }
+}
+
+impl From<Option<model::ProxyVersion>> for ProxyVersion {
+    fn from(version: Option<model::ProxyVersion>) -> Self {
+        match version {
+            None => Self::Off,
+            Some(model::ProxyVersion::V1) => Self::V1,
+            Some(model::ProxyVersion::V2) => Self::V2,
         }
     }
 }

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, CircuitBreaker, Discovery, HealthCheck, Hedge, OrText, OutlierDetection, Queue, Retry, Short,
-    Sticky, WhenAllDown,
+    Algorithm, CircuitBreaker, Discovery, HealthCheck, Hedge, OrText, OutlierDetection, ProxyVersion, Queue,
+    Retry, Short, Sticky, WhenAllDown,
 };
 use crate::model;
 use crate::values::{Duration, Percent, Weight};
@@ -79,6 +79,12 @@ pub(crate) struct Upstream {
     /// How `https` backends are verified. Default: against the system's certificate authorities and the host of the
     /// URL.
     pub(crate) tls: Option<Tls>,
+    /// Whether each connection to a backend begins with a PROXY header (PROXY protocol), which says who the client is: `off`, `v1`
+    /// (text) or `v2` (binary). The header comes before TLS and HTTP. Every backend must expect it. Connections are
+    /// not reused, since each belongs to one client: prefer `X-Forwarded-For` where backends can read it. Health checks send a header
+    /// without a client. Cannot be combined with `http2`.
+    #[serde(default)]
+    pub(crate) proxy_protocol: ProxyVersion,
 }
 
 /// A backend, or only its URL.
@@ -198,6 +204,7 @@ impl Default for Upstream {
             deadline_header: None,
             timeouts: Timeouts::default(),
             http2: Http2::default(),
+            proxy_protocol: ProxyVersion::default(),
             pool: Pool::default(),
             tls: None,
         }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{BackendHost, BackendUrl, HealthCheckKind};
+use evenkeel_config::{BackendHost, BackendUrl, HealthCheckKind, ProxyVersion};
 use evenkeel_core::backend::{Address, Backend, BackendId};
 use evenkeel_core::balance::LoadBalancingAlgorithm;
 use evenkeel_core::health::Description;
@@ -15,7 +15,7 @@ use super::loops::OwnAddresses;
 use super::plan::{Extensions, PlanError};
 use super::resolve::{resolve, unresolved};
 use super::trust::{endpoint_tls, system_authorities};
-use crate::dial::{Dialer, Names};
+use crate::dial::{Dialer, HeaderVersion, Names};
 use crate::observe::BackendMetrics;
 use crate::probe::{Check, LoadProbe, Probe, ProbeError, Target, TlsTarget};
 use crate::upstream::{ConnectionGroup, Endpoint, EndpointTls, FailureLog, cookie_value};
@@ -91,8 +91,9 @@ impl BackendFactory {
     ) -> Result<PreparedBackend, PlanError> {
         let model = &self.settings.model;
         let tls = self.tls(&spec.url)?;
-        let dialer = Dialer::new(&address, names.as_ref());
-        let target = || target(&spec.url, address.clone(), tls.as_ref(), names.clone());
+        let header = header_version(model);
+        let dialer = Dialer::new(&address, names.as_ref()).with_header(header);
+        let target = || Target { header, ..target(&spec.url, address.clone(), tls.as_ref(), names.clone()) };
         let unprobed = |source: ProbeError| PlanError::Probe {
             upstream: model.name.clone(),
             backend: spec.url.text.clone(),
@@ -133,12 +134,16 @@ impl BackendFactory {
         let model = &self.settings.model;
         let known = known.filter(|known| *known.backend.address() == address);
         let connections = known.filter(|known| {
-            (&known.tls, known.http2) == (&tls, model.http2) && !known.connections.is_closed()
+            (&known.tls, known.http2) == (&tls, model.http2)
+                && known.dialer.header() == dialer.header()
+                && !known.connections.is_closed()
         });
         Endpoint {
             id,
             // A name that has an address keeps it where the resolver gives none now.
-            dialer: known.filter(|_| dialer.first().is_none()).map_or(dialer, |one| one.dialer.clone()),
+            dialer: known
+                .filter(|_| dialer.first().is_none())
+                .map_or(dialer, |one| one.dialer.clone().with_header(header_version(model))),
             backend: known.map_or_else(
                 || Arc::new(Backend::new(spec.url.text.as_str(), address)),
                 |one| one.backend.clone(),
@@ -170,6 +175,15 @@ impl BackendFactory {
     }
 }
 
+/// The PROXY header with which connections to the backends of an upstream begin.
+fn header_version(model: &evenkeel_config::Upstream) -> Option<HeaderVersion> {
+    match model.proxy_protocol {
+        Some(ProxyVersion::V1) => Some(HeaderVersion::V1),
+        Some(_) => Some(HeaderVersion::V2),
+        None => None,
+    }
+}
+
 fn target(
     url: &BackendUrl,
     address: Address,
@@ -181,7 +195,7 @@ fn target(
         ca: tls.ca.clone(),
         verify: tls.verify,
     });
-    Target { address, url: url.text.clone(), host: host_of(url), tls, names }
+    Target { address, url: url.text.clone(), host: host_of(url), tls, names, header: None }
 }
 
 /// What HTTP calls a backend: its host, with the port unless that is the scheme's own.

@@ -4,6 +4,7 @@
 //! This room never knows what is said over a connection, or what a failure leads to.
 
 mod names;
+mod proxy_header;
 mod shortage;
 
 #[cfg(test)]
@@ -16,16 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::backend::Address;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 pub use names::Names;
+pub use proxy_header::HeaderVersion;
 pub use shortage::{Pause, is_shortage};
 
 /// How to connect to one backend.
 #[derive(Clone, Debug)]
-pub struct Dialer(To);
+pub struct Dialer {
+    to: To,
+    /// The PROXY header with which connections begin.
+    header: Option<HeaderVersion>,
+}
 
 #[derive(Clone, Debug)]
 enum To {
@@ -73,17 +79,30 @@ pub enum DialError {
 impl Dialer {
     /// Connects to this address; `names` has the addresses of a name.
     pub fn new(address: &Address, names: Option<&Arc<Names>>) -> Self {
-        Self(match (address, names) {
+        let to = match (address, names) {
             (Address::Tcp(address), _) => To::Tcp(*address),
             (Address::Unix(path), _) => To::Unix(path.clone()),
             (Address::Name(_, port), Some(names)) => To::Name(names.clone(), *port),
             _ => To::Unknown,
-        })
+        };
+        Self { to, header: None }
+    }
+
+    /// The same; connections begin with a PROXY header of this version, if there is one.
+    #[must_use]
+    pub fn with_header(mut self, version: Option<HeaderVersion>) -> Self {
+        self.header = version;
+        self
+    }
+
+    /// The PROXY header with which connections begin. Such a connection belongs to one client.
+    pub fn header(&self) -> Option<HeaderVersion> {
+        self.header
     }
 
     /// The addresses of its name, if it has one.
     pub fn names(&self) -> Option<&Arc<Names>> {
-        match &self.0 {
+        match &self.to {
             To::Name(names, _) => Some(names),
             _ => None,
         }
@@ -91,7 +110,7 @@ impl Dialer {
 
     /// The address that is connected to first; `None` for a name without one.
     pub fn first(&self) -> Option<Address> {
-        match &self.0 {
+        match &self.to {
             To::Tcp(address) => Some(Address::Tcp(*address)),
             To::Unix(path) => Some(Address::Unix(path.clone())),
             To::Name(names, port) => names.first().map(|ip| Address::Tcp((ip, *port).into())),
@@ -99,12 +118,12 @@ impl Dialer {
         }
     }
 
-    /// A new connection, within this time, whatever number of addresses is tried.
+    /// A new connection for this client, within this time, whatever number of addresses is tried. `None` is the balancer itself.
     ///
     /// # Errors
     /// Why there is none. Of our own lack of resources the log has a warning, at most one in ten seconds.
-    pub async fn connect(&self, limit: Duration) -> Result<Connected, DialError> {
-        let connected = match &self.0 {
+    pub async fn connect(&self, limit: Duration, client: Option<SocketAddr>) -> Result<Connected, DialError> {
+        let connected = match &self.to {
             To::Tcp(address) => tcp(*address, limit).await.map(Connected::Tcp),
             To::Unix(path) => match timeout(limit, UnixStream::connect(path)).await {
                 Ok(connected) => connected.map(Connected::Unix).map_err(DialError::of_unix),
@@ -116,13 +135,45 @@ impl Dialer {
         if let Err(DialError::Shortage(error)) = &connected {
             shortage::warn(error);
         }
-        connected
+        match self.header {
+            None => connected,
+            Some(version) => connected?.begin_with(version, client),
+        }
     }
 }
 
 // === impl Connected ===
 
 impl Connected {
+    /// Sends a PROXY header. A connection that is new has room for it.
+    fn begin_with(self, version: HeaderVersion, client: Option<SocketAddr>) -> Result<Self, DialError> {
+        let (to, flags) = (self.peer(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        let header = version.header(client, to);
+        let sent = match &self {
+            Self::Tcp(socket) => send(socket, &header, flags),
+            Self::Unix(socket) => send(socket, &header, flags),
+        };
+        match sent {
+            Ok(count) if count == header.len() => Ok(self),
+            Ok(_) => Err(DialError::Io(io::ErrorKind::WriteZero.into())),
+            Err(error) => Err(match io::Error::from(error) {
+                error
+                    if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+                {
+                    DialError::Closed
+                }
+                error => DialError::Io(error),
+            }),
+        }
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// The connection, unless the backend has closed it already. A request that is then not sent can move on, whatever its
     /// method. A sent request may have been read. So this costs one system call for each new connection: what the event queue
     /// has told may be older than the close.

@@ -18,7 +18,7 @@ async fn all_addresses_of_a_name_are_tried_and_the_one_that_worked_is_first() {
     let port = listener.local_addr().unwrap().port();
     let dialer = named(port, &[[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]]);
     assert!(matches!(dialer.first(), Some(Address::Tcp(first)) if first.ip() == Ipv4Addr::LOCALHOST));
-    let Ok(Connected::Tcp(socket)) = dialer.connect(LIMIT).await else { panic!("no connection") };
+    let Ok(Connected::Tcp(socket)) = dialer.connect(LIMIT, None).await else { panic!("no connection") };
     assert_eq!(socket.peer_addr().unwrap(), listener.local_addr().unwrap());
     assert_eq!(dialer.first(), Some(Address::Tcp(listener.local_addr().unwrap())));
 }
@@ -27,12 +27,12 @@ async fn all_addresses_of_a_name_are_tried_and_the_one_that_worked_is_first() {
 async fn a_connection_that_the_backend_has_closed_is_not_used() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dialer = Dialer::new(&Address::Tcp(listener.local_addr().unwrap()), None);
-    let connected = dialer.connect(LIMIT).await.unwrap();
+    let connected = dialer.connect(LIMIT, None).await.unwrap();
     let far = listener.accept().await.unwrap().0;
     let open = connected.still_open().unwrap();
     drop(far);
     assert!(matches!(open.still_open(), Err(DialError::Closed)));
-    let reset = dialer.connect(LIMIT).await.unwrap();
+    let reset = dialer.connect(LIMIT, None).await.unwrap();
     listener.accept().await.unwrap().0.set_zero_linger().unwrap();
     assert!(matches!(reset.still_open(), Err(DialError::Closed)));
 }
@@ -53,11 +53,11 @@ async fn an_address_that_does_not_respond_leaves_time_for_the_next() {
     let listener = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
     let dialer = named(port, &[[127, 0, 0, 1], [127, 0, 0, 2]]);
     for _ in 0..2 {
-        let connected = dialer.connect(LIMIT).await;
+        let connected = dialer.connect(LIMIT, None).await;
         assert!(matches!(connected, Ok(Connected::Tcp(_))), "{connected:?}");
     }
     drop(listener);
-    let failed = dialer.connect(Duration::from_millis(400)).await;
+    let failed = dialer.connect(Duration::from_millis(400), None).await;
     assert!(matches!(failed, Err(DialError::Timeout)), "{failed:?}");
 }
 
@@ -65,10 +65,10 @@ async fn an_address_that_does_not_respond_leaves_time_for_the_next() {
 async fn a_name_without_an_address_is_no_connection_until_it_has_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dialer = named(listener.local_addr().unwrap().port(), &[]);
-    assert!(matches!(dialer.connect(LIMIT).await, Err(DialError::Unresolved)));
+    assert!(matches!(dialer.connect(LIMIT, None).await, Err(DialError::Unresolved)));
     assert_eq!(dialer.first(), None);
     assert!(dialer.names().unwrap().replace(vec![Ipv4Addr::LOCALHOST.into()]));
-    assert!(dialer.connect(LIMIT).await.is_ok());
+    assert!(dialer.connect(LIMIT, None).await.is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A connection to a backend while it serves a request.
 
 use std::io;
+use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,9 +30,13 @@ impl Backend {
         Self { socket, input: Buffer::default(), reused: true }
     }
 
-    /// A new one, within this time.
-    pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Self, Failure> {
-        let connected = endpoint.dialer.connect(limit).await.and_then(Connected::still_open);
+    /// A new one for this client, within this time. `None` is the balancer itself.
+    pub(super) async fn connect(
+        endpoint: &Endpoint,
+        limit: Duration,
+        client: Option<SocketAddr>,
+    ) -> Result<Self, Failure> {
+        let connected = endpoint.dialer.connect(limit, client).await.and_then(Connected::still_open);
         let socket = match connected.map_err(|error| Failure::from(&error))? {
             Connected::Tcp(socket) => Socket::Tcp(socket),
             Connected::Unix(socket) => Socket::Unix(socket),

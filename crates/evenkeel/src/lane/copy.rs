@@ -37,7 +37,7 @@ fn last_of_its_connection(request: &[u8]) -> Option<Vec<u8>> {
 async fn follow(copy: RequestCopy, request: Vec<u8>) {
     let (to_connect, to_answer) = copy.patience();
     let start = Instant::now();
-    let mut backend = match Backend::connect(&copy.endpoint, to_connect).await {
+    let mut backend = match Backend::connect(&copy.endpoint, to_connect, None).await {
         Ok(backend) => backend,
         Err(Failure::Shortage) => return copy.not_sent(),
         Err(_) => return copy.failed(start.elapsed()),

@@ -98,7 +98,10 @@ impl Pump<'_> {
             Some(backend) => HedgeConnection::Open(backend),
             None => {
                 let (endpoint, limit) = (attempt.endpoint.clone(), self.exchange.connect_timeout());
-                HedgeConnection::Connecting(Box::pin(async move { Backend::connect(&endpoint, limit).await }))
+                let client = self.exchange.connection().peer;
+                HedgeConnection::Connecting(Box::pin(async move {
+                    Backend::connect(&endpoint, limit, client).await
+                }))
             }
         };
         Some(HedgedAttempt { attempt, connection, sent: 0 })

@@ -141,7 +141,10 @@ impl Pump<'_> {
     async fn connect(&self, attempt: &Attempt) -> Result<Backend, Failure> {
         match self.kept(attempt) {
             Some(backend) => Ok(backend),
-            None => Box::pin(Backend::connect(&attempt.endpoint, self.exchange.connect_timeout())).await,
+            None => {
+                let (limit, client) = (self.exchange.connect_timeout(), self.exchange.connection().peer);
+                Box::pin(Backend::connect(&attempt.endpoint, limit, client)).await
+            }
         }
     }
 
@@ -229,7 +232,9 @@ impl Pump<'_> {
     fn end(mut self, attempt: &Attempt, backend: Backend) -> RequestEnd {
         self.link.end_answer();
         self.exchange.on_end(Ending::Ok);
+        // A connection that began with a PROXY header is its client's alone.
         if self.download.keeps_backend
+            && attempt.endpoint.dialer.header().is_none()
             && let Some(upstream) = self.exchange.upstream()
         {
             let connection = self.exchange.connection();

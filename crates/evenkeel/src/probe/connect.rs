@@ -72,7 +72,7 @@ impl Connector {
 
     /// A new connection.
     pub(super) async fn open(&self, deadline: Deadline) -> Result<Socket, ProbeFailure> {
-        let connected = self.dialer.connect(deadline.left()).await;
+        let connected = self.dialer.connect(deadline.left(), None).await;
         let socket: Socket = match connected.map_err(|error| ProbeFailure::dialing(error, deadline.whole))? {
             Connected::Tcp(socket) => Box::new(socket),
             Connected::Unix(socket) => Box::new(socket),

@@ -31,7 +31,7 @@ pub use own::Check;
 pub use watch::{Outcome, watch};
 
 use self::connect::{Connector, Deadline, HTTP1};
-use crate::dial::{DialError, Dialer, Names};
+use crate::dial::{DialError, Dialer, HeaderVersion, Names};
 
 /// How much of a response body is read, in bytes.
 pub const BODY: usize = 64 << 10;
@@ -59,6 +59,8 @@ pub struct Target {
     pub tls: Option<TlsTarget>,
     /// The addresses of its name, if it has one.
     pub names: Option<Arc<Names>>,
+    /// The PROXY header with which its connections begin; that of a probe names no client.
+    pub header: Option<HeaderVersion>,
 }
 
 /// How a backend speaks TLS.
@@ -178,7 +180,7 @@ impl Probe {
 
 impl Target {
     fn dialer(&self) -> Dialer {
-        Dialer::new(&self.address, self.names.as_ref())
+        Dialer::new(&self.address, self.names.as_ref()).with_header(self.header)
     }
 
     /// With the address that is connected to first in place of a name; `None` as long as there is none.

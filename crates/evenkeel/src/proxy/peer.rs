@@ -19,7 +19,7 @@ use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use pingora_core::{Error, ErrorType, Result};
 
 use crate::dial::{Connected, Dialer};
-use crate::upstream::{Attempt, Endpoint, Upstream};
+use crate::upstream::{Attempt, ConnectionGroup, Endpoint, Upstream};
 
 /// How much later the limit over TCP and TLS is than that over TCP alone, so that it tells which was slow: two ticks of
 /// Pingora's clock.
@@ -41,15 +41,23 @@ pub(super) fn peer(
     upstream: &Upstream,
     attempt: &Attempt,
     connect: Duration,
+    client: Option<std::net::SocketAddr>,
     authorities: &Authorities,
 ) -> Result<Box<HttpPeer>> {
     let mut peer = bare(&attempt.endpoint)?;
+    let dialer = attempt.endpoint.dialer.clone();
+    let is_of_one_client = dialer.header().is_some();
     // The key of a kept connection covers neither the authorities nor the upstream: the group does.
-    peer.group_key = if attempt.reuse { attempt.endpoint.connections.id() } else { u64::MAX };
+    peer.group_key = match attempt.reuse {
+        // A group of its own, from which nothing is taken.
+        true if is_of_one_client => ConnectionGroup::new().id(),
+        true => attempt.endpoint.connections.id(),
+        false => u64::MAX,
+    };
     let options = &mut peer.options;
-    options.custom_l4 = Some(Arc::new(Connect { dialer: attempt.endpoint.dialer.clone(), limit: connect }));
+    options.custom_l4 = Some(Arc::new(Connect { dialer, limit: connect, client }));
     options.total_connection_timeout = Some(connect + GRACE);
-    options.idle_timeout = Some(upstream.pool.idle_timeout);
+    options.idle_timeout = Some(if is_of_one_client { Duration::ZERO } else { upstream.pool.idle_timeout });
     options.alpn = match (attempt.endpoint.http2, &attempt.endpoint.tls) {
         (Http2::Always, _) => ALPN::H2,
         (Http2::Auto, Some(_)) => ALPN::H2H1,
@@ -90,12 +98,13 @@ fn bare(endpoint: &Endpoint) -> Result<HttpPeer> {
 struct Connect {
     dialer: Dialer,
     limit: Duration,
+    client: Option<std::net::SocketAddr>,
 }
 
 #[async_trait]
 impl L4Connect for Connect {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
-        match self.dialer.connect(self.limit).await.and_then(Connected::still_open) {
+        match self.dialer.connect(self.limit, self.client).await.and_then(Connected::still_open) {
             Ok(Connected::Tcp(socket)) => Ok(socket.into()),
             Ok(Connected::Unix(socket)) => Ok(socket.into()),
             Err(error) => Error::e_because(ErrorType::ConnectError, "", error),

@@ -133,7 +133,9 @@ impl ProxyHttp for Proxy {
         }
         let exchange = context.exchange()?;
         match exchange.upstream() {
-            Some(upstream) => peer(upstream, &attempt, timeout, &self.authorities),
+            Some(upstream) => {
+                peer(upstream, &attempt, timeout, exchange.connection().peer, &self.authorities)
+            }
             None => Error::e_explain(ErrorType::InternalError, "an attempt without an upstream"),
         }
     }

@@ -101,6 +101,23 @@ fn connections() -> Vec<Row> {
     vec![
         // The backend speaks HTTP/1 only.
         row("upstreams.*.http2", "never", "always", status("/")).shows("200", "502"),
+        row("upstreams.*.proxy_protocol", "off", "v1", |world| {
+            Box::pin(async move {
+                world.tapped.lock().expect("no panic").clear();
+                let mut client = world.balancer.client().await;
+                client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+                let mut word = None;
+                eventually(PATIENCE, || {
+                    let text = String::from_utf8_lossy(&world.tapped.lock().expect("no panic")).into_owned();
+                    word = text.split_once(' ').map(|(word, _)| word.to_owned());
+                    word.is_some()
+                })
+                .await;
+                word.expect("just found")
+            })
+        })
+        .with("upstreams.*.backends", json!(["TAP-URL"]))
+        .shows("GET", "PROXY"),
         row("upstreams.*.pool.idle_timeout", "1h", "100ms", |world| Box::pin(kept(world)))
             .shows_then("none kept"),
         row("upstreams.*.pool.max_idle", 10, 0, |world| Box::pin(kept(world))).lean().shows_then("none kept"),

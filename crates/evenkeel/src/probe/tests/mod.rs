@@ -36,6 +36,7 @@ fn target(address: SocketAddr) -> Target {
         host: address.to_string(),
         tls: None,
         names: None,
+        header: None,
     }
 }
 
