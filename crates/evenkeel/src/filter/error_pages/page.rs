@@ -53,9 +53,7 @@ impl Page {
         let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
         while let Some((before, from)) = rest.find('{').and_then(|at| rest.split_at_checked(at)) {
             literal.push_str(before);
-            let end = from.find('}').map_or(from.len(), |at| at + 1);
-            // Of `{ a { b }` the second brace may begin a name.
-            let end = from.get(1..end).and_then(|inner| inner.rfind('{')).map_or(end, |at| at + 1);
+            let end = end_of_braces(from);
             let (braces, after) = from.split_at(end);
             rest = after;
             let piece = match braces {
@@ -64,17 +62,20 @@ impl Page {
                 braces => {
                     let template = Template::parse(braces, escape, Phase::Response, None);
                     let template = template.map_err(|error| error.to_string())?;
-                    template.constant().is_none().then_some(Piece::Value(template))
+                    match template.constant().map(String::from_utf8_lossy) {
+                        Some(text) => {
+                            literal.push_str(&text);
+                            None
+                        }
+                        None => Some(Piece::Value(template)),
+                    }
                 }
             };
-            match piece {
-                None => literal.push_str(braces),
-                Some(piece) => {
-                    if !literal.is_empty() {
-                        pieces.push(Piece::Text(std::mem::take(&mut literal).into()));
-                    }
-                    pieces.push(piece);
+            if let Some(piece) = piece {
+                if !literal.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut literal).into()));
                 }
+                pieces.push(piece);
             }
         }
         literal.push_str(rest);
@@ -118,6 +119,19 @@ impl Page {
     }
 }
 
+/// Where the braces end that a text begins with: `{name}`, `{{name}}`, or a brace that holds no name.
+fn end_of_braces(from: &str) -> usize {
+    if let Some(inner) =
+        from.strip_prefix("{{").and_then(|rest| rest.split_once("}}")).map(|(inner, _)| inner)
+        && !inner.contains(['{', '}'])
+    {
+        return inner.len() + 4;
+    }
+    let end = from.find('}').map_or(from.len(), |at| at + 1);
+    // Of `{ a { b }` the second brace may begin a name.
+    from.get(1..end).and_then(|inner| inner.rfind('{')).map_or(end, |at| at + 1)
+}
+
 // === impl Piece ===
 
 impl Piece {
@@ -154,6 +168,7 @@ mod tests {
             ("{ {status}", "{ 503"),
             ("{status", "{status"),
             ("é{status}é", "é503é"),
+            ("{{status}} {{ a }} {{status}", "{status} {{ a }} {503"),
             ("{request_id}{status}", "<1>503"),
         ] {
             assert_eq!(rendered(text, Escape::Html), expected, "{text}");
