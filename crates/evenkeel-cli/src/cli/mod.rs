@@ -19,6 +19,7 @@ mod run;
 mod schema;
 mod simulate;
 mod sockets;
+mod status;
 mod watch;
 
 use std::io::{self, Write};
@@ -43,6 +44,8 @@ enum Command {
     Run(run::Args),
     /// Check a configuration and print what is wrong with it
     Check(check::Args),
+    /// Show the state of a running balancer: its listeners, routes, upstreams and backends
+    Status(status::Args),
     /// Tell a running balancer to read its configuration again
     Reload(reload::Args),
     /// Drain a backend of a running balancer: no new requests, and those in flight complete
@@ -80,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Drain(args) => backend::drain(&args),
         Command::Undrain(args) => backend::undrain(&args),

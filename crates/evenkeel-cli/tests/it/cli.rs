@@ -102,6 +102,7 @@ async fn help_is_what_it_was() {
         "run",
         "check",
         "reload",
+        "status",
         "drain",
         "weight",
         "add",

@@ -70,6 +70,7 @@ mod size;
 mod slow;
 mod smuggling;
 mod startup;
+mod status_command;
 mod streams;
 mod strictness;
 mod support;
