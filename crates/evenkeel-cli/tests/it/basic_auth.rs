@@ -178,3 +178,38 @@ async fn an_explanation_checks_no_password() {
     assert_eq!(page["filters"][0]["verdict"], "refuse", "{page}");
     assert_eq!(page["filters"][0]["notes"][0], "no name and password: rejected", "{page}");
 }
+
+#[tokio::test]
+async fn later_filters_see_the_name_that_was_verified_and_not_the_one_that_was_sent() {
+    let backend = Backend::saying("hello").await;
+    let filter = format!(
+        "{{ basic_auth: {{ users: {{ ann: '{BCRYPT}' }}, user_header: x-user }} }}, \
+         {{ request_headers: {{ set: {{ x-seen: \"{{header.x-user}}\", x-ip: \"{{header.x-real-ip}}\" }} }} }}, \
+         {{ rate_limit: {{ key: header x-user, rate: 2/h, burst: 2 }} }}"
+    );
+    let balancer = Balancer::start(&yaml(&backend, &filter)).await;
+    let mut statuses = Vec::new();
+    for number in 0..3 {
+        let fields = format!("Authorization: Basic {ANN}\r\nX-User: r{number}\r\nX-Real-IP: 10.0.0.1\r\n");
+        statuses.push(balancer.client().await.ask(request(&fields)).await.status());
+    }
+    assert_eq!(statuses, [200, 200, 429]);
+    let seen = backend.last_request();
+    assert_eq!((seen.header("x-user"), seen.header("x-seen")), (Some("ann"), Some("ann")));
+    assert_eq!(seen.header("x-ip"), None, "an untrusted client does not say who it is");
+}
+
+#[tokio::test]
+async fn trailers_bring_nothing_back_that_filters_took_out() {
+    let backend = Backend::saying("hello").await;
+    let filter = format!("{{ basic_auth: {{ users: {{ ann: '{BCRYPT}' }}, user_header: x-user }} }}");
+    let balancer = Balancer::start(&yaml(&backend, &filter)).await;
+    let request = format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nAuthorization: Basic {ANN}\r\nTransfer-Encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\nX-User: admin\r\nX_User: root\r\n\r\n"
+    );
+    assert_eq!(balancer.client().await.ask(request).await.status(), 200);
+    let seen = backend.last_request();
+    assert_eq!((seen.all("x-user"), seen.text().as_str()), (vec!["ann"], "hello"));
+    assert!(seen.trailers.is_empty(), "{:?}", seen.trailers);
+}

@@ -354,3 +354,16 @@ async fn a_grpc_client_reads_our_refusals() {
     assert_eq!((response.status(), response.header("grpc-status")), (200, Some("12")));
     assert!(response.header("grpc-message").is_some() && response.body.is_empty());
 }
+
+#[tokio::test]
+async fn a_head_request_gets_the_status_of_a_refusal() {
+    let closed = ClosedPort::new();
+    let balancer = configured(&format!("http://{}", closed.address), "", "").await;
+    let mut client = Http2::connect(balancer.address()).await;
+    for method in ["GET", "HEAD"] {
+        let response = client
+            .ask(Request::builder().method(method).uri("http://test/").body(()).expect("a request"))
+            .await;
+        assert_eq!((response.status(), response.text().is_empty()), (502, method == "HEAD"), "{method}");
+    }
+}

@@ -337,7 +337,7 @@ async fn headers_of_haproxy_are_understood() {
 async fn sender(version: &str, backend: &str, more: &str) -> Balancer {
     let yaml = format!(
         "upstreams: {{ web: {{ backends: [\"{backend}\"], proxy_protocol: {version}{more}, \
-         health_check: {{ http: {{ path: /health }}, interval: 100ms, start: unhealthy }} }} }}"
+         health_check: {{ http: {{ path: /health }}, interval: 100ms, start: down }} }} }}"
     );
     let balancer = Balancer::start(&format!("listeners: [{{ address: 127.0.0.1:0 }}]\n{yaml}")).await;
     let start = Instant::now();

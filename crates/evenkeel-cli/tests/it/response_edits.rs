@@ -37,11 +37,32 @@ async fn urls_of_backends_become_those_of_clients() {
         ("Location: http://10.0.0.1:8080/x\r\n", "location", "/x"),
         ("Location: http://10.0.0.1:8081/x\r\n", "location", "http://10.0.0.1:8081/x"),
         ("Location: /x\r\n", "location", "/x"),
+        // Neither becomes the URL of another host.
+        ("Location: http://10.0.0.1:8080//evil.test\r\n", "location", "/evil.test"),
+        ("Location: http://10.0.0.1:8080/\\evil.test\r\n", "location", "/evil.test"),
         ("Refresh: 5; URL=http://10.0.0.1:8080/x\r\n", "refresh", "5; URL=/x"),
         ("Refresh: 5\r\n", "refresh", "5"),
     ] {
         let backend = backend(head).await;
         let balancer = Balancer::start(&yaml(&backend, filters)).await;
         assert_eq!(balancer.get("/").await.all(name), [expected], "{head}");
+    }
+}
+
+#[tokio::test]
+async fn only_whole_hosts_and_segments_are_rewritten() {
+    let filters = "{ rewrite_location: [{ from: 'http://internal', to: 'https://shop.test' }] }";
+    for (sent, expected) in [
+        ("http://internal/x", "https://shop.test/x"),
+        ("http://internal", "https://shop.test"),
+        ("http://internal?x", "https://shop.test?x"),
+        ("http://internal.evil.test/", "http://internal.evil.test/"),
+        ("http://internal@evil.test/", "http://internal@evil.test/"),
+        ("http://internal:81/", "http://internal:81/"),
+    ] {
+        let head: &'static str = format!("Location: {sent}\r\n").leak();
+        let backend = backend(head).await;
+        let balancer = Balancer::start(&yaml(&backend, filters)).await;
+        assert_eq!(balancer.get("/").await.all("location"), [expected], "{sent}");
     }
 }

@@ -27,6 +27,15 @@ impl Body {
         }
     }
 
+    /// The same body; trailers at its end are not written on.
+    #[must_use]
+    pub fn without_trailers(self) -> Self {
+        match self {
+            Self::Chunked(chunked) => Self::Chunked(chunked.without_trailers()),
+            other => other,
+        }
+    }
+
     /// Whether it is read to its end.
     #[inline]
     pub fn is_done(&self) -> bool {

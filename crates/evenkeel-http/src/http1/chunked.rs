@@ -1,8 +1,8 @@
 //! The chunked coding (RFC 9112, 7.1), read strictly and written again.
 
-use super::claims::is_forbidden_in_trailers;
 use super::fields::write_field;
 use super::{Buffer, Malformed};
+use crate::message::is_forbidden_in_trailers;
 
 /// A chunked body that is being read.
 #[derive(Debug, Default)]
@@ -14,6 +14,8 @@ pub struct Chunked {
     line: usize,
     /// The trailers so far, as they came.
     trailers: Vec<u8>,
+    /// Whether no trailer is written on.
+    drops_trailers: bool,
 }
 
 /// What comes next in the bytes of a body: framing to be dropped, and then data.
@@ -84,6 +86,11 @@ impl Chunked {
         Ok(Piece { skip, data: 0 })
     }
 
+    /// The same chunks; their trailers are read, and not written on.
+    pub(super) fn without_trailers(self) -> Self {
+        Self { drops_trailers: true, ..self }
+    }
+
     /// Writes the end of the body, with the trailers that may pass.
     ///
     /// # Errors
@@ -98,7 +105,8 @@ impl Chunked {
             else {
                 return Err(Malformed::Trailer);
             };
-            for field in fields.iter().filter(|field| !is_forbidden_in_trailers(field.name.as_bytes())) {
+            let passes = |name: &str| !self.drops_trailers && !is_forbidden_in_trailers(name.as_bytes());
+            for field in fields.iter().filter(|field| passes(field.name)) {
                 write_field(out, field.name.as_bytes(), field.value);
             }
         }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::Buffer;
-use super::claims::{is_claim, is_spoof, same};
 use crate::message::{HeaderEdit, can_be_nominated, is_for_one_hop};
+use crate::message::{is_claim, is_spoof, same};
 
 /// Fields of a request that are for the proxy that it is sent to (RFC 9110, 11.7), which is us.
 pub(crate) fn is_for_the_proxy(name: &[u8]) -> bool {

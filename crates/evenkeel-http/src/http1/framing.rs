@@ -1,11 +1,11 @@
 //! What the fields of a request say of its body, its host and its connection, learned in one pass.
 
-use super::claims::{has_underscore, is_claim, is_guarded};
 use super::fields::{ConnectionOptions, has_leading_zero, names_http_2};
 use super::request::Head;
 use super::target::{self, MALFORMED_HOST};
 use crate::message::HeadFacts;
 use crate::message::{AnswerFormat, Refusal};
+use crate::message::{has_underscore, is_claim, is_guarded};
 
 /// What the fields say.
 #[derive(Debug, Default)]

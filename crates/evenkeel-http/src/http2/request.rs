@@ -6,12 +6,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 
 use crate::http1::{
-    Buffer, MALFORMED_HOST, check_target, decimal, is_claim, is_for_the_proxy, is_same_origin, is_spoof,
-    same, write_encoded,
+    Buffer, MALFORMED_HOST, check_target, decimal, is_for_the_proxy, is_same_origin, write_encoded,
 };
 use crate::message::{
-    AnswerFormat, Edits, HeadFacts, HeaderEdit, Refusal, RequestHead, Version, host_of, is_for_one_hop,
-    path_of, query_of,
+    AnswerFormat, Edits, HeadFacts, HeaderEdit, Refusal, RequestHead, Version, host_of, is_claim,
+    is_for_one_hop, is_spoof, path_of, query_of, same,
 };
 
 /// How large a head may be.

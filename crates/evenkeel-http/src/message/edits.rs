@@ -15,6 +15,8 @@ use super::head::is_authority;
 pub struct Edits {
     /// Changes to the headers.
     pub(crate) headers: Vec<HeaderEdit>,
+    /// How many of them the balancer made before any filter ran.
+    pub(crate) own: usize,
     /// The path to send instead of the client's, without a query; requests only. Starts with `/`.
     pub path: Option<String>,
     /// Whether the headers by which a client says who it is are taken out; requests only.
@@ -105,6 +107,21 @@ impl Edits {
     /// Makes room for this many more changes to the headers.
     pub fn reserve(&mut self, more: usize) {
         self.headers.reserve(more);
+    }
+
+    /// Ends the changes that the balancer itself makes: those that follow are of filters.
+    pub fn end_own(&mut self) {
+        self.own = self.headers.len();
+    }
+
+    /// The changes of filters to the headers, in order.
+    pub fn of_filters(&self) -> &[HeaderEdit] {
+        self.headers.get(self.own..).unwrap_or_default()
+    }
+
+    /// Whether the headers by which a client says who it is are taken out; requests only.
+    pub fn hides_claims(&self) -> bool {
+        self.hides_claims
     }
 
     /// Sets whether the headers by which a client says who it is are taken out; requests only.

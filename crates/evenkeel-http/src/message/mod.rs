@@ -4,6 +4,7 @@
 //! status.
 
 mod answer;
+mod claims;
 mod compression;
 mod cookie;
 mod edits;
@@ -19,6 +20,8 @@ mod template;
 mod version;
 
 pub use answer::{Answer, AnswerFormat};
+pub(crate) use claims::{has_underscore, is_guarded, is_spoof, same};
+pub use claims::{is_claim, is_forbidden_in_trailers};
 pub use compression::{Coding, Compression};
 pub use cookie::cookie;
 pub use edits::{EditError, Edits, HeaderEdit, Replacement};

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::path::{WithPath, respelled};
 use super::record::Ending;
 use super::request::{Decision, Exchange};
+use super::seen_head::SeenHead;
 use super::table::{Rule, Table};
 use crate::filter::{Filter, Request, Response, Resume, Sender, Verdict, Wait};
 
@@ -88,6 +89,8 @@ fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
 impl Exchange {
     /// Goes on with a request whose filter waited.
     pub fn resume(&mut self, head: &dyn RequestHead, resumption: Resumption) -> Decision {
+        let without_claims = SeenHead::without_claims(head);
+        let head: &dyn RequestHead = if self.edits.hides_claims() { &without_claims } else { head };
         match respelled(head, self.paths()) {
             Ok(None) => self.resume_at(head, resumption),
             Ok(Some(path)) => self.resume_at(&WithPath::new(head, &path), resumption),
@@ -135,15 +138,19 @@ impl Exchange {
         if chain.is_empty() {
             return None;
         }
-        let connection = self.in_flight.connection();
-        let mut request = Request::new(head, self.record.client, &mut self.edits, &mut self.state);
-        (request.now, request.worker) = (connection.moment(), self.environment.worker);
-        (request.route, request.tls) = (&rule.name, connection.is_tls());
-        request.arrival = arrival(connection, self.record.client, self.record.request_id.as_ref());
-        request.path_regex = rule.path_regex.as_ref();
         let first = resumption.as_ref().map_or(0, |resumption| resumption.place);
         let mut resume = resumption.map(|resumption| resumption.resume);
+        let connection = self.in_flight.connection();
+        // What filters have changed so far is part of the head that the next one sees.
+        let mut changed = self.edits.of_filters().to_vec();
         for (place, filter) in chain.filters().skip(first) {
+            let edited = SeenHead::with_edits(head, &changed);
+            let head: &dyn RequestHead = if changed.is_empty() { head } else { &edited };
+            let mut request = Request::new(head, self.record.client, &mut self.edits, &mut self.state);
+            (request.now, request.worker) = (connection.moment(), self.environment.worker);
+            (request.route, request.tls) = (&rule.name, connection.is_tls());
+            request.arrival = arrival(connection, self.record.client, self.record.request_id.as_ref());
+            request.path_regex = rule.path_regex.as_ref();
             let verdict = match resume.take() {
                 None => verdict(filter, place, &mut request),
                 Some(Ok(resume)) => {
@@ -153,7 +160,12 @@ impl Exchange {
                 Some(Err(Panicked)) => Err(Panicked),
             };
             let ended = match verdict {
-                Ok(Verdict::Continue) => continue,
+                Ok(Verdict::Continue) => {
+                    if self.edits.of_filters().len() != changed.len() {
+                        changed = self.edits.of_filters().to_vec();
+                    }
+                    continue;
+                }
                 Ok(Verdict::Answer(answer)) => Ended::Answer(answer),
                 Ok(Verdict::Refuse(refusal)) => Ended::Refuse(refusal),
                 Ok(Verdict::Wait(wait)) => return Some(Ended::Wait(Waiting { wait, place })),

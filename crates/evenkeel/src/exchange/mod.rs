@@ -23,6 +23,7 @@ mod record;
 mod redirect;
 mod request;
 mod responses;
+mod seen_head;
 mod table;
 mod trying;
 
@@ -40,4 +41,5 @@ pub use path::{WithPath, respelled};
 pub use record::Ending;
 pub use redirect::redirect;
 pub use request::{Decision, Environment, Exchange, ListenerFacts};
+pub use seen_head::SeenHead;
 pub use table::{ListenerFilters, Rule, RuleAction, Table};

@@ -21,6 +21,7 @@ use super::outcome::{is_failure, status_text};
 use super::path::{WithPath, respelled};
 use super::record::{Ending, Record, Text, id_value};
 use super::redirect::{redirect, to_https};
+use super::seen_head::SeenHead;
 use super::table::{Rule, RuleAction, Table};
 use crate::filter::{Sender, State};
 use crate::observe::{Metrics, RouteMetrics};
@@ -161,6 +162,9 @@ impl Exchange {
                 Err(refusal) => self.refuse(&refusal),
             };
         }
+        let without_claims = SeenHead::without_claims(head);
+        let hides = self.facts.claims && !client.peer_trusted;
+        let head: &dyn RequestHead = if hides { &without_claims } else { head };
         match respelled(head, self.listener.paths) {
             Ok(None) => self.route(head, client, rng),
             Ok(Some(path)) => {
@@ -188,6 +192,7 @@ impl Exchange {
         let hop = Hop { connection: self.in_flight.connection(), client, head, claims: self.facts.claims };
         let request_id = self.record.request_id.as_ref().and_then(id_value);
         forwarding::write(&table, hop, request_id, &mut self.edits);
+        self.edits.end_own();
         if let Some(max) = rule.max_body {
             self.listener.max_body = max;
         }
@@ -230,7 +235,7 @@ impl Exchange {
         let options = AttemptOptions {
             retry: rule.retry.clone(),
             timeouts,
-            key: upstream.affinity.key_of(head, self.record.client),
+            key: upstream.affinity.key_of(&SeenHead::with_filters(head, &self.edits), self.record.client),
             idempotent: is_idempotent(method),
             bodiless,
             copied: copies && bodiless && is_safe(method),

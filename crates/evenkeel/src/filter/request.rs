@@ -40,7 +40,8 @@ use super::State;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Request<'a> {
-    /// The request's head as the client sent it. The edits of earlier filters are not in it; see [`Request::path`].
+    /// The request's head: what the client sent, with the changes of earlier filters to its headers. Headers by which a client
+    /// says who it is are in it only if the client is a trusted proxy. For the path, see [`Request::path`].
     pub head: &'a dyn RequestHead,
     /// The client's address: the one value that limits, hashing, logs and forwarded headers use. `None` for a client on a
     /// Unix socket.

@@ -31,6 +31,13 @@ impl RewriteLocation {
     fn rewritten(&self, url: &[u8]) -> Option<Vec<u8>> {
         self.0.iter().find_map(|RewriteLocationParams { from, to }| {
             let rest = url.strip_prefix(from.as_bytes())?;
+            // A host or a segment ends here: http://internal is not the beginning of http://internal.example.
+            if !from.ends_with('/') && !matches!(rest.first(), None | Some(b'/' | b'?' | b'#')) {
+                return None;
+            }
+            // Two slashes, or one and a backslash, begin another host.
+            let begun = rest.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+            let rest = if to.ends_with('/') { rest.get(begun..)? } else { rest };
             Some([to.as_bytes(), rest].concat())
         })
     }

@@ -56,7 +56,7 @@ impl Lane {
         let Request { mut exchange, head, answer, text } = *request;
         let upload = match answer {
             Some(answer) => Err(answer),
-            None => Upload::new(&head, text, link, exchange.replay_limit())
+            None => Upload::new(request_body(&exchange, &head), text, link, exchange.replay_limit())
                 .map_err(|refusal| exchange.refusal_answer(&refusal)),
         };
         let end = match upload {
@@ -301,4 +301,11 @@ pub(super) fn says_no_more(link: &Link, head: &Head) -> bool {
 
 fn timer(time: Duration) -> Pin<Box<Sleep>> {
     Box::pin(tokio::time::sleep(time))
+}
+
+/// The body of a request. Trailers could bring back what filters have removed or replaced, so a request with edits of filters
+/// loses them.
+fn request_body(exchange: &Exchange, head: &Head) -> Body {
+    let body = Body::of_request(&head.facts);
+    if exchange.request_edits().of_filters().is_empty() { body } else { body.without_trailers() }
 }

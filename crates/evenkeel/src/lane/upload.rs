@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use evenkeel_http::http1::{Body, Buffer, Head};
+use evenkeel_http::http1::{Body, Buffer};
 use evenkeel_http::message::Refusal;
 
 use super::GATHER_LIMIT;
@@ -31,8 +31,7 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Of a request whose head is written, with as much of its body as is there already.
-    pub(super) fn new(head: &Head, text: Buffer, link: &Link, keep: usize) -> Result<Self, Refusal> {
-        let body = Body::of_request(&head.facts);
+    pub(super) fn new(body: Body, text: Buffer, link: &Link, keep: usize) -> Result<Self, Refusal> {
         let mut upload = Self { body, out: text, sent: 0, data: 0, keep, whole: true, broken: false };
         upload.take_in(link, GATHER_LIMIT)?;
         Ok(upload)

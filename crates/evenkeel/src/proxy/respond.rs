@@ -39,6 +39,9 @@ pub(super) async fn write(session: &mut Session, exchange: &Exchange, answer: An
     let sent = if empty { 0 } else { answer.body.len() as u64 };
     if !empty {
         session.write_response_body(Some(answer.body), true).await.map_err(Error::into_down)?;
+    } else if session.as_http1().is_none() {
+        // Pingora sends the head of a stream as if a body followed, so the stream is ended here.
+        session.write_response_body(None, true).await.map_err(Error::into_down)?;
     }
     Ok(sent)
 }

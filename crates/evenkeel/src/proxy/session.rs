@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use evenkeel_http::http1::{date, is_forbidden_in_trailers};
+use evenkeel_http::http1::date;
+use evenkeel_http::message::is_forbidden_in_trailers;
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;

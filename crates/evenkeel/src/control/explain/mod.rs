@@ -26,7 +26,8 @@ pub use explanation::{
 use super::board::StatusBoard;
 use super::plan::Plan;
 use crate::exchange::{
-    ClientAddress, Panicked, Rule, RuleAction, Table, WithPath, client_address, redirect, respelled, verdict,
+    ClientAddress, Panicked, Rule, RuleAction, SeenHead, Table, WithPath, client_address, redirect,
+    respelled, verdict,
 };
 use crate::filter::{Request, State, Verdict};
 use crate::upstream::{Upstream, moment_of};
@@ -64,27 +65,16 @@ pub fn explain(table: &Table, boards: &[Arc<StatusBoard>], request: &Described) 
     }
     let paths = table.paths_at(request.port());
     let mut edits = Edits::default();
-    match respelled(request, paths) {
-        Ok(None) => route(
-            &mut said,
-            ExplainContext { table, boards, request, client, port: request.port(), tls: request.tls },
-            &mut edits,
-        ),
+    let without_claims = SeenHead::without_claims(request);
+    let head: &dyn RequestHead = if client.peer_trusted { request } else { &without_claims };
+    let context =
+        ExplainContext { table, boards, request: head, client, port: request.port(), tls: request.tls };
+    match respelled(head, paths) {
+        Ok(None) => route(&mut said, context, &mut edits),
         Ok(Some(path)) => {
             edits.path = (paths.forward == PathForm::Normal).then(|| path.clone());
-            let head = &WithPath::new(request, &path);
-            route(
-                &mut said,
-                ExplainContext {
-                    table,
-                    boards,
-                    request: head,
-                    client,
-                    port: request.port(),
-                    tls: request.tls,
-                },
-                &mut edits,
-            );
+            let head = &WithPath::new(head, &path);
+            route(&mut said, ExplainContext { request: head, ..context }, &mut edits);
             said.path = Some(path);
         }
         Err(refusal) => said.outcome = refused(&refusal),
@@ -108,7 +98,8 @@ fn route(said: &mut Explanation, context: ExplainContext<'_>, edits: &mut Edits)
         said.outcome = end;
         return;
     }
-    act(said, context, rule, edits);
+    let edited = SeenHead::with_edits(request, edits.of_filters());
+    act(said, ExplainContext { request: &edited, ..context }, rule, edits);
     if said.outcome == Outcome::Upstream {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
         let target = edits.path.take().map_or_else(|| request.target().to_owned(), |path| path + &query);
@@ -148,7 +139,9 @@ fn run_filters(
     for ((place, filter), kind) in chain.filters().zip(chain.kinds()) {
         let (before, path) = (edits.headers().len(), edits.path.clone());
         let mut notes = Vec::new();
-        let mut asked = Request::new(request, context.client.ip, edits, &mut state).dry_run(&mut notes);
+        let changed = edits.of_filters().to_vec();
+        let edited = SeenHead::with_edits(request, &changed);
+        let mut asked = Request::new(&edited, context.client.ip, edits, &mut state).dry_run(&mut notes);
         (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, context.tls);
         asked.path_regex = rule.path_regex.as_ref();
         let verdict = verdict(filter, place, &mut asked);
@@ -182,7 +175,7 @@ fn run_filters(
     (said, None)
 }
 
-fn act(said: &mut Explanation, context: ExplainContext<'_>, rule: &Rule, edits: &mut Edits) {
+fn act(said: &mut Explanation, context: ExplainContext<'_>, rule: &Rule, edits: &Edits) {
     match &rule.action {
         RuleAction::Upstream(upstream) => said.upstreams.extend(explain_upstream(context, upstream, None)),
         RuleAction::Split { shares, total } => {

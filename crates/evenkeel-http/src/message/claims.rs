@@ -3,7 +3,7 @@
 //! CGI, uWSGI, PHP and the like make one variable of `X-Real-IP` and `X_Real_IP`, so an underscore counts as a hyphen in every
 //! name here.
 
-use crate::message::is_for_one_hop;
+use super::is_for_one_hop;
 
 /// How names of fields begin that say who the client is or how it asked. In lower case.
 const X_PREFIXES: [&str; 5] =
@@ -67,7 +67,7 @@ const GUARDED: [&str; 8] = [
 ];
 
 /// Whether a field says something about who the client is, or how it asked.
-pub(crate) fn is_claim(name: &[u8]) -> bool {
+pub fn is_claim(name: &[u8]) -> bool {
     let is_one_of = |names: &[&str]| names.iter().any(|known| same(name, known.as_bytes()));
     // Most fields begin otherwise.
     match name.first().map(u8::to_ascii_lowercase) {
@@ -79,7 +79,7 @@ pub(crate) fn is_claim(name: &[u8]) -> bool {
 }
 
 /// Whether this is the name of a field that frames the message, is for one hop, or that we set ourselves.
-pub(super) fn is_guarded(name: &[u8]) -> bool {
+pub(crate) fn is_guarded(name: &[u8]) -> bool {
     matches!(name.len(), 10 | 12 | 14 | 16..=19) && GUARDED.iter().any(|known| same(name, known.as_bytes()))
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn is_spoof(name: &[u8]) -> bool {
     has_underscore(name) && (is_claim(name) || is_guarded(name))
 }
 
-pub(super) fn has_underscore(name: &[u8]) -> bool {
+pub(crate) fn has_underscore(name: &[u8]) -> bool {
     memchr::memchr(b'_', name).is_some()
 }
 
