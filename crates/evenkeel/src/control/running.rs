@@ -12,10 +12,11 @@ use super::apply::Opening;
 use super::certificates::watch;
 use super::change::Change;
 use super::discovery::{Sources, sources, unknown};
+use super::extensions::Extensions;
 use super::files::warn_if_few;
 use super::handle::UpstreamHandle;
 use super::live::Live;
-use super::plan::{Extensions, PlanError};
+use super::plan::PlanError;
 use super::state::{Reloads, State, StatusView};
 use crate::exchange::{Environment, Table};
 use crate::listen::{BindError, Inherited, SocketFile, WorkerError, Workers};
@@ -192,7 +193,7 @@ impl Running {
     }
 
     /// Drains: not ready, then (`pre_stop` later, unless it is to be `quick`) no new connections, then the last request has
-    /// ended or `drain_timeout` is over.
+    /// ended, or `drain_timeout` is over and the connections that are still open are closed.
     pub async fn end(&self, quick: bool) {
         self.state.ready.store(false, Ordering::Release);
         log::info!("draining");
@@ -208,6 +209,7 @@ impl Running {
         if tokio::time::timeout(patience, self.workers.ended()).await.is_err() {
             let open: u64 = self.state.listeners().iter().map(|listener| listener.metrics.open()).sum();
             log::warn!("drain_timeout of {patience:?} expired: closing {open} open connections");
+            self.workers.stop();
         }
     }
 
