@@ -21,7 +21,7 @@ mod builder;
 mod changes;
 mod config;
 mod error;
-mod filter_value;
+mod extension_value;
 mod foreign;
 mod include;
 pub mod model;
@@ -44,7 +44,7 @@ pub use builder::{
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Location};
-pub use filter_value::FilterValue;
+pub use extension_value::{CustomExtension, ExtensionValue};
 pub use foreign::{Foreign, Strictness, own_text};
 pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ClientAuth,

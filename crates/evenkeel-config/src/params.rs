@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::suggest::closest;
 use crate::yaml::{Kind, Node, Path, any_of, from_node};
-use crate::{Diagnostic, FilterValue, Location};
+use crate::{Diagnostic, ExtensionValue, Location};
 
 /// A filter of a route or a listener, or one that several of them share, written as a map of one key: `kind: params`.
 ///
@@ -25,7 +25,7 @@ pub struct FilterSpec {
     path: Path,
     params: Params,
     /// The filter itself, if a program passed it as a value. It has no parameters then.
-    value: Option<FilterValue>,
+    value: Option<ExtensionValue>,
 }
 
 /// The parameters of a filter, as written.
@@ -82,7 +82,7 @@ impl FilterSpec {
     }
 
     /// The filter itself, if a program passed it as a value.
-    pub fn value(&self) -> Option<&FilterValue> {
+    pub fn value(&self) -> Option<&ExtensionValue> {
         self.value.as_ref()
     }
 
@@ -123,7 +123,7 @@ impl FilterSpec {
     }
 
     /// The same step with the filter itself.
-    pub(crate) fn with_value(self, value: Option<FilterValue>) -> Self {
+    pub(crate) fn with_value(self, value: Option<ExtensionValue>) -> Self {
         Self { value, ..self }
     }
 

@@ -460,7 +460,7 @@ fn what_is_wrong_is_carried_along_and_said_without_a_place() {
 
 #[test]
 fn a_users_own_algorithm_reaches_the_model() {
-    let own = LoadBalancingAlgorithm::Custom(LoadBalancingAlgorithm::Random.balancer());
+    let own = LoadBalancingAlgorithm::Custom(LoadBalancingAlgorithm::Random.balancer().unwrap());
     let config = ConfigBuilder::new()
         .listen_address("127.0.0.1:1")
         .upstream_servers(["http://a"])

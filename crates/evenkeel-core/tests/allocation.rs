@@ -30,7 +30,7 @@ fn choosing_a_backend_and_holding_it_allocates_nothing() {
     let named = LoadBalancingAlgorithm::NAMES.iter().map(|name| name.parse().unwrap());
     for algorithm in named.chain(with_parameters()) {
         for candidates in &sets {
-            let fresh = algorithm.balancer();
+            let fresh = algorithm.balancer().unwrap();
             let balancer = fresh.rebuild(candidates).unwrap_or(fresh);
             let mut rng = fastrand::Rng::with_seed(1);
             let mut leases = Vec::with_capacity(3);

@@ -13,7 +13,7 @@ use super::world::{Arrivals, BackendModel, World};
 use super::{nanos, recovery};
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{Address, Backend, Counters, Lease, Member, Outcome, Snapshot};
-use evenkeel_core::balance::{Balancer, LoadBalancingAlgorithm, Pick, Sample, Tried};
+use evenkeel_core::balance::{Balancer, Pick, Sample, Tried};
 
 pub(super) struct Engine<'a> {
     world: &'a World,
@@ -63,7 +63,7 @@ struct Pool {
 // === impl Engine ===
 
 impl<'a> Engine<'a> {
-    pub(super) fn new(world: &'a World, algorithm: &LoadBalancingAlgorithm) -> Self {
+    pub(super) fn new(world: &'a World, balancer: Arc<dyn Balancer>) -> Self {
         let mut rng = fastrand::Rng::with_seed(world.seed);
         let (traffic, choices) = (rng.fork(), rng.fork());
         Self {
@@ -72,7 +72,7 @@ impl<'a> Engine<'a> {
             until: nanos(world.duration),
             events: Events::new(),
             simulated: world.backends.iter().map(|model| SimulatedBackend::new(model, rng.fork())).collect(),
-            pool: Pool::new(snapshot(world), algorithm),
+            pool: Pool::new(snapshot(world), balancer),
             choices,
             traffic,
             tally: Tally::new(world),
@@ -265,8 +265,7 @@ fn moment(time: Time) -> Moment {
 // === impl Pool ===
 
 impl Pool {
-    fn new(candidates: Snapshot, algorithm: &LoadBalancingAlgorithm) -> Self {
-        let fresh = algorithm.balancer();
+    fn new(candidates: Snapshot, fresh: Arc<dyn Balancer>) -> Self {
         Self { balancer: fresh.rebuild(&candidates).unwrap_or(fresh), candidates }
     }
 

@@ -69,6 +69,9 @@ pub struct BackendModel {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidWorld {
+    /// Only the program that registers an algorithm of its own can run it.
+    #[error("an algorithm that a program registers by name cannot be simulated")]
+    Algorithm,
     /// Requests cannot come at this rate.
     #[error("the request rate must be positive and at most 1e9 per second, not {rate}")]
     Rate {
@@ -159,7 +162,8 @@ impl World {
     /// When a number in the description makes no sense.
     pub fn run(&self, algorithm: &LoadBalancingAlgorithm) -> Result<Report, InvalidWorld> {
         self.validate()?;
-        Ok(Engine::new(self, algorithm).run())
+        let balancer = algorithm.balancer().ok_or(InvalidWorld::Algorithm)?;
+        Ok(Engine::new(self, balancer).run())
     }
 
     /// A backend's part of all weights.

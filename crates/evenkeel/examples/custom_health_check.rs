@@ -39,6 +39,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .upstream_servers(["http://127.0.0.1:8081", "http://127.0.0.1:8082"])
         .health_check(HealthCheckBuilder::custom("lag").port(9000))
         .build();
-    Server::new(config).health_check("lag", Lag).run().await?;
+    Server::new(config).health_check("lag", || Lag).run().await?;
     Ok(())
 }

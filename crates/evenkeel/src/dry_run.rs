@@ -22,7 +22,7 @@ pub struct CertificateNote {
 // === impl Server ===
 
 impl Server {
-    /// What is wrong with the configuration: its text, its filters, the files that it names, backends that are the balancer's own
+    /// What is wrong with the configuration: its text, its filters, what it names and the program has not registered, the files that it names, backends that are the balancer's own
     /// listeners. Nothing if it is right. Reads those files, and opens no socket: an address in use is found by a start.
     ///
     /// ```
@@ -41,7 +41,8 @@ impl Server {
             Err(error) => return vec![error.clone().into()],
         };
         let filters = Plan::check_filters(model, &self.extensions().filters).err().map(PlanError::from);
-        filters.into_iter().chain(Plan::files(model)).collect()
+        let unregistered = Plan::unregistered(model, self.extensions());
+        filters.into_iter().chain(unregistered).chain(Plan::files(model)).collect()
     }
 
     /// What is questionable about the certificates that can be used: clients may not accept them. Reads their files.

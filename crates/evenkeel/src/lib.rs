@@ -63,7 +63,7 @@ pub mod algorithm {
 
 /// Checks the health of backends: the trait of a check, and what it receives.
 pub mod health_check {
-    pub use crate::probe::{Check, Target, TlsTarget};
+    pub use crate::probe::{Check, CheckValue, Target, TlsTarget};
 }
 
 /// What is wrong with a configuration that can be read: see [`Server::check`](crate::Server::check).

@@ -1,11 +1,11 @@
 //! What a program of a few lines needs: `use evenkeel::prelude::*;`.
 
-pub use crate::discovery::{BackendSet, Discovery, DiscoveryError};
+pub use crate::discovery::{BackendSet, Discovery, DiscoveryError, DiscoveryValue};
 pub use crate::filter::{
     Answer, BuildContext, Filter, FilterError, FilterKind, Refusal, Registry, Rejection, Request, Response,
     RouteFilters, Verdict, Wait,
 };
-pub use crate::probe::{Check, Target};
+pub use crate::probe::{Check, CheckValue, Target};
 pub use crate::server::{Server, ServerError};
 pub use evenkeel_config::{
     BackendBuilder, Config, ConfigBuilder, ConfigError, DiscoveryBuilder, HealthCheckBuilder, HedgeAfter,

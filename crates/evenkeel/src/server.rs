@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_config::{Config, ConfigError, ListenAddress};
+use evenkeel_core::balance::Balancer;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use crate::admin::{Admin, AdminError};
 use crate::control::{Extensions, Running, SignalAction, Signals, StartError, State};
 use crate::discovery::Discovery;
-use crate::filter::Registry;
+use crate::filter::{BuildContext, Filter, FilterError, Registry};
 use crate::handle::{Drain, Handle, Source, Started};
 use crate::listen::{Inherited, Sharing};
 use crate::probe::Check;
@@ -72,29 +75,115 @@ impl Server {
         Self { config, extensions, source: None, started: None }
     }
 
-    /// Sets the kinds of filters that the configuration can use. Default: [`Registry::builtin`].
+    /// Sets all kinds of filters that the configuration can use. Default: [`Registry::builtin`].
     #[must_use]
     pub fn filters(mut self, registry: Registry) -> Self {
         self.extensions.filters = registry;
         self
     }
 
-    /// With a health check of your own, for the configuration to name: `health_check: { custom: NAME }`.
+    /// With a kind of filter of your own, for the configuration to name: `filters: [{ NAME: … }]`, besides those that there are.
+    /// One is made for each place that names it. In code, a route takes a value: `RouteBuilder::filter_value`.
+    ///
+    /// ```
+    /// use evenkeel::prelude::*;
+    ///
+    /// #[derive(Debug)]
+    /// struct Hello(String);
+    ///
+    /// impl Filter for Hello {
+    ///     fn on_request(&self, _: &mut Request<'_>) -> Verdict {
+    ///         Verdict::Answer(Answer::new(200).body(self.0.clone()))
+    ///     }
+    /// }
+    ///
+    /// let config = Config::from_yaml(
+    ///     "
+    ///     listeners: [{ address: 127.0.0.1:8080 }]
+    ///     routes: [{ filters: [{ hello: world }], upstream: web }]
+    ///     upstreams: { web: { backends: ['http://127.0.0.1:8081'] } }
+    ///     ",
+    ///     "evenkeel.yaml",
+    ///     &|_| None,
+    /// )?;
+    /// let server = Server::new(config).filter("hello", |text: String, _| Ok(Hello(text)));
+    /// assert!(server.check().is_empty());
+    /// # Ok::<(), ConfigError>(())
+    /// ```
     #[must_use]
-    pub fn health_check(mut self, name: impl Into<String>, check: impl Check) -> Self {
-        self.extensions.checks.insert(name.into(), Arc::new(check));
+    pub fn filter<P, F>(
+        mut self,
+        name: &'static str,
+        make: impl Fn(P, &BuildContext<'_>) -> Result<F, FilterError> + Send + Sync + 'static,
+    ) -> Self
+    where
+        P: DeserializeOwned + JsonSchema,
+        F: Filter,
+    {
+        self.extensions.filters = self.extensions.filters.with_factory(name, make);
+        self
+    }
+
+    /// With an algorithm of your own, for the configuration to name: `algorithm: { custom: NAME }`. One is made for each upstream
+    /// that names it. In code, an upstream takes a value: [`LoadBalancingAlgorithm::Custom`](evenkeel_core::balance::LoadBalancingAlgorithm::Custom).
+    ///
+    /// ```
+    /// use evenkeel::algorithm::Snapshot;
+    /// use evenkeel::prelude::*;
+    ///
+    /// #[derive(Debug)]
+    /// struct First;
+    ///
+    /// impl Balancer for First {
+    ///     fn pick(&self, candidates: &Snapshot, request: &mut Pick<'_>) -> Option<usize> {
+    ///         (0..candidates.members().len()).find(|index| !request.tried.contains(*index))
+    ///     }
+    /// }
+    ///
+    /// let config = Config::from_yaml(
+    ///     "
+    ///     listeners: [{ address: 127.0.0.1:8080 }]
+    ///     upstreams: { web: { algorithm: { custom: first }, backends: ['http://127.0.0.1:8081'] } }
+    ///     ",
+    ///     "evenkeel.yaml",
+    ///     &|_| None,
+    /// )?;
+    /// let server = Server::new(config).algorithm("first", || First);
+    /// assert!(server.check().is_empty());
+    /// # Ok::<(), ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn algorithm<B: Balancer>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> B + Send + Sync + 'static,
+    ) -> Self {
+        self.extensions.algorithms.insert(name.into(), move || Arc::new(make()));
+        self
+    }
+
+    /// With a health check of your own, for the configuration to name: `health_check: { custom: NAME }`. One is made for each
+    /// upstream that names it. In code, an upstream takes a value: [`HealthCheckBuilder::value`](crate::health_check::CheckValue).
+    #[must_use]
+    pub fn health_check<C: Check>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> C + Send + Sync + 'static,
+    ) -> Self {
+        self.extensions.checks.insert(name.into(), move || Arc::new(make()));
         self
     }
 
     /// With a source of backends of your own, for the configuration to name: `discovery: { custom: NAME }`. One is made
-    /// for each upstream that names it.
+    /// for each upstream that names it. In code, an upstream takes a value:
+    /// [`DiscoveryBuilder::value`](crate::discovery::DiscoveryValue).
     #[must_use]
     pub fn discovery<D: Discovery>(
         mut self,
         name: impl Into<String>,
         make: impl Fn() -> D + Send + Sync + 'static,
     ) -> Self {
-        self.extensions.sources.insert(name.into(), make);
+        self.extensions.sources.insert(name.into(), move || Box::new(make()));
         self
     }
 

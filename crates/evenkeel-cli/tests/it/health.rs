@@ -213,7 +213,7 @@ async fn a_check_of_ones_own_is_asked_by_its_name() {
     let config = || Config::from_yaml(&text, "test.yaml", &|_| None).expect("it is right");
     let error = Server::new(config()).start().await.expect_err("it is not registered");
     assert!(error.to_string().contains("no check named `even_port`"), "{error}");
-    let mut server = Server::new(config()).health_check("even_port", EvenPort);
+    let mut server = Server::new(config()).health_check("even_port", || EvenPort);
     server.start().await.expect("it starts");
     let admin = server.admin_address().expect("an admin address");
     let limit = std::time::Instant::now() + PATIENCE;

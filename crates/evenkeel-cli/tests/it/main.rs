@@ -22,6 +22,7 @@ mod discovery;
 mod docs;
 mod error_pages;
 mod explain;
+mod extensions;
 mod faults;
 mod filter_contract;
 mod filters;

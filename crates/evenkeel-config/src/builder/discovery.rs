@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ExtensionValue;
 use crate::values::{self, Secret};
 use crate::wire::{ConsulSource, Discovery, DnsSource, FileSource, HttpSource, Scheme};
 
@@ -50,6 +51,11 @@ impl DiscoveryBuilder {
     /// The source that the program registers under this name.
     pub fn custom(name: impl Into<String>) -> Self {
         Self { wire: Discovery { custom: Some(name.into()), ..Discovery::default() } }
+    }
+
+    /// A source that is a value, in the form that the library expects. Programs use `value` of the crate `evenkeel`.
+    pub fn opaque(value: ExtensionValue) -> Self {
+        Self { wire: Discovery { value: Some(value), ..Discovery::default() } }
     }
 
     fn of_dns(source: DnsSource) -> Self {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use evenkeel_core::health::Start;
 
-use crate::values;
 use crate::wire::{self, GrpcCheck, HealthCheck, HttpCheck, Nothing, Statuses};
+use crate::{ExtensionValue, values};
 
 /// Builds a health check: how backends are probed, and how often.
 ///
@@ -51,6 +51,11 @@ impl HealthCheckBuilder {
     /// Asks the check that is registered under this name.
     pub fn custom(name: impl Into<String>) -> Self {
         Self { wire: HealthCheck { custom: Some(name.into()), ..HealthCheck::default() } }
+    }
+
+    /// Runs a check that is a value, in the form that the library expects. Programs use `value` of the crate `evenkeel`.
+    pub fn opaque(value: ExtensionValue) -> Self {
+        Self { wire: HealthCheck { value: Some(value), ..HealthCheck::default() } }
     }
 
     /// From one probe of a backend to the next. Default 5 s.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{RateLimit, RetryBuilder};
-use crate::FilterValue;
+use crate::ExtensionValue;
 use crate::values::{self, SizeLimit, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::Path;
@@ -84,7 +84,7 @@ impl RouteBuilder {
 
     /// Adds a filter that is a value, in the form that the registry expects. Programs use `filter_value` of the crate
     /// `evenkeel`.
-    pub fn opaque_filter(mut self, name: impl Into<String>, value: FilterValue) -> Self {
+    pub fn opaque_filter(mut self, name: impl Into<String>, value: ExtensionValue) -> Self {
         let step = serde_json::Map::from_iter([(name.into(), serde_json::Value::Null)]);
         self.wire.filters.push(wire::Step(serde_json::Value::Object(step), Some(value)));
         self

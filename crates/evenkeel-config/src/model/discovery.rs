@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::CustomExtension;
+
 /// A source of backends, and how its sets are handled.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -35,8 +37,8 @@ pub enum DiscoverySource {
     Http(HttpSource),
     /// A Consul agent.
     Consul(ConsulSource),
-    /// What the program registered under this name.
-    Custom(String),
+    /// A source of the program's own.
+    Custom(CustomExtension),
 }
 
 /// A file with a list of backends; see [`backend_list`](crate::backend_list).

@@ -7,6 +7,8 @@ use std::time::Duration;
 use evenkeel_core::health::{OutlierOptions, Thresholds, WhenAllDown};
 use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, RetryBudgetOptions};
 
+use crate::CustomExtension;
+
 /// Which backends may be chosen.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -54,8 +56,8 @@ pub enum HealthCheckKind {
         /// The service to check; empty for the server as a whole. Default empty.
         service: String,
     },
-    /// What the program registered under this name.
-    Custom(String),
+    /// A check of the program's own.
+    Custom(CustomExtension),
 }
 
 /// An HTTP request, and the expected response.

@@ -4,7 +4,7 @@ use evenkeel_core::balance::{
     ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, PrequalOptions,
 };
 
-use super::general::{is_token, only_one, path_and_query, share};
+use super::general::{is_token, label, only_one, path_and_query, share};
 use super::{Context, listener};
 use crate::suggest::closest;
 use crate::values::{Duration, Percent};
@@ -26,6 +26,7 @@ pub(super) fn algorithm(
         wire.maglev.is_some(),
         wire.rendezvous.is_some(),
         wire.prequal.is_some(),
+        wire.custom.is_some(),
     ];
     let missing = format!(
         "contains no algorithm: expected one with parameters: {}",
@@ -37,6 +38,10 @@ pub(super) fn algorithm(
 }
 
 fn of_parameters(wire: &Algorithm, path: &Path, context: &mut Context<'_>) -> Option<LoadBalancingAlgorithm> {
+    if let Some(name) = &wire.custom {
+        label(name, path, context);
+        return Some(LoadBalancingAlgorithm::Named(name.as_str().into()));
+    }
     let mut key = |text: &Key| key(&text.0, &path.key("key"), context);
     Some(if let Some(wire::PeakEwma { decay, retest }) = wire.peak_ewma {
         LoadBalancingAlgorithm::PeakEwma(PeakEwmaOptions { decay: decay.0, retest: retest.0 })

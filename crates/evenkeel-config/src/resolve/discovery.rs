@@ -8,7 +8,10 @@ use super::{Context, address, listener};
 use crate::values::{Duration, Secret};
 use crate::wire;
 use crate::yaml::{Path, any_of};
-use crate::{ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token};
+use crate::{
+    ConsulSource, CustomExtension, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl,
+    Token,
+};
 
 /// The port of DNS servers.
 const DNS: u16 = 53;
@@ -21,7 +24,7 @@ pub(super) fn discovery(wire: &wire::Discovery, path: &Path, context: &mut Conte
         wire.dns.is_some(),
         wire.http.is_some(),
         wire.consul.is_some(),
-        wire.custom.is_some(),
+        wire.custom.is_some() || wire.value.is_some(),
     ];
     let missing = format!("has no source: expected one of {}", any_of(&KINDS));
     let debounce = listener::bounded(wire.debounce, &path.key("debounce"), context);
@@ -55,9 +58,12 @@ fn source(wire: &wire::Discovery, path: &Path, context: &mut Context<'_>) -> Opt
     if let Some(wire) = &wire.consul {
         return consul(wire, path, context).map(DiscoverySource::Consul);
     }
+    if let Some(value) = &wire.value {
+        return Some(DiscoverySource::Custom(CustomExtension::Value(value.clone())));
+    }
     let name = wire.custom.as_ref()?;
     label(name, path, context);
-    Some(DiscoverySource::Custom(name.clone()))
+    Some(DiscoverySource::Custom(CustomExtension::Named(name.clone())))
 }
 
 fn dns(wire: &wire::DnsSource, path: &Path, context: &mut Context<'_>) -> Option<DnsSource> {

@@ -10,7 +10,7 @@ use super::{Context, address, given, listener};
 use crate::values::Duration;
 use crate::wire::{self, Statuses};
 use crate::yaml::{Path, any_of};
-use crate::{Backend, BackendHost, Health, HealthCheck, HealthCheckKind, HttpCheck};
+use crate::{Backend, BackendHost, CustomExtension, Health, HealthCheck, HealthCheckKind, HttpCheck};
 
 /// Which backends may be chosen.
 pub(super) fn health(
@@ -115,7 +115,7 @@ fn kind(wire: &wire::HealthCheck, path: &Path, context: &mut Context<'_>) -> Opt
         wire.tls.is_some(),
         wire.http.is_some(),
         wire.grpc.is_some(),
-        wire.custom.is_some(),
+        wire.custom.is_some() || wire.value.is_some(),
     ];
     let missing = format!("contains no check: expected one of {}", any_of(&KINDS));
     let name = only_one(&KINDS, &given, &missing, path, context)?;
@@ -130,9 +130,12 @@ fn kind(wire: &wire::HealthCheck, path: &Path, context: &mut Context<'_>) -> Opt
         }
         return Some(HealthCheckKind::Grpc { service: grpc.service.clone() });
     }
+    if let Some(value) = &wire.value {
+        return Some(HealthCheckKind::Custom(CustomExtension::Value(value.clone())));
+    }
     if let Some(name) = &wire.custom {
         label(name, &path, context);
-        return Some(HealthCheckKind::Custom(name.clone()));
+        return Some(HealthCheckKind::Custom(CustomExtension::Named(name.clone())));
     }
     Some(if wire.tls.is_some() { HealthCheckKind::Tls } else { HealthCheckKind::Tcp })
 }

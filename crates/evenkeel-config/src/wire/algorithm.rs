@@ -35,6 +35,8 @@ pub(crate) struct Algorithm {
     /// Picks the backend with the lowest latency among those that are not hot, from probes that run ahead of requests.
     /// Use it if other clients also send requests to these backends.
     pub(crate) prequal: Option<Prequal>,
+    /// Uses the algorithm that the program registered under this name.
+    pub(crate) custom: Option<String>,
 }
 
 /// Parameters of `peak_ewma`.
@@ -122,8 +124,8 @@ const ELSEWHERE: [(&str, &str); 14] = [
 
 impl Algorithm {
     /// The names of algorithms with parameters.
-    pub(crate) const WITH_PARAMETERS: [&str; 5] =
-        ["peak_ewma", "consistent_hash", "maglev", "rendezvous", "prequal"];
+    pub(crate) const WITH_PARAMETERS: [&str; 6] =
+        ["peak_ewma", "consistent_hash", "maglev", "rendezvous", "prequal", "custom"];
 
     /// An algorithm, complete.
     pub(crate) fn whole(algorithm: LoadBalancingAlgorithm) -> Self {

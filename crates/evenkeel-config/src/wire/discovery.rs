@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ExtensionValue;
 use crate::model;
 use crate::values::{Duration, Secret};
 
@@ -23,6 +24,9 @@ pub(crate) struct Discovery {
     pub(crate) consul: Option<ConsulSource>,
     /// Uses the source that the program registered under this name.
     pub(crate) custom: Option<String>,
+    /// A source that the builder was given as a value.
+    #[serde(skip)]
+    pub(crate) value: Option<ExtensionValue>,
     /// How backends are reached that the source reports as `host:port`. For `https`, set `tls.server_name` too: the
     /// certificates of backends rarely contain addresses.
     pub(crate) scheme: Scheme,
@@ -143,13 +147,16 @@ impl Discovery {
 
 impl Default for Discovery {
     fn default() -> Self {
-        let model = model::Discovery::new(model::DiscoverySource::Custom(String::new()));
+        let model = model::Discovery::new(model::DiscoverySource::Custom(crate::CustomExtension::Named(
+            String::new(),
+        )));
         Self {
             file: None,
             dns: None,
             http: None,
             consul: None,
             custom: None,
+            value: None,
             scheme: Scheme::default(),
             allow_empty: model.allow_empty,
             debounce: Duration(model.debounce),

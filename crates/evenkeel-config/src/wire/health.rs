@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Named, Short};
+use crate::ExtensionValue;
 use crate::model;
 use crate::suggest::closest;
 use crate::values::{Duration, Percent};
@@ -28,6 +29,9 @@ pub(crate) struct HealthCheck {
     pub(crate) grpc: Option<GrpcCheck>,
     /// Runs the check that the program registered under this name.
     pub(crate) custom: Option<String>,
+    /// A check that the builder was given as a value.
+    #[serde(skip)]
+    pub(crate) value: Option<ExtensionValue>,
     /// The time between two probes of a backend, plus or minus a tenth, so that several balancers do not probe at the
     /// same moment. A shorter interval detects failures sooner and costs backends more requests. A dead backend is
     /// marked as down after up to `fall` times this interval.
@@ -166,6 +170,7 @@ impl Default for HealthCheck {
             http: None,
             grpc: None,
             custom: None,
+            value: None,
             interval: Duration(check.interval),
             timeout: None,
             rise: rise.get(),

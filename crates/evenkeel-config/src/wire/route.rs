@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{Named, Retry, RouteTimeouts};
-use crate::FilterValue;
+use crate::ExtensionValue;
 use crate::model;
 use crate::values::{Duration, SizeLimit, Weight};
 
@@ -83,7 +83,7 @@ pub(crate) struct Step(
     pub(crate) serde_json::Value,
     /// The filter itself, which a program passed as a value.
     #[serde(skip)]
-    pub(crate) Option<FilterValue>,
+    pub(crate) Option<ExtensionValue>,
 );
 
 /// A redirect.

@@ -37,8 +37,10 @@ pub enum LoadBalancingAlgorithm {
     Rendezvous(HashOptions),
     /// The one with the lowest latency of those that are not hot, by probes or own measurements: [`Prequal`].
     Prequal(PrequalOptions),
-    /// The user's own.
+    /// The user's own, as a value.
     Custom(Arc<dyn Balancer>),
+    /// The one that the program registers under this name.
+    Named(Box<str>),
 }
 
 /// A name that is not in [`LoadBalancingAlgorithm::NAMES`].
@@ -66,9 +68,10 @@ impl LoadBalancingAlgorithm {
     ];
 
     /// A balancer that runs this algorithm, knowing no set yet: give it one by [`Balancer::rebuild`] before the first
-    /// choice. Each call makes one with its own state, except for a custom one, which is shared.
-    pub fn balancer(&self) -> Arc<dyn Balancer> {
-        match self {
+    /// choice. Each call makes one with its own state, except for a custom one, which is shared. `None` for
+    /// [`Named`](Self::Named): only the program that registers it can make it.
+    pub fn balancer(&self) -> Option<Arc<dyn Balancer>> {
+        Some(match self {
             Self::RoundRobin => Arc::new(RoundRobin::default()),
             Self::Random => Arc::new(Random::default()),
             Self::LeastConnections => Arc::new(LeastConnections::default()),
@@ -80,10 +83,11 @@ impl LoadBalancingAlgorithm {
             Self::Rendezvous(_) => Arc::new(Rendezvous::default()),
             Self::Prequal(options) => Arc::new(Prequal::new(options.clone())),
             Self::Custom(balancer) => Arc::clone(balancer),
-        }
+            Self::Named(_) => return None,
+        })
     }
 
-    /// The name that a configuration uses; `custom` for the user's own, which no configuration can name.
+    /// The name that a configuration uses; `custom` for the user's own.
     pub fn name(&self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",
@@ -96,7 +100,7 @@ impl LoadBalancingAlgorithm {
             Self::Maglev(_) => "maglev",
             Self::Rendezvous(_) => "rendezvous",
             Self::Prequal(_) => "prequal",
-            Self::Custom(_) => "custom",
+            Self::Custom(_) | Self::Named(_) => "custom",
         }
     }
 
@@ -115,11 +119,12 @@ impl PartialEq for LoadBalancingAlgorithm {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Custom(a), Self::Custom(b)) => Arc::ptr_eq(a, b),
+            (Self::Named(a), Self::Named(b)) => a == b,
             (Self::PeakEwma(a), Self::PeakEwma(b)) => a == b,
             (Self::ConsistentHash(a), Self::ConsistentHash(b)) => a == b,
             (Self::Maglev(a), Self::Maglev(b)) | (Self::Rendezvous(a), Self::Rendezvous(b)) => a == b,
             (Self::Prequal(a), Self::Prequal(b)) => a == b,
-            (Self::Custom(_), _) | (_, Self::Custom(_)) => false,
+            (Self::Custom(_) | Self::Named(_), _) | (_, Self::Custom(_) | Self::Named(_)) => false,
             _ => self.name() == other.name(),
         }
     }
@@ -186,11 +191,16 @@ mod tests {
     #[test]
     fn equal_by_variant_and_custom_by_pointer() {
         use LoadBalancingAlgorithm::{Custom, Random, RoundRobin};
-        let (one, other) = (RoundRobin.balancer(), RoundRobin.balancer());
+        let (one, other) = (RoundRobin.balancer().unwrap(), RoundRobin.balancer().unwrap());
         assert_eq!(RoundRobin, LoadBalancingAlgorithm::default());
         assert_ne!(RoundRobin, Random);
         assert_eq!(Custom(Arc::clone(&one)), Custom(Arc::clone(&one)));
         assert_ne!(Custom(Arc::clone(&one)), Custom(other));
+        let named = |name: &str| LoadBalancingAlgorithm::Named(name.into());
+        assert_eq!(named("one"), named("one"));
+        assert_ne!(named("one"), named("other"));
+        assert_ne!(named("one"), Custom(Arc::clone(&one)));
+        assert!(named("one").balancer().is_none(), "only the program can make it");
         assert_ne!(Custom(one), RoundRobin);
     }
 }

@@ -27,7 +27,7 @@ fn cost_of_many() {
     for (name, algorithm) in named.chain(more) {
         let [few, many] = [10, MANY].map(|count| {
             let candidates = snapshot(&vec![1; count]);
-            let fresh = algorithm.balancer();
+            let fresh = algorithm.balancer().unwrap();
             let balancer = fresh.rebuild(&candidates).unwrap_or(fresh);
             warm_up(&*balancer, &candidates);
             [32, u64::MAX].map(|keys| nanoseconds(&*balancer, &candidates, keys))

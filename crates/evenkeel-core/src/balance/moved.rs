@@ -8,7 +8,7 @@ const KEYS: u64 = 50_000;
 
 /// Which backend each key belongs to, by name.
 fn owners(name: &str, candidates: &Snapshot) -> Vec<String> {
-    let fresh = name.parse::<LoadBalancingAlgorithm>().unwrap().balancer();
+    let fresh = name.parse::<LoadBalancingAlgorithm>().unwrap().balancer().unwrap();
     let balancer = fresh.rebuild(candidates).unwrap();
     let mut rng = fastrand::Rng::with_seed(1);
     let owner = |key| {
@@ -78,7 +78,7 @@ fn keys_follow_the_weights() {
 fn a_key_has_one_backend_and_one_to_go_on_to() {
     let candidates = snapshot(&[1; 10]);
     for name in ["source_ip_hash", "consistent_hash", "rendezvous", "maglev"] {
-        let balancer = name.parse::<LoadBalancingAlgorithm>().unwrap().balancer();
+        let balancer = name.parse::<LoadBalancingAlgorithm>().unwrap().balancer().unwrap();
         let balancer = balancer.rebuild(&candidates).unwrap();
         let mut next_ones = vec![0; 10];
         for key in 0..1_000 {

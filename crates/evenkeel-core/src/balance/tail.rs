@@ -28,7 +28,7 @@ struct Served {
 /// percent; requests come evenly spaced for so many seconds.
 fn serve(name: &str, rate: u64, seconds: u64, seed: u64, millis: impl Fn(usize, f64) -> f64) -> Vec<Served> {
     let candidates = snapshot(&[1; 10]);
-    let fresh = algorithm(name).balancer();
+    let fresh = algorithm(name).balancer().unwrap();
     let balancer = fresh.rebuild(&candidates).unwrap_or(fresh);
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut under_way = BinaryHeap::<Reverse<(u64, usize)>>::new();

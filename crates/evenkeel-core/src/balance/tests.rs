@@ -10,7 +10,7 @@ use crate::backend::{Lease, Outcome, Snapshot};
 /// Every algorithm that has a name, with a balancer that knows `candidates`.
 fn every(candidates: &Snapshot) -> impl Iterator<Item = (&'static str, Arc<dyn Balancer>)> {
     LoadBalancingAlgorithm::NAMES.iter().map(|&name| {
-        let fresh = name.parse::<LoadBalancingAlgorithm>().unwrap().balancer();
+        let fresh = name.parse::<LoadBalancingAlgorithm>().unwrap().balancer().unwrap();
         (name, fresh.rebuild(candidates).unwrap_or(fresh))
     })
 }

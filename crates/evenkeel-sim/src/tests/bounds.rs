@@ -31,7 +31,7 @@ fn algorithm(name: &str) -> LoadBalancingAlgorithm {
 /// The most that any has when each of so many attempts stays in flight, as many as there are backends.
 fn busiest(name: &str, count: usize, seed: u64) -> f64 {
     let candidates = snapshot(count);
-    let fresh = algorithm(name).balancer();
+    let fresh = algorithm(name).balancer().unwrap();
     let balancer = fresh.rebuild(&candidates).unwrap_or(fresh);
     for member in candidates.members() {
         let sample = Sample::new(Duration::from_millis(10), true, Moment::default());

@@ -5,14 +5,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{BackendHost, BackendUrl, HealthCheckKind, ProxyVersion};
+use evenkeel_config::{BackendHost, BackendUrl, CustomExtension, HealthCheckKind, ProxyVersion};
 use evenkeel_core::backend::{Address, Backend, BackendId};
 use evenkeel_core::balance::LoadBalancingAlgorithm;
 use evenkeel_core::health::Description;
 
+use super::extensions::Extensions;
 use super::live::UpstreamSettings;
 use super::loops::OwnAddresses;
-use super::plan::{Extensions, PlanError};
+use super::plan::PlanError;
 use super::resolve::{resolve, unresolved};
 use super::trust::{endpoint_tls, system_authorities};
 use crate::dial::{Dialer, HeaderVersion, Names};
@@ -24,7 +25,7 @@ use crate::upstream::{ConnectionGroup, Endpoint, EndpointTls, FailureLog, cookie
 #[derive(Clone, Debug)]
 pub(super) struct BackendFactory {
     pub(super) settings: UpstreamSettings,
-    /// What the program registered under the name of a custom check.
+    /// The check of the program's own, if it has one.
     own_check: Option<Arc<dyn Check>>,
     /// The balancer's own addresses, which no backend may have.
     listeners: Arc<ArcSwap<OwnAddresses>>,
@@ -53,7 +54,10 @@ impl BackendFactory {
     ) -> Self {
         let kind = settings.model.health.check.as_ref().map(|check| &check.kind);
         let own_check = match kind {
-            Some(HealthCheckKind::Custom(name)) => extensions.checks.get(name).cloned(),
+            Some(HealthCheckKind::Custom(CustomExtension::Named(name))) => extensions.checks.make(name),
+            Some(HealthCheckKind::Custom(CustomExtension::Value(value))) => {
+                value.get::<Arc<dyn Check>>().cloned()
+            }
             _ => None,
         };
         Self { settings: settings.clone(), own_check, listeners: listeners.clone(), workers }

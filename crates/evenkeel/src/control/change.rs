@@ -7,10 +7,11 @@ use evenkeel_config::{ChangeKind, Changes, ConfigError, ListenAddress, Listener,
 use super::backends::BackendFactory;
 use super::certificates::warn_of_doubts;
 use super::discovery::{Sources, running};
+use super::extensions::Extensions;
 use super::filters::{BuiltFilters, FilterBuilder, LiveFilters};
 use super::live::{Live, LiveRoute, UpstreamSettings};
 use super::loops::{OwnAddresses, loops};
-use super::plan::{Extensions, PlanError};
+use super::plan::PlanError;
 use super::running::StartError;
 use super::upstream::Prepared;
 use crate::filter::{BuildContext, Registry};
@@ -117,7 +118,7 @@ impl Change {
             let settings = UpstreamSettings::new(whole.as_ref().unwrap_or(upstream), model);
             let settings = settings.map_err(StartError::from_plan)?;
             let factory = BackendFactory::new(&settings, extensions, &live.own, workers);
-            let prepared = prepare_upstream(live, factory, workers).await;
+            let prepared = prepare_upstream(live, factory, extensions, workers).await;
             upstreams.push(prepared.map_err(StartError::from_plan)?);
         }
         let log = prepare_log(live, model, metrics)?;
@@ -194,6 +195,7 @@ fn kept_listeners(live: &Live, model: &Model) -> (Vec<Option<usize>>, Vec<usize>
 async fn prepare_upstream(
     live: &Live,
     factory: BackendFactory,
+    extensions: &Extensions,
     workers: usize,
 ) -> Result<PreparedUpstream, PlanError> {
     let name = &factory.settings.model.name;
@@ -201,7 +203,7 @@ async fn prepare_upstream(
     if before.is_some_and(|before| before.settings == factory.settings) {
         return Ok(PreparedUpstream::Kept(name.clone()));
     }
-    let prepared = Prepared::new(factory, workers, before).await?;
+    let prepared = Prepared::new(factory, extensions, workers, before).await?;
     Ok(PreparedUpstream::New(Box::new(prepared)))
 }
 

@@ -1,22 +1,22 @@
 //! The sources of upstreams: followed from the start of an upstream to its end, each feeding the set of its upstream.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{Backend, BackendHost, DiscoverySource, Model, Upstream};
+use evenkeel_config::{Backend, BackendHost, CustomExtension, DiscoverySource, Model, Upstream};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::extensions::Extensions;
 use super::handle::{UpstreamGone, UpstreamHandle};
 use super::live::Live;
 use super::loops::OwnAddresses;
-use super::plan::{Extensions, PlanError};
+use super::plan::PlanError;
 use super::running::Running;
-use crate::discovery::{BackendSet, Discovery, File, Options, Status, Subscription};
+use crate::discovery::{BackendSet, Discovery, File, Options, SourceFactory, Status, Subscription};
 
 /// A source that an upstream follows.
 #[derive(Debug)]
@@ -34,12 +34,6 @@ pub(super) struct Source {
 
 /// Sources by the names of their upstreams.
 pub(super) type Sources = HashMap<String, Arc<Source>>;
-
-/// What makes sources of the program's own, by name.
-#[derive(Clone, Default)]
-pub(crate) struct Factories(HashMap<String, Factory>);
-
-type Factory = Arc<dyn Fn() -> Box<dyn Discovery> + Send + Sync>;
 
 // === impl Source ===
 
@@ -158,25 +152,6 @@ impl Drop for Source {
     }
 }
 
-// === impl Factories ===
-
-impl Factories {
-    /// Registers what makes a source, under a name.
-    pub(crate) fn insert<D: Discovery>(
-        &mut self,
-        name: String,
-        make: impl Fn() -> D + Send + Sync + 'static,
-    ) {
-        self.0.insert(name, Arc::new(move || Box::new(make())));
-    }
-}
-
-impl fmt::Debug for Factories {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
 // === impl Live ===
 
 impl Live {
@@ -272,8 +247,12 @@ fn source(
         DiscoverySource::Http(source) => Box::new(crate::discovery::Http::new(source, tls)),
         #[cfg(feature = "discovery-consul")]
         DiscoverySource::Consul(source) => Box::new(crate::discovery::Consul::new(source, tls)),
-        DiscoverySource::Custom(name) => match extensions.sources.0.get(name) {
-            Some(factory) => factory(),
+        DiscoverySource::Custom(CustomExtension::Value(value)) => match value.get::<SourceFactory>() {
+            Some(make) => make(),
+            None => return Err(missing("the value is no source of backends".to_owned())),
+        },
+        DiscoverySource::Custom(CustomExtension::Named(name)) => match extensions.sources.make(name) {
+            Some(source) => source,
             None => return Err(missing(format!("the program registers no source named {name}"))),
         },
         _ => return Err(missing("this program was built without this kind of source".to_owned())),

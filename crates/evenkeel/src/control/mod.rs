@@ -12,6 +12,7 @@ mod checks;
 mod discovery;
 mod event_log;
 mod explain;
+mod extensions;
 mod files;
 mod filters;
 mod handle;
@@ -37,8 +38,9 @@ pub use explain::{
     DescribedError, Explanation, FilterExplanation, HashExplanation, Outcome, PassedOver, Refused,
     UpstreamExplanation, VerdictKind,
 };
+pub use extensions::Extensions;
 pub use handle::{SetChange, UpstreamGone, UpstreamHandle};
-pub use plan::{Extensions, Plan, PlanError};
+pub use plan::{Plan, PlanError};
 pub use running::{Running, StartError};
 pub use signals::{SignalAction, Signals};
 pub use state::{ListenerState, State};

@@ -1,9 +1,8 @@
 //! From the model to what the data path needs; a plan that cannot be made changes nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use evenkeel_config::{Action, ConfigError, Model, Respond};
+use evenkeel_config::{Action, ConfigError, CustomExtension, HealthCheckKind, Model, Respond};
 use evenkeel_core::route::RouteTable;
 use evenkeel_http::message::Answer;
 use http::{HeaderName, HeaderValue};
@@ -11,18 +10,18 @@ use tokio::sync::mpsc;
 
 use super::backends::BackendFactory;
 use super::certificates::now;
-use super::discovery::Factories;
+use super::discovery::unknown;
+use super::extensions::Extensions;
 use super::filters::{BuiltFilters, with_filters};
 use super::keeper::Keeper;
 use super::live::{LiveRoute, UpstreamSettings};
 use super::loops::loops;
 use super::trust::authorities;
-use super::upstream::Prepared;
+use super::upstream::{Prepared, balancer};
 use crate::exchange::{Rule, RuleAction, Table};
 use crate::filter::Registry;
-use crate::listen::{Inherited, Sharing};
 use crate::observe::{AccessLog, RouteMetrics};
-use crate::probe::{Check, ProbeError};
+use crate::probe::ProbeError;
 use crate::tls::{ServerTls, TlsError};
 use crate::upstream::Upstream;
 
@@ -33,23 +32,6 @@ pub struct Plan {
     pub table: Table,
     /// Who keeps the upstreams, in their order.
     pub(super) keepers: Vec<Keeper>,
-}
-
-/// What the program brings along for the configuration to name.
-#[derive(Clone, Debug, Default)]
-pub struct Extensions {
-    /// Kinds of filters.
-    pub filters: Registry,
-    /// Health checks by name.
-    pub checks: HashMap<String, Arc<dyn Check>>,
-    /// Sources of backends by name.
-    pub(crate) sources: Factories,
-    /// Listening sockets that the process was given. Listeners on their addresses use them.
-    pub sockets: Vec<Inherited>,
-    /// Whether another process may listen on the same addresses.
-    pub sharing: Sharing,
-    /// How memory is given back to the system, if the program's allocator must be told to.
-    pub give_back: Option<fn()>,
 }
 
 /// Why no plan could be made.
@@ -82,6 +64,14 @@ pub enum PlanError {
         backend: String,
         /// Why not.
         source: ProbeError,
+    },
+    /// The program registered no algorithm of this name.
+    #[error("upstream {upstream}: no algorithm named `{name}` is registered")]
+    Algorithm {
+        /// The upstream.
+        upstream: String,
+        /// The name.
+        name: String,
     },
     /// There is no such source of backends: the program registered none of this name, or was built without it.
     #[error("upstream {upstream}: discovery: {reason}")]
@@ -128,6 +118,22 @@ impl Plan {
         BuiltFilters::checked(model, registry).map(drop)
     }
 
+    /// Which algorithms, health checks and sources of backends the configuration names and the program has not registered.
+    pub fn unregistered(model: &Model, extensions: &Extensions) -> Vec<PlanError> {
+        let algorithms = model.upstreams.iter().filter_map(|one| balancer(one, extensions).err());
+        let checks = model.upstreams.iter().filter_map(|one| {
+            let HealthCheckKind::Custom(CustomExtension::Named(name)) = &one.health.check.as_ref()?.kind
+            else {
+                return None;
+            };
+            let backend = one.backends.first().map(|backend| backend.url.text.clone()).unwrap_or_default();
+            let source = ProbeError::Unknown(name.clone());
+            let unknown = PlanError::Probe { upstream: one.name.clone(), backend, source };
+            (!extensions.checks.knows(name)).then_some(unknown)
+        });
+        algorithms.chain(checks).chain(unknown(model, extensions)).collect()
+    }
+
     /// What is wrong with the files that the configuration names: what `check` needs besides the filters.
     pub fn files(model: &Model) -> Vec<PlanError> {
         let authorities = model.upstreams.iter().filter_map(|upstream| authorities(upstream).err());
@@ -169,7 +175,7 @@ impl Plan {
             let factory = BackendFactory::new(&settings, extensions, &Arc::default(), workers);
             // It never runs: no other set will come.
             let (_, updates) = mpsc::channel(1);
-            keepers.push(Prepared::new(factory, workers, None).await?.begin(updates));
+            keepers.push(Prepared::new(factory, extensions, workers, None).await?.begin(updates));
         }
         let routes = model.routes.iter().zip(filters).map(|(route, filters)| LiveRoute {
             filters,

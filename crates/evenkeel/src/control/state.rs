@@ -19,7 +19,23 @@ use crate::exchange::Table;
 use crate::observe::{BackendView, DiscoveryView, ListenerMetrics, Metrics, UpstreamView, View};
 use crate::tls::ServerTls;
 
-/// What is running.
+/// What is running, for display.
+///
+/// ```
+/// use evenkeel::prelude::*;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = ConfigBuilder::new().listen_address("127.0.0.1:0").upstream_servers(["http://127.0.0.1:8081"]);
+/// let mut server = Server::new(config.try_build()?);
+/// server.start().await?;
+/// let state = server.state().ok_or("not started")?;
+/// assert!(state.is_ready());
+/// assert_eq!(state.status()["upstreams"][0]["backends"][0]["state"], "up");
+/// assert!(state.metrics_page().contains("evenkeel_backend_in_flight"));
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Runtime::new().and_then(|runtime| runtime.block_on(example()).map_err(std::io::Error::other)).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct State {
     /// What the workers decide by.

@@ -13,6 +13,7 @@ use super::backends::{BackendFactory, PreparedBackend};
 use super::board::StatusBoard;
 use super::checks::Checks;
 use super::event_log::EventLog;
+use super::extensions::Extensions;
 use super::handle::Update;
 use super::keeper::{Keeper, members};
 use super::live::{LiveUpstream, UpstreamSettings};
@@ -28,6 +29,8 @@ pub(super) struct Prepared {
     factory: BackendFactory,
     /// The configured backends; `None` to keep those that replaced them.
     backends: Option<Vec<PreparedBackend>>,
+    /// The algorithm, as it begins.
+    balancer: Arc<dyn Balancer>,
     workers: usize,
 }
 
@@ -53,10 +56,12 @@ impl Prepared {
     /// Resolves names, reads certificates, makes probes. Changes nothing that runs.
     pub(super) async fn new(
         factory: BackendFactory,
+        extensions: &Extensions,
         workers: usize,
         before: Option<&LiveUpstream>,
     ) -> Result<Self, PlanError> {
         let model = &factory.settings.model;
+        let balancer = balancer(model, extensions)?;
         if let Some(before) = before
             && before.is_replaced()
             && before.settings.model.backends == model.backends
@@ -66,13 +71,13 @@ impl Prepared {
             for endpoint in members.roster.iter() {
                 factory.unresolved(endpoint.spec.clone())?;
             }
-            return Ok(Self { factory, backends: None, workers });
+            return Ok(Self { factory, backends: None, balancer, workers });
         }
         let mut backends = Vec::with_capacity(model.backends.len());
         for backend in &model.backends {
             backends.push(factory.resolved(backend).await?);
         }
-        Ok(Self { factory, backends: Some(backends), workers })
+        Ok(Self { factory, backends: Some(backends), balancer, workers })
     }
 
     /// What the upstream depends on.
@@ -83,7 +88,7 @@ impl Prepared {
     /// The upstream as it begins, with its keeper, which receives other sets from `updates`.
     pub(super) fn begin(self, updates: mpsc::Receiver<Update>) -> Keeper {
         let now = moment_of(Instant::now());
-        let Self { factory, backends, workers } = self;
+        let Self { factory, backends, balancer, workers } = self;
         let model = factory.settings.model.clone();
         let mut set = BackendSet::new(factory.clone());
         // Without them, the keeper that had them has panicked, and what replaced the configured ones will do so again.
@@ -98,7 +103,7 @@ impl Prepared {
             updates,
             event_log: EventLog::new(&model.name),
             retired: Vec::new(),
-            balancer: model.algorithm.balancer(),
+            balancer,
             gate: Arc::new(Gate::new(model.limits.clone(), model.retry.budget)),
             hedging: model.hedge.as_ref().map(|hedge| Arc::new(Hedging::new(hedge))),
             requests: Arc::new(Sharded::new(workers)),
@@ -129,7 +134,7 @@ impl Prepared {
         };
         let balancer = match settings.algorithm == model.algorithm {
             true => old.members.load().balancer.clone(),
-            false => model.algorithm.balancer(),
+            false => self.balancer,
         };
         let requests = old.requests.clone();
         let carried = Carried {
@@ -197,6 +202,27 @@ impl Carried {
         keeper.add_probes(replaced);
         keeper
     }
+}
+
+/// The algorithm of an upstream, which knows no backends yet.
+///
+/// # Errors
+/// When the program registered none of this name.
+pub(super) fn balancer(
+    upstream: &evenkeel_config::Upstream,
+    extensions: &Extensions,
+) -> Result<Arc<dyn Balancer>, PlanError> {
+    let balancer = match &upstream.algorithm {
+        LoadBalancingAlgorithm::Named(name) => extensions.algorithms.make(name),
+        algorithm => algorithm.balancer(),
+    };
+    balancer.ok_or_else(|| {
+        let name = match &upstream.algorithm {
+            LoadBalancingAlgorithm::Named(name) => name.to_string(),
+            algorithm => algorithm.name().to_owned(),
+        };
+        PlanError::Algorithm { upstream: upstream.name.clone(), name }
+    })
 }
 
 /// How health is judged, as configured.

@@ -26,6 +26,7 @@ mod http;
 mod resolver;
 mod status;
 mod subscription;
+mod value;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,8 @@ pub(crate) use host::addresses;
 pub(crate) use http::Http;
 pub(crate) use status::Status;
 pub(crate) use subscription::{Options, Subscription};
+pub use value::DiscoveryValue;
+pub(crate) use value::SourceFactory;
 
 /// A source of backends: a stream of complete sets.
 ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evenkeel_config::{FilterValue, RouteBuilder};
+use evenkeel_config::{ExtensionValue, RouteBuilder};
 
 use super::Filter;
 
@@ -38,6 +38,6 @@ pub trait RouteFilters {
 impl RouteFilters for RouteBuilder {
     fn filter_value(self, name: impl Into<String>, filter: impl Filter) -> Self {
         let filter: Arc<dyn Filter> = Arc::new(filter);
-        self.opaque_filter(name, FilterValue::new(filter))
+        self.opaque_filter(name, ExtensionValue::new(filter))
     }
 }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::{HealthCheck, HealthCheckKind};
+use evenkeel_config::{CustomExtension, HealthCheck, HealthCheckKind};
 use evenkeel_core::backend::Address;
 
 mod connect;
@@ -20,6 +20,7 @@ mod http1;
 mod load;
 mod orca;
 mod own;
+mod value;
 mod watch;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod tests;
 pub use failed::ProbeFailure;
 pub use load::{Load, LoadProbe};
 pub use own::Check;
+pub use value::CheckValue;
 pub use watch::{Outcome, watch};
 
 use self::connect::{Connector, Deadline, HTTP1};
@@ -115,7 +117,7 @@ enum ProbeKind {
 // === impl Probe ===
 
 impl Probe {
-    /// What this check asks of this backend; `own` is what the program registered under the name of a custom check.
+    /// What this check asks of this backend; `own` is the check of the program's own.
     ///
     /// The first probe that trusts the system's authorities reads them, from files, for all that follow.
     ///
@@ -133,9 +135,12 @@ impl Probe {
             HealthCheckKind::Grpc { service } => {
                 ProbeKind::Grpc(Box::new(grpc::GrpcProbe::new(service, check.timeout, &target)?))
             }
-            HealthCheckKind::Custom(name) => {
-                ProbeKind::Own(own.ok_or_else(|| ProbeError::Unknown(name.clone()))?)
-            }
+            HealthCheckKind::Custom(custom) => ProbeKind::Own(own.ok_or_else(|| {
+                ProbeError::Unknown(match custom {
+                    CustomExtension::Named(name) => name.clone(),
+                    CustomExtension::Value(_) => "a value that is no check".to_owned(),
+                })
+            })?),
             _ => return Err(ProbeError::Unknown(format!("{:?}", check.kind))),
         };
         Ok(Self { target, timeout: check.timeout, kind, elsewhere })

@@ -30,6 +30,9 @@ fn algorithms() -> Vec<Row> {
         })
         .with("upstreams.*.backends", both())
         .shows("1", "2"),
+        row("upstreams.*.algorithm.custom", "first", "second", names("/"))
+            .with("upstreams.*.backends", both())
+            .shows("one", "two"),
         key("upstreams.*.algorithm.consistent_hash.key"),
         key("upstreams.*.algorithm.maglev.key"),
         key("upstreams.*.algorithm.rendezvous.key"),

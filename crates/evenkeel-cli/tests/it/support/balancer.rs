@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+use evenkeel::algorithm::{self, Pick, Snapshot};
 use evenkeel::config::{Config, ConfigError, ListenAddress};
 use evenkeel::health_check::{Check, Target};
 use evenkeel::{Handle, Server, ServerError, filter::Registry};
@@ -41,6 +42,16 @@ impl Check for Fixed {
     }
 }
 
+/// An algorithm that picks the backend at this place.
+#[derive(Debug)]
+struct Picks(usize);
+
+impl algorithm::Balancer for Picks {
+    fn pick(&self, candidates: &Snapshot, request: &mut Pick<'_>) -> Option<usize> {
+        (self.0 < candidates.members().len() && !request.tried.contains(self.0)).then_some(self.0)
+    }
+}
+
 /// The certificate of a listener that a text does not describe, in a run over TLS, next to the log.
 fn over_tls_listeners(log: &Path) -> String {
     let folder = log.parent().expect("a folder");
@@ -70,7 +81,8 @@ pub(crate) struct Balancer {
 
 impl Balancer {
     /// Starts one. What the text does not say is added: a listener on a free port of 127.0.0.1, the admin address, an access
-    /// log as JSON, and the lanes of this run. It knows the health checks `passing` and `failing`.
+    /// log as JSON, and the lanes of this run. It knows the health checks `passing` and `failing`, and the
+    /// algorithms `first` and `second`.
     pub(crate) async fn start(yaml: &str) -> Self {
         Self::with(yaml, Registry::builtin()).await
     }
@@ -91,7 +103,9 @@ impl Balancer {
         let log = folder.path().join("access.log");
         let config = configured(yaml, &log).map_err(ServerError::Config)?;
         let server = Server::new(config).filters(filters);
-        let mut server = server.health_check("passing", Fixed(true)).health_check("failing", Fixed(false));
+        let mut server =
+            server.health_check("passing", || Fixed(true)).health_check("failing", || Fixed(false));
+        server = server.algorithm("first", || Picks(0)).algorithm("second", || Picks(1));
         server.start().await?;
         if over_tls() {
             let listeners = server.state().expect("it is started").listeners();

@@ -8,8 +8,9 @@ use evenkeel_core::backend::Lease;
 use evenkeel_core::balance::{HashKey, HashOptions, LoadBalancingAlgorithm};
 use evenkeel_core::health::{Choice, Mode, State};
 
+use super::super::extensions::Extensions;
 use super::super::keeper::members;
-use super::super::plan::{Extensions, Plan};
+use super::super::plan::Plan;
 use super::{Basis, ChoiceExplanation, Described, Explanation, Outcome, VerdictKind};
 use crate::probe::{self, ProbeFailure};
 use crate::upstream::moment_of;

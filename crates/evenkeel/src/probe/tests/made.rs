@@ -36,7 +36,7 @@ fn somewhere() -> Target {
 }
 
 fn mine(check: Mine, timeout: Duration) -> Probe {
-    let kind = HealthCheckKind::Custom("mine".to_owned());
+    let kind = HealthCheckKind::Custom(CustomExtension::Named("mine".to_owned()));
     Probe::new(&self::check(kind, timeout), somewhere(), Some(Arc::new(check))).expect("a probe")
 }
 
@@ -71,7 +71,7 @@ fn a_probe_may_run_on_any_thread() {
 
 #[test]
 fn what_cannot_be_asked_is_an_error() {
-    let unknown = HealthCheckKind::Custom("mine".to_owned());
+    let unknown = HealthCheckKind::Custom(CustomExtension::Named("mine".to_owned()));
     assert_eq!(error(unknown, somewhere()).to_string(), "no check named `mine` is registered");
     assert_eq!(
         error(HealthCheckKind::Tls, somewhere()).to_string(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evenkeel_config::{HealthCheck, HealthCheckKind, HttpCheck};
+use evenkeel_config::{CustomExtension, HealthCheck, HealthCheckKind, HttpCheck};
 use evenkeel_core::backend::Address;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

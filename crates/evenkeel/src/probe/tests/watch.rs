@@ -22,7 +22,7 @@ impl Check for Takes {
 }
 
 fn taking(time: Duration, timeout: Duration) -> Probe {
-    let kind = HealthCheckKind::Custom("takes".to_owned());
+    let kind = HealthCheckKind::Custom(CustomExtension::Named("takes".to_owned()));
     let somewhere = target("127.0.0.1:1".parse().expect("an address"));
     Probe::new(&check(kind, timeout), somewhere, Some(Arc::new(Takes(time)))).expect("a probe")
 }
