@@ -153,6 +153,7 @@ impl Changes {
             "workers": workers,
             "lanes": lanes,
             "zone": zone,
+            "maps": maps,
         } elsewhere listeners, routes, upstreams);
         for key in keys {
             self.push(Subject::Setting(key), ChangeKind::Changed(Vec::new()));
@@ -211,6 +212,7 @@ impl Changes {
 
 fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
     let mut keys = differing!(Listener, old, new, {
+        "name": name,
         "max_connections": max_connections,
         "max_connections_per_client": max_connections_per_client,
         "unix_socket": unix_socket,

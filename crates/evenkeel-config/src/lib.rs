@@ -23,6 +23,7 @@ mod config;
 mod error;
 mod extension_value;
 mod foreign;
+mod format;
 mod include;
 pub mod model;
 mod params;
@@ -31,7 +32,6 @@ mod resolve;
 pub mod schema;
 mod stamp;
 mod suggest;
-mod template;
 mod values;
 mod wire;
 mod yaml;
@@ -46,17 +46,17 @@ pub use config::{Config, key_path};
 pub use error::{ConfigError, Diagnostic, Location};
 pub use extension_value::{CustomExtension, ExtensionValue};
 pub use foreign::{Foreign, Strictness, own_text};
+pub use format::{Format, FormatError, FormatPart};
 pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ClientAuth,
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck,
     HealthCheckKind, Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup,
-    Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogTarget, Model, PathForm, Paths, Pool,
-    ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond, Retry, RetryOn, Route, RouteTimeouts,
-    Shutdown, SpoofedHeaders, Sticky, Timeouts, TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits,
-    UpstreamTls,
+    Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogHeaders, LogTarget, Model, PathForm, Paths,
+    Pool, ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond, Retry, RetryOn, Route,
+    RouteTimeouts, Shutdown, SpoofedHeaders, Sticky, SyslogTarget, SyslogTransport, Timeouts, TlsVersion,
+    Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
-pub use placeholders::{TemplateFault, template};
+pub use placeholders::{TemplateFault, plain_key, template};
 pub use stamp::FileStamp;
-pub use template::{Part, Template, TemplateError};
 pub use values::{RequestRate, parse_duration, parse_rate};

@@ -7,12 +7,15 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
 use evenkeel_core::route::RouteMatch;
 
-use crate::{FilterSpec, Template};
+use evenkeel_http::message::{Map, Template};
+
+use crate::{FilterSpec, Format};
 
 mod admin;
 mod discovery;
@@ -67,12 +70,16 @@ pub struct Model {
     pub lanes: Lanes,
     /// Where this balancer is: backends of this zone are preferred. Default nowhere.
     pub zone: Option<String>,
+    /// Tables from one value to another.
+    pub maps: Vec<Arc<Map>>,
 }
 
 /// A local address that accepts connections.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Listener {
+    /// What routes and placeholders call it; unique. Default none.
+    pub name: Option<String>,
     /// Where to listen.
     pub address: ListenAddress,
     /// Connections open at once; more are closed as they arrive. Default 50,000.
@@ -205,8 +212,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Redirect {
-    /// The new location; may hold `{scheme}`, `{host}` (without port), `{authority}` (with it), `{path}` and `{query}` (with its
-    /// `?`, empty without one).
+    /// The new location, with placeholders. Only `{host}` and `{authority}` are in its host, if any are.
     pub to: Template,
     /// 301, 302, 303, 307 or 308. Default 302.
     pub status: u16,
@@ -219,10 +225,10 @@ pub struct Respond {
     /// Its status, 200 to 599. Default 200.
     pub status: u16,
     /// Its body. Default empty.
-    pub body: String,
+    pub body: Template,
     /// Its fields: (lower-case name, value). `content-type: text/plain; charset=utf-8` by default, except for statuses
     /// without a body.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Template)>,
 }
 
 /// A named group of backends, and how to choose among them.
@@ -363,6 +369,19 @@ pub struct AccessLog {
     pub to: LogTarget,
     /// What a record looks like. Default JSON.
     pub format: LogFormat,
+    /// The headers of requests and responses that records have.
+    pub headers: LogHeaders,
+    /// The share of successful requests that are recorded, from 0 to 1. Default 1.
+    pub sample: f64,
+}
+
+/// The headers of requests and responses that records of the access log have, in lower case. Default none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHeaders {
+    /// Headers of requests, as the client sent them.
+    pub request: Vec<Box<str>>,
+    /// Headers of responses, as the client receives them.
+    pub response: Vec<Box<str>>,
 }
 
 /// Where the access log goes.
@@ -375,6 +394,31 @@ pub enum LogTarget {
     Stderr,
     /// A file, appended to, opened again on SIGUSR1.
     File(PathBuf),
+    /// A server of syslog.
+    Syslog(SyslogTarget),
+}
+
+/// A server of syslog, and what records are marked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyslogTarget {
+    /// Where it is.
+    pub transport: SyslogTransport,
+    /// The facility, 0 to 23. Default 16, which is `local0`.
+    pub facility: u8,
+    /// The name of the program. Default `evenkeel`.
+    pub tag: String,
+}
+
+/// Where a server of syslog is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyslogTransport {
+    /// A Unix datagram socket.
+    Unix(PathBuf),
+    /// A host and port, over UDP.
+    Udp(String, u16),
+    /// A host and port, over TCP.
+    Tcp(String, u16),
 }
 
 /// What a record of the access log looks like.
@@ -386,7 +430,7 @@ pub enum LogFormat {
     /// The combined log format of Apache and nginx.
     Combined,
     /// A template with the names of the fields in braces: `{client} {status}`.
-    Template(Template),
+    Template(Format),
 }
 
 /// Which data paths may serve plain HTTP/1.1. All else is always Pingora's.
@@ -434,8 +478,9 @@ pub const ACCESS_LOG_FIELDS: &[&str] = &[
     "explain",
 ];
 
-/// The names that [`Redirect::to`] may use, each in braces.
-pub const REDIRECT_NAMES: &[&str] = &["scheme", "host", "authority", "path", "query"];
+/// Names of placeholders that stand for fields of the access log which have another name.
+pub const ACCESS_LOG_PLACEHOLDERS: &[(&str, &str)] =
+    &[("client_ip", "client"), ("tls.sni", "tls_server_name"), ("tls.version", "tls_version")];
 
 // === impl Listener ===
 

@@ -51,7 +51,7 @@ pub struct ParamError {
 }
 
 /// Kinds that a later version will have.
-const LATER: [&str; 3] = ["mirror", "buffer", "map"];
+const LATER: [&str; 2] = ["mirror", "buffer"];
 
 // === impl FilterSpec ===
 

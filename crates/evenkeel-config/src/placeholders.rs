@@ -1,9 +1,9 @@
 //! Templates as a user writes them: what is wrong with one, and what was probably meant.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use evenkeel_core::route::PathRegex;
-use evenkeel_http::message::{Escape, Phase, Placeholder, Template, TemplateError};
+use evenkeel_http::message::{Escape, Phase, Placeholder, Scope, Template, TemplateError};
 
 use crate::foreign::{Strictness, own_text};
 use crate::suggest::closest;
@@ -26,7 +26,7 @@ pub fn template(
     text: &str,
     escape: Escape,
     phase: Phase,
-    path_regex: Option<&PathRegex>,
+    scope: Scope<'_>,
 ) -> Result<Template, TemplateFault> {
     let strictness = if escape.is_strict() { Strictness::Every } else { Strictness::Known };
     let names: Vec<&str> = Placeholder::NAMES.iter().chain(Placeholder::FAMILIES).copied().collect();
@@ -34,12 +34,25 @@ pub fn template(
         message: foreign.to_string(),
         suggestion: foreign.suggestion(),
     })?;
-    Template::parse(&own, escape, phase, path_regex).map_err(|error| TemplateFault::of(&error, text, phase))
+    Template::parse(&own, escape, phase, scope).map_err(|error| TemplateFault::of(&error, text, phase))
+}
+
+/// A key of a limit or a hash in its spelling without braces: `{header.x-user}` is `header x-user`. Other text stays as it is.
+pub fn plain_key(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        Some(name) => name.replacen('.', " ", 1).into(),
+        None => text.into(),
+    }
 }
 
 // === impl TemplateFault ===
 
 impl TemplateFault {
+    /// This message, and what was probably meant.
+    pub(crate) fn new(message: impl Into<String>, suggestion: Option<String>) -> Self {
+        Self { message: message.into(), suggestion }
+    }
+
     fn of(error: &TemplateError, text: &str, phase: Phase) -> Self {
         let TemplateError::Unknown(name) = error else {
             return Self { message: error.to_string(), suggestion: None };
@@ -52,7 +65,7 @@ impl TemplateFault {
         let known: Vec<&str> = Placeholder::NAMES
             .iter()
             .copied()
-            .filter(|known| Placeholder::parse(known, phase, None).is_ok())
+            .filter(|known| Placeholder::parse(known, phase, Scope::default()).is_ok())
             .collect();
         let list: Vec<String> = known.iter().map(|known| format!("{{{known}}}")).collect();
         let message = format!(
@@ -80,8 +93,21 @@ impl std::error::Error for TemplateFault {}
 
 #[cfg(test)]
 mod tests {
-    use super::template;
-    use evenkeel_http::message::{Escape, Phase};
+    use super::{plain_key, template};
+    use evenkeel_http::message::{Escape, Phase, Scope};
+
+    #[test]
+    fn a_placeholder_is_a_key() {
+        for (text, key) in [
+            ("{client_ip}", "client_ip"),
+            ("{header.x-user}", "header x-user"),
+            ("{query.a.b}", "query a.b"),
+            ("header x-user", "header x-user"),
+            ("{", "{"),
+        ] {
+            assert_eq!(plain_key(text), key);
+        }
+    }
 
     #[test]
     fn a_fault_says_what_to_write() {
@@ -97,7 +123,7 @@ mod tests {
             ("x $1 y", "write {path.1}", Some("x {path.1} y")),
             ("{status}", "which is not known before there is a response", None),
         ] {
-            match template(text, Escape::Header, Phase::Request, None) {
+            match template(text, Escape::Header, Phase::Request, Scope::default()) {
                 Ok(template) => assert_eq!((message, template.as_str()), ("", text)),
                 Err(fault) => {
                     assert!(!message.is_empty() && fault.message.contains(message), "{text}: {fault}");
@@ -106,9 +132,9 @@ mod tests {
             }
         }
         for text in ["{\"a\": {\"b\": 1}}", "100%", "$5.00", "{{host}}", "a $$host b"] {
-            assert!(template(text, Escape::Header, Phase::Request, None).is_ok(), "{text}");
+            assert!(template(text, Escape::Header, Phase::Request, Scope::default()).is_ok(), "{text}");
         }
-        let escaped = template("$$host {{host}}", Escape::Text, Phase::Request, None).unwrap();
+        let escaped = template("$$host {{host}}", Escape::Text, Phase::Request, Scope::default()).unwrap();
         assert_eq!(escaped.constant(), Some(&b"$host {host}"[..]));
     }
 }

@@ -33,6 +33,7 @@ const PAGES: &[&str] = &[
     "docs/limits.md",
     "docs/proxy-protocol.md",
     "docs/retries.md",
+    "docs/routing.md",
     "docs/simulate.md",
     "docs/tls.md",
 ];

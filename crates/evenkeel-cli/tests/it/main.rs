@@ -36,6 +36,7 @@ mod killing;
 mod lanes;
 mod life;
 mod limits;
+mod matchers;
 mod memory;
 mod metrics;
 mod mistakes;

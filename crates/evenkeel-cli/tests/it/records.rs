@@ -5,6 +5,7 @@
 mod filters;
 mod formats;
 mod full;
+mod headers;
 
 use std::time::Duration;
 

@@ -28,6 +28,12 @@ impl ListenerBuilder {
         Self { wire: wire::Listener::new(address.into()), failed: Vec::new() }
     }
 
+    /// What routes and the placeholder `{listener}` call it. Default none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.wire.name = Some(name.into());
+        self
+    }
+
     /// Connections open at once. Default 50,000.
     pub fn max_connections(mut self, count: usize) -> Self {
         self.wire.max_connections = count;

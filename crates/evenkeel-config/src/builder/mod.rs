@@ -223,10 +223,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Where access records are written (`stdout`, `stderr`, or the path of a file), and their format (`json`,
+    /// Where access records are written (`stdout`, `stderr`, the path of a file, or `syslog+udp://host:514`), and their format (`json`,
     /// `combined`, or a template). Default no log.
     pub fn access_log(mut self, to: impl Into<String>, format: impl Into<String>) -> Self {
-        let log = wire::AccessLog { off: false, to: to.into(), format: format.into() };
+        let log = wire::AccessLog { to: to.into(), format: format.into(), ..wire::AccessLog::default() };
         self.file.access_log = Some(wire::OrText(log));
         self
     }
@@ -240,6 +240,25 @@ impl ConfigBuilder {
     /// Which data paths may serve plain HTTP/1.1. Default [`Lanes::Auto`].
     pub fn lanes(mut self, lanes: Lanes) -> Self {
         self.file.lanes = lanes.into();
+        self
+    }
+
+    /// Adds a table from one value to another: `{map.NAME}` in a placeholder is the value for `key`, such as `{host}`, or `default`.
+    pub fn map<K: Into<String>, V: Into<String>>(
+        mut self,
+        name: impl Into<String>,
+        key: impl Into<String>,
+        values: impl IntoIterator<Item = (K, V)>,
+        default: impl Into<String>,
+    ) -> Self {
+        let values = values.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        let map = wire::Map {
+            key: key.into(),
+            values: wire::Named(values),
+            default: default.into(),
+            ..wire::Map::default()
+        };
+        self.file.maps.0.push((name.into(), map));
         self
     }
 

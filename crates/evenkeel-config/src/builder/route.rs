@@ -59,13 +59,55 @@ impl RouteBuilder {
 
     /// Asks for a header field with this value; `*` for any.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.wire.matches.headers.0.push((name.into(), value.into()));
+        self.wire.matches.headers.0.push((name.into(), wire::Value::exact(value)));
         self
     }
 
     /// Asks for a query parameter with this value; `*` for any.
     pub fn query(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.wire.matches.query.0.push((name.into(), value.into()));
+        self.wire.matches.query.0.push((name.into(), wire::Value::exact(value)));
+        self
+    }
+
+    /// Takes hosts that this regular expression matches, in lower case and without a port.
+    pub fn host_regex(mut self, regex: impl Into<String>) -> Self {
+        self.wire.matches.host_regex = Some(regex.into());
+        self
+    }
+
+    /// Adds the name of a listener that it takes requests from.
+    pub fn listener(mut self, name: impl Into<String>) -> Self {
+        self.wire.matches.listeners.push(name.into());
+        self
+    }
+
+    /// Adds a network of clients that it takes, like `10.0.0.0/8`.
+    pub fn client(mut self, network: impl Into<String>) -> Self {
+        self.wire.matches.clients.push(network.into());
+        self
+    }
+
+    /// Takes only clients that use HTTPS, or only those that do not.
+    pub fn https(mut self, https: bool) -> Self {
+        self.wire.matches.scheme = Some(if https { wire::Scheme::Https } else { wire::Scheme::Http });
+        self
+    }
+
+    /// Adds a name in TLS (SNI) that it takes.
+    pub fn sni(mut self, pattern: impl Into<String>) -> Self {
+        self.wire.matches.sni.push(pattern.into());
+        self
+    }
+
+    /// Excludes what another route of conditions would take; only the conditions of `excluded` count.
+    pub fn not(mut self, excluded: Self) -> Self {
+        self.wire.matches.not.push(excluded.wire.matches);
+        self
+    }
+
+    /// Adds an alternative: at least one of them must match; only the conditions of `alternative` count.
+    pub fn any_of(mut self, alternative: Self) -> Self {
+        self.wire.matches.any_of.push(alternative.wire.matches);
         self
     }
 
@@ -109,7 +151,7 @@ impl RouteBuilder {
         self
     }
 
-    /// Sends the client elsewhere; `to` may hold `{scheme}`, `{host}`, `{authority}`, `{path}` and `{query}`. Status 301, 302, 303, 307 or
+    /// Sends the client elsewhere; `to` may hold placeholders such as `{host}` and `{path}`. Status 301, 302, 303, 307 or
     /// 308.
     pub fn redirect(mut self, to: impl Into<String>, status: u16) -> Self {
         self.wire.redirect = Some(wire::Redirect { to: to.into(), status: status.into() });

@@ -6,6 +6,7 @@ use evenkeel_core::balance::{
 
 use super::general::{is_token, label, only_one, path_and_query, share};
 use super::{Context, listener};
+use crate::placeholders::plain_key;
 use crate::suggest::closest;
 use crate::values::{Duration, Percent};
 use crate::wire::{self, Algorithm, Key};
@@ -128,12 +129,13 @@ fn prequal(options: &PrequalOptions, path: &Path, context: &mut Context<'_>) {
 const NAMED: [&str; 3] = ["header", "cookie", "query"];
 
 fn key(text: &str, path: &Path, context: &mut Context<'_>) -> Option<HashKey> {
-    let key = match text.split_once(' ').map(|(kind, name)| (kind, name.trim())) {
+    let plain = plain_key(text);
+    let key = match plain.split_once(' ').map(|(kind, name)| (kind, name.trim())) {
         Some(("header", name)) => HashKey::Header(name.into()),
         Some(("cookie", name)) => HashKey::Cookie(name.into()),
         Some(("query", name)) => HashKey::Query(name.into()),
-        None if text == "client_ip" => HashKey::ClientIp,
-        None if text == "path" => HashKey::Path,
+        None if plain == "client_ip" => HashKey::ClientIp,
+        None if plain == "path" => HashKey::Path,
         _ => {
             let message = "is not a key: expected client_ip, header NAME, cookie NAME, query NAME or path";
             context.wrong(path, text, message).suggestion = corrected_key(text);

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::{Context, listener};
+use super::{Context, listener, syslog};
 use crate::foreign::{Strictness, own_text};
-use crate::model::ACCESS_LOG_FIELDS;
+use crate::format::{Format, FormatPart};
+use crate::model::{ACCESS_LOG_FIELDS, ACCESS_LOG_PLACEHOLDERS};
 use crate::suggest::closest;
-use crate::template::{Part, Template};
 use crate::values::Percent;
 use crate::wire;
 use crate::yaml::{Path, any_of};
-use crate::{AccessLog, Forwarding, LogFormat, LogTarget, Shutdown};
+use crate::{AccessLog, Forwarding, LogFormat, LogHeaders, LogTarget, Shutdown};
 
 /// Networks, or single addresses; and whether peers on Unix sockets are among them, which have no address.
 pub(super) fn networks(networks: &[String], path: &Path, context: &mut Context<'_>) -> (Vec<IpNet>, bool) {
@@ -83,13 +83,60 @@ pub(super) fn access_log(
 ) -> Option<Option<AccessLog>> {
     let Some(log) = log.filter(|log| !log.off) else { return Some(None) };
     context.keep_place(&path.key("to"));
-    let to = log_target(&log.to, &path.key("to"), context);
+    let to = log_target(log, path, context);
     let format = log_format(&log.format, &path.key("format"), context);
-    Some(Some(AccessLog { to: to?, format: format? }))
+    let mut headers = LogHeaders {
+        request: log_headers(&log.request_headers, &path.key("request_headers"), context),
+        response: log_headers(&log.response_headers, &path.key("response_headers"), context),
+    };
+    if !matches!(format, Some(LogFormat::Json) | None) {
+        for (key, list) in [("request_headers", &headers.request), ("response_headers", &headers.response)] {
+            if !list.is_empty() {
+                let message = "has no effect: the format is not json: expected {header.NAME} and {response.header.NAME} in a template";
+                context.wrong_key(&path.key(key), message);
+            }
+        }
+    }
+    if let Some(LogFormat::Template(format)) = &format {
+        for part in format.parts() {
+            let FormatPart::Name(name) = part else { continue };
+            if let Some(name) = name.strip_prefix("header.") {
+                add(&mut headers.request, name);
+            } else if let Some(name) = name.strip_prefix("response.header.") {
+                add(&mut headers.response, name);
+            }
+        }
+    }
+    Some(Some(AccessLog { to: to?, format: format?, headers, sample: log.sample.0 }))
 }
 
-fn log_target(to: &str, path: &Path, context: &mut Context<'_>) -> Option<LogTarget> {
-    match to {
+fn add(headers: &mut Vec<Box<str>>, name: &str) {
+    if !headers.iter().any(|known| **known == *name) {
+        headers.push(name.into());
+    }
+}
+
+fn log_headers(names: &[String], path: &Path, context: &mut Context<'_>) -> Vec<Box<str>> {
+    let mut headers = Vec::new();
+    for (name, path) in names.iter().zip(context.entries(path, names.len())) {
+        if is_token(name) {
+            add(&mut headers, &name.to_ascii_lowercase());
+        } else {
+            context.wrong(&path, name, "is not the name of a header field");
+        }
+    }
+    headers
+}
+
+fn log_target(log: &wire::AccessLog, path: &Path, context: &mut Context<'_>) -> Option<LogTarget> {
+    if let Some(server) = log.to.strip_prefix("syslog") {
+        return syslog::target(server, log, path, context).map(LogTarget::Syslog);
+    }
+    if log.syslog != wire::Syslog::default() {
+        context.wrong_key(&path.key("syslog"), "has no effect: the access log is not written to syslog");
+    }
+    let path = &path.key("to");
+    match log.to.as_str() {
         "stdout" => Some(LogTarget::Stdout),
         "stderr" => Some(LogTarget::Stderr),
         // A bare word is rather a misspelling than a file.
@@ -97,8 +144,8 @@ fn log_target(to: &str, path: &Path, context: &mut Context<'_>) -> Option<LogTar
             Some(LogTarget::File(PathBuf::from(file)))
         }
         other => {
-            let message = "is not a log destination: expected stdout, stderr, or the path of a file, like /var/log/evenkeel/access.log (syslog and \
-                           journald are not supported yet)";
+            let message = "is not a log destination: expected stdout, stderr, the path of a file, like /var/log/evenkeel/access.log, or a server \
+                           of syslog, like syslog+udp://127.0.0.1:514";
             let meant = closest(other, ["stdout", "stderr"]).map(str::to_owned);
             context.wrong(path, other, message).suggestion = meant;
             None
@@ -122,16 +169,25 @@ fn log_format(format: &str, path: &Path, context: &mut Context<'_>) -> Option<Lo
 }
 
 fn log_template(text: &str, path: &Path, context: &mut Context<'_>) -> Option<LogFormat> {
-    let own = match own_text(text, ACCESS_LOG_FIELDS, Strictness::Every) {
+    let named = |name: &&str| {
+        let header = name.strip_prefix("header.").or_else(|| name.strip_prefix("response.header."));
+        header.is_some_and(|header| is_token(header) && header.to_ascii_lowercase() == header)
+    };
+    let braces = text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+    let aliases = ACCESS_LOG_PLACEHOLDERS.iter().map(|(alias, _)| *alias);
+    let fields: Vec<&str> =
+        ACCESS_LOG_FIELDS.iter().copied().chain(aliases).chain(braces.filter(named)).collect();
+    let families: Vec<&str> = fields.iter().copied().chain(["header."]).collect();
+    let own = match own_text(text, &families, Strictness::Every) {
         Ok(own) => own,
         Err(foreign) => {
             context.wrong(path, text, foreign.to_string()).suggestion = foreign.suggestion();
             return None;
         }
     };
-    match Template::parse(&own, ACCESS_LOG_FIELDS) {
-        Ok(template) if template.parts().iter().any(|part| matches!(part, Part::Name(_))) => {
-            Some(LogFormat::Template(template))
+    match Format::parse(&own, &fields) {
+        Ok(format) if format.parts().iter().any(|part| matches!(part, FormatPart::Name(_))) => {
+            Some(LogFormat::Template(format))
         }
         Ok(_) => {
             let message = "has no field: expected json, combined, or a template with fields in braces, like \

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::general::label;
 use super::{Context, address, filters, general, given, tls};
 use crate::values::Size;
 use crate::wire;
@@ -25,8 +26,17 @@ pub(super) fn all(
     }
     let paths = context.entries(path, listeners.len());
     let mut seen: HashMap<ListenAddress, Path> = HashMap::new();
+    let mut names: HashMap<&str, Path> = HashMap::new();
     let mut resolved = Vec::new();
     for (listener, path) in listeners.iter().zip(paths) {
+        if let Some(name) = &listener.name {
+            let path = path.key("name");
+            label(name, &path, context);
+            if let Some(first) = names.insert(name, path.clone()) {
+                let message = format!("is given twice: {first}{} has the same name", context.line(&first));
+                context.wrong(&path, name, message);
+            }
+        }
         let Some(listener) = one(listener, shared, &path, context) else { continue };
         let path = path.key("address");
         match seen.get(&listener.address) {
@@ -83,6 +93,7 @@ fn one(
         context.wrong_key(&path.key("http").key("hsts"), message);
     }
     Some(Listener {
+        name: listener.name.clone(),
         address: address?,
         max_connections: listener.max_connections,
         max_connections_per_client: listener.max_connections_per_client,

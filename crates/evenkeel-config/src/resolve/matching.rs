@@ -1,17 +1,22 @@
 //! What a route asks of a request, and the ways of other products to ask it.
 
 use evenkeel_core::route::{
-    FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, PathMatchError, RouteMatch,
+    FieldMatch, FieldMatchError, FieldValue, HostPattern, PathMatch, PathMatchError, RouteMatch, TextRegex,
 };
 
-use super::Context;
 use super::general::method;
+use super::{Context, origin};
 use crate::foreign::{Strictness, own_text};
-use crate::wire::{self, Named};
+use crate::wire::{self, Named, OrText};
 use crate::yaml::Path;
 
 /// What a route asks of a request; `None` if something of it is wrong.
-pub(super) fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<RouteMatch> {
+pub(super) fn matches(
+    wire: &wire::Match,
+    listeners: &[&str],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<RouteMatch> {
     let mut matches = RouteMatch::default();
     let mut right = true;
     let hosts = path.key("hosts");
@@ -28,6 +33,42 @@ pub(super) fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>
             }
         }
     }
+    right &= methods(wire, &mut matches, path, context);
+    let lists = [
+        ("hosts", wire.hosts.len()),
+        ("methods", wire.methods.len()),
+        ("listeners", wire.listeners.len()),
+        ("clients", wire.clients.len()),
+        ("sni", wire.sni.len()),
+        ("not", wire.not.len()),
+        ("any_of", wire.any_of.len()),
+    ];
+    for (key, list) in lists {
+        let path = path.key(key);
+        if list == 0 && context.node(&path).is_some() && !context.is_damaged(&path) {
+            context.wrong_key(&path, "has no entries: leave it out to match every one");
+        }
+    }
+    let path_match = path_match(wire, path, context);
+    let headers = fields(&wire.headers, FieldMatch::header, &path.key("headers"), context);
+    let query = fields(&wire.query, FieldMatch::query, &path.key("query"), context);
+    let host_regex = host_regex(wire, path, context);
+    let origin = origin::origin(wire, listeners, path, context);
+    let not = nested(&wire.not, listeners, &path.key("not"), context);
+    let any_of = nested(&wire.any_of, listeners, &path.key("any_of"), context);
+    matches.host_regex = host_regex?;
+    matches.origin = origin?;
+    matches.not = not?;
+    matches.any_of = any_of?;
+    matches.path = path_match?;
+    matches.headers = headers?;
+    matches.query = query?;
+    right.then_some(matches)
+}
+
+/// Notes the methods; false if one is wrong.
+fn methods(wire: &wire::Match, matches: &mut RouteMatch, path: &Path, context: &mut Context<'_>) -> bool {
+    let mut right = true;
     let methods = path.key("methods");
     for (text, path) in wire.methods.iter().zip(context.entries(&methods, wire.methods.len())) {
         match method(text) {
@@ -39,19 +80,43 @@ pub(super) fn matches(wire: &wire::Match, path: &Path, context: &mut Context<'_>
             }
         }
     }
-    for (key, list) in [("hosts", wire.hosts.len()), ("methods", wire.methods.len())] {
-        let path = path.key(key);
-        if list == 0 && context.node(&path).is_some() && !context.is_damaged(&path) {
-            context.wrong_key(&path, "has no entries: leave it out to match every one");
+    right
+}
+
+/// The conditions within `not` and `any_of`.
+fn nested(
+    wire: &[wire::Match],
+    listeners: &[&str],
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Vec<RouteMatch>> {
+    let mut resolved = Vec::new();
+    for (one, path) in wire.iter().zip(context.entries(path, wire.len())) {
+        let found = matches(one, listeners, &path, context);
+        if found.as_ref().is_some_and(|found| *found == RouteMatch::default()) {
+            context.wrong_key(&path, "matches every request: expected a condition");
+            resolved.push(None);
+            continue;
+        }
+        resolved.push(found);
+    }
+    resolved.into_iter().collect()
+}
+
+/// The expression on the host; the outer `None` if it is wrong.
+fn host_regex(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Option<Option<TextRegex>> {
+    let Some(text) = &wire.host_regex else { return Some(None) };
+    match TextRegex::new(text) {
+        Ok(regex) => Some(Some(regex)),
+        Err(error) => {
+            let said = match &error {
+                PathMatchError::Regex(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            context.wrong(&path.key("host_regex"), text, regex_message(&said));
+            None
         }
     }
-    let path_match = path_match(wire, path, context);
-    let headers = fields(&wire.headers, FieldMatch::header, &path.key("headers"), context);
-    let query = fields(&wire.query, FieldMatch::query, &path.key("query"), context);
-    matches.path = path_match?;
-    matches.headers = headers?;
-    matches.query = query?;
-    right.then_some(matches)
 }
 
 /// The condition on the path; the outer `None` if it is wrong.
@@ -95,13 +160,25 @@ fn path_match(wire: &wire::Match, path: &Path, context: &mut Context<'_>) -> Opt
 }
 
 fn fields(
-    wire: &Named<String>,
+    wire: &Named<OrText<wire::Value>>,
     parse: fn(&str, FieldValue) -> Result<FieldMatch, FieldMatchError>,
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Vec<FieldMatch>> {
     let mut resolved = Vec::new();
-    for (name, value) in &wire.0 {
+    for (name, OrText(value)) in &wire.0 {
+        let Some(value) = &value.text else {
+            let path = path.key(name);
+            match TextRegex::new(&value.regex) {
+                Ok(regex) => resolved.push(field(parse, name, FieldValue::Regex(regex), &path, context)),
+                Err(PathMatchError::Regex(error)) => {
+                    context.wrong(&path.key("regex"), &value.regex, regex_message(&error.to_string()));
+                    resolved.push(None);
+                }
+                Err(_) => resolved.push(None),
+            }
+            continue;
+        };
         if let Some(message) = value_syntax(value) {
             context.wrong(&path.key(name), value, message);
             resolved.push(None);
@@ -111,15 +188,25 @@ fn fields(
             "*" => FieldValue::Present,
             exact => FieldValue::Exact(exact.into()),
         };
-        match parse(name, condition) {
-            Ok(field) => resolved.push(Some(field)),
-            Err(error) => {
-                context.wrong_key(&path.key(name), format!("is not a name to match: {error}"));
-                resolved.push(None);
-            }
-        }
+        resolved.push(field(parse, name, condition, &path.key(name), context));
     }
     resolved.into_iter().collect()
+}
+
+fn field(
+    parse: fn(&str, FieldValue) -> Result<FieldMatch, FieldMatchError>,
+    name: &str,
+    condition: FieldValue,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<FieldMatch> {
+    match parse(name, condition) {
+        Ok(field) => Some(field),
+        Err(error) => {
+            context.wrong_key(path, format!("is not a name to match: {error}"));
+            None
+        }
+    }
 }
 
 /// What is wrong with a regular expression, on one line. The parser draws a picture, which ends in the reason.
@@ -151,8 +238,8 @@ pub(super) fn regex_message(said: &str) -> String {
 fn host_syntax(text: &str) -> Option<&'static str> {
     if text.starts_with('~') || text.starts_with('^') || text.ends_with('$') {
         return Some(
-            "is a regular expression, which this version does not support for hosts yet: expected host names, or \
-             *.example.com for all subdomains",
+            "is a regular expression: expected host names, or *.example.com for all subdomains; write a regular \
+             expression as host_regex",
         );
     }
     if text.contains('`') || text.contains('(') {
@@ -219,8 +306,8 @@ fn path_syntax(key: &str, text: &str) -> Option<(String, Option<String>)> {
 /// What is said of a value to compare with that is written as other products have it.
 fn value_syntax(text: &str) -> Option<String> {
     if text.starts_with("~*") || text.starts_with("~ ") {
-        let message = "is a regular expression of nginx, which this version does not support here yet: expected the \
-                       value itself, or \"*\" for any";
+        let message =
+            "is a regular expression of nginx: expected { regex: … }, the value itself, or \"*\" for any";
         return Some(message.to_owned());
     }
     let foreign =

@@ -15,9 +15,13 @@ mod lean;
 mod limits;
 mod list;
 mod listener;
+mod maps;
 mod matching;
+mod origin;
+mod respond;
 mod retry;
 mod route;
+mod syslog;
 mod tls;
 mod upstream;
 
@@ -36,6 +40,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     let listeners = listener::all(&file.listeners, &filters, &root.key("listeners"), context);
     let upstreams = upstream::all(&file.upstreams, &root.key("upstreams"), context);
     let names: Vec<&str> = file.upstreams.0.iter().map(|(name, _)| name.as_str()).collect();
+    let maps = maps::all(&file.maps, &root.key("maps"), context);
     let routes = match (file.routes.is_empty(), names.as_slice()) {
         (true, [_]) => vec![Route::default_to(0)],
         (true, []) => {
@@ -53,7 +58,8 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
             Vec::new()
         }
         (false, _) => {
-            let known = (&route::Names::new(&names), filters.as_slice());
+            let named: Vec<&str> = file.listeners.iter().filter_map(|one| one.name.as_deref()).collect();
+            let known = (&route::Names::new(&names, &named, &maps), filters.as_slice());
             route::all(&file.routes, known, &root.key("routes"), context)
         }
     };
@@ -89,6 +95,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         workers,
         lanes: file.lanes.into(),
         zone: file.zone.clone(),
+        maps,
     })
 }
 

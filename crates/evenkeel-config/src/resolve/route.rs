@@ -1,32 +1,35 @@
 //! Routes: what they match, and where they lead.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use evenkeel_core::limit::RetryBudgetOptions;
 use evenkeel_core::route::RouteTable;
-use evenkeel_http::message::is_of_the_connection;
+use evenkeel_http::message::{Escape, LocationError, Map, Phase, Scope, Template, check_location};
 
-use super::general::{is_field_value, is_token, label, only_one};
-use super::{Context, filters, given, listener, matching, retry};
-use crate::foreign::{Strictness, own_text};
-use crate::model::REDIRECT_NAMES;
+use super::general::{label, only_one};
+use super::{Context, filters, given, listener, matching, respond, retry};
+use crate::placeholders::{self, TemplateFault};
 use crate::suggest::closest;
-use crate::template::Template;
 use crate::values::{Duration, Weight};
 use crate::wire::{self, Named};
 use crate::yaml::{Path, any_of};
-use crate::{Action, FilterSpec, Redirect, Respond, Retry, Route, RouteTimeouts};
+use crate::{Action, FilterSpec, Redirect, Retry, Route, RouteTimeouts};
 
-/// The names of the upstreams, in their order, and found by name.
+/// The names of the upstreams, in their order, and found by name; those of the listeners; and the maps.
 pub(super) struct Names<'a> {
     list: &'a [&'a str],
     index: HashMap<&'a str, usize>,
+    /// The names of the listeners.
+    listeners: &'a [&'a str],
+    maps: &'a [Arc<Map>],
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(list: &'a [&'a str]) -> Self {
+    pub(super) fn new(list: &'a [&'a str], listeners: &'a [&'a str], maps: &'a [Arc<Map>]) -> Self {
         // Of a name that is there twice, which is refused, the first counts.
-        Self { list, index: list.iter().enumerate().rev().map(|(index, name)| (*name, index)).collect() }
+        let index = list.iter().enumerate().rev().map(|(index, name)| (*name, index)).collect();
+        Self { list, index, listeners, maps }
     }
 }
 
@@ -78,9 +81,11 @@ fn one(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Route> {
-    let matches = matching::matches(&route.matches, &path.key("match"), context);
+    let matches = matching::matches(&route.matches, upstreams.listeners, &path.key("match"), context);
     let filters = filters::steps(&route.filters, shared, &path.key("filters"), context);
-    let action = action(route, upstreams, path, context);
+    let path_regex = matches.as_ref().and_then(|matches| matches.path_regex().cloned());
+    let scope = Scope { path_regex: path_regex.as_ref(), maps: upstreams.maps };
+    let action = action(route, (upstreams, scope), path, context);
     let timeout = listener::given_timeout(route.timeout, &path.key("timeout"), context);
     let timeouts = timeouts(&route.timeouts, &path.key("timeouts"), context);
     let retry = given(route.retry.as_ref(), |wire| retry::retry(wire, &path.key("retry"), context));
@@ -140,7 +145,7 @@ fn timeouts(timeouts: &wire::RouteTimeouts, path: &Path, context: &mut Context<'
 
 fn action(
     route: &wire::Route,
-    upstreams: &Names<'_>,
+    (upstreams, scope): (&Names<'_>, Scope<'_>),
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Action> {
@@ -156,10 +161,10 @@ fn action(
         return split(weights, upstreams, &path.key("split"), context).map(Action::Split);
     }
     if let Some(wire) = &route.redirect {
-        return redirect(wire, &path.key("redirect"), context).map(Action::Redirect);
+        return redirect(wire, scope, &path.key("redirect"), context).map(Action::Redirect);
     }
     let wire = route.respond.as_ref()?;
-    respond(wire, &path.key("respond"), context).map(Action::Respond)
+    respond::respond(wire, scope, &path.key("respond"), context).map(Action::Respond)
 }
 
 /// The index of an upstream. In a split its name is the key, elsewhere the value.
@@ -210,7 +215,12 @@ fn split(
     resolved.into_iter().collect()
 }
 
-fn redirect(wire: &wire::Redirect, path: &Path, context: &mut Context<'_>) -> Option<Redirect> {
+fn redirect(
+    wire: &wire::Redirect,
+    scope: Scope<'_>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Redirect> {
     let status = u16::try_from(wire.status).ok().filter(|status| wire::Redirect::STATUSES.contains(status));
     if status.is_none() {
         let message = "is not a status that redirects: expected 301, 302, 303, 307 or 308";
@@ -222,77 +232,22 @@ fn redirect(wire: &wire::Redirect, path: &Path, context: &mut Context<'_>) -> Op
         context.wrong(&path, &wire.to, message);
         return None;
     }
-    let begins_well = wire.to.starts_with(['/', '?', '#'])
-        || ["{path}", "{query}", "{scheme}://"].iter().any(|begin| wire.to.starts_with(begin))
-        || wire.to.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme));
-    let to = match own_text(&wire.to, REDIRECT_NAMES, Strictness::Every) {
-        Ok(to) => to,
-        Err(foreign) => {
-            context.wrong(&path, &wire.to, foreign.to_string()).suggestion = foreign.suggestion();
-            return None;
-        }
-    };
-    match Template::parse(&to, REDIRECT_NAMES) {
-        Ok(_) if !begins_well => {
-            let message = "is not a location: expected one that begins with a scheme, with / or with {path}, like \
-                           https://{host}{path}{query}";
-            let meant = format!("https://{}", wire.to);
-            let is_host = wire.to.starts_with("{host}") || wire.to.starts_with("{authority}");
-            context.wrong(&path, &wire.to, message).suggestion = is_host.then_some(meant);
-            None
-        }
+    match location(&wire.to, scope) {
         Ok(to) => Some(Redirect { to, status: status? }),
-        Err(error) => {
-            context.wrong(&path, &wire.to, error.to_string()).suggestion = error.suggestion();
+        Err(fault) => {
+            context.wrong(&path, &wire.to, fault.message).suggestion = fault.suggestion;
             None
         }
     }
 }
 
-/// Whether a text is the scheme of a URL (RFC 3986, 3.1).
-fn is_scheme(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
-}
-
-fn respond(wire: &wire::Respond, path: &Path, context: &mut Context<'_>) -> Option<Respond> {
-    let status = u16::try_from(wire.status).ok().filter(|status| (200..=599).contains(status));
-    if status.is_none() {
-        let message = "is out of range: expected 200 to 599";
-        context.wrong(&path.key("status"), &wire.status.to_string(), message);
-    }
-    let body = match own_text(&wire.body, &[], Strictness::Known) {
-        Ok(body) => body.into_owned(),
-        Err(foreign) => {
-            context.wrong_key(&path.key("body"), foreign.to_string());
-            String::new()
-        }
-    };
-    let bodiless = matches!(wire.status, 204 | 205 | 304);
-    if bodiless && !wire.body.is_empty() {
-        context.wrong_key(
-            &path.key("body"),
-            format!("has no effect: a response with status {} has none", wire.status),
-        );
-    }
-    let mut headers = Vec::new();
-    for (name, value) in &wire.headers.0 {
-        let path = path.key("headers").key(name);
-        let lower = name.to_ascii_lowercase();
-        if !is_token(name) {
-            context.wrong_key(&path, "is not the name of a header field");
-        } else if is_of_the_connection(&lower) && !(wire.status == 426 && lower == "upgrade") {
-            context.wrong_key(&path, "cannot be set: evenkeel sets it for each connection");
-        } else if !is_field_value(value) {
-            context.wrong(&path, value, "is not the value of a header field: expected no control characters");
-        }
-        match own_text(value, &[], Strictness::Known) {
-            Ok(value) => headers.push((lower, value.into_owned())),
-            Err(foreign) => _ = context.wrong(&path, value, foreign.to_string()),
-        }
-    }
-    if !bodiless && !headers.iter().any(|(name, _)| name == "content-type") {
-        headers.push(("content-type".to_owned(), "text/plain; charset=utf-8".to_owned()));
-    }
-    Some(Respond { status: status?, body, headers })
+/// A location that no request can lead to another host.
+fn location(text: &str, scope: Scope<'_>) -> Result<Template, TemplateFault> {
+    let template = placeholders::template(text, Escape::Location, Phase::Request, scope)?;
+    check_location(&template).map_err(|error| {
+        let is_host = text.starts_with("{host}") || text.starts_with("{authority}");
+        let suggestion = (is_host && error == LocationError::Beginning).then(|| format!("https://{text}"));
+        TemplateFault::new(format!("is not a location: {error}"), suggestion)
+    })?;
+    Ok(template)
 }

@@ -166,6 +166,9 @@ fn without_null(object: &mut Map<String, Value>) {
         Some(Value::Object(default)) => default.retain(|_, value| !value.is_null()),
         _ => {}
     }
+    if let Some(Value::Array(words)) = object.get_mut("enum") {
+        words.retain(|word| !word.is_null());
+    }
     object.remove("format");
     if let Some(Value::Array(types)) = object.get_mut("type") {
         types.retain(|name| name != "null");

@@ -182,10 +182,10 @@ impl JsonSchema for Key {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "Which requests belong together: client_ip (the client's address; for IPv6, its /64 network), \
-                            path (without the query), header NAME, cookie NAME or query NAME. A request without this header, \
+                            path (without the query), header NAME, cookie NAME or query NAME; or the same as a placeholder, like {header.x-user}. A request without this header, \
                             cookie or query parameter uses the client's address.",
             "type": "string",
-            "pattern": r"^(client_ip|path|(header|cookie|query) .+)$|\$\{",
+            "pattern": r"^(client_ip|path|(header|cookie|query) .+|\{.+\})$|\$\{",
             "examples": ["client_ip", "header x-user", "cookie session"],
         })
     }

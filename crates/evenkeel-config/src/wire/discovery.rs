@@ -41,8 +41,8 @@ pub(crate) struct Discovery {
     pub(crate) start_timeout: Duration,
 }
 
-/// How backends are reached.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+/// Whether a connection uses TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline, rename = "scheme")]
 pub(crate) enum Scheme {

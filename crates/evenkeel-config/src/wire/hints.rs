@@ -15,14 +15,6 @@ pub(crate) const HINTS: Hints = Hints {
         "http3",
         "compression",
         "mirror",
-        "map",
-        "listeners.name",
-        "match.client",
-        "match.listener",
-        "match.scheme",
-        "match.sni",
-        "match.not",
-        "match.any_of",
     ],
     instead: &[
         ("rate_limit", FILTER),
@@ -72,7 +64,12 @@ pub(crate) const HINTS: Hints = Hints {
         ),
         ("listeners.path", "unknown key: a listener has no path: write match: { path_prefix: … } in a route"),
         ("health_check.path", "unknown key: write health_check: { http: { path: /healthz } }"),
-        ("match.client_ip", "unknown key: this version does not match by address yet: remove it"),
+        ("match.client", CLIENTS),
+        ("match.client_ip", CLIENTS),
+        ("match.source_ip", CLIENTS),
+        ("match.listener", "unknown key: write listeners: [NAME], with the name of a listener"),
+        ("match.entrypoint", "unknown key: write listeners: [NAME], with the name of a listener"),
+        ("match.server_name", "unknown key: write hosts: [api.example.com], or sni for the name in TLS"),
         ("ssl", CERTIFICATES),
         ("ssl_certificate", CERTIFICATES),
         ("ssl_certificate_key", CERTIFICATES),
@@ -89,7 +86,8 @@ pub(crate) const HINTS: Hints = Hints {
         ("backends", "a list of URLs: write backends: [\"http://127.0.0.1:8081\"]"),
         ("name", "a name for logs and metrics: write name: …"),
         ("cert", "the PEM file of a certificate: write cert: cert.pem"),
-        ("key", "the PEM file of the private key: write key: key.pem"),
+        ("certificates.key", "the PEM file of the private key: write key: key.pem"),
+        ("key", "what is looked up: write key: \"{host}\""),
         ("certificates", "a list: write certificates: [{ cert: cert.pem, key: key.pem }]"),
         ("to", "a location, like https://{host}{path}{query}"),
         ("url", "a URL, like http://127.0.0.1:8081"),
@@ -121,6 +119,9 @@ pub(crate) const HINTS: Hints = Hints {
         ("split", "{ web: 90, canary: 10 }"),
         ("headers", "{ x-name: \"*\" }"),
         ("query", "{ name: \"*\" }"),
+        ("not", "[{ path_prefix: /admin }]"),
+        ("any_of", "[{ path_prefix: /a }, { path_prefix: /b }]"),
+        ("syslog", "{ facility: local0 }"),
     ],
 };
 
@@ -132,6 +133,8 @@ const NAME_ALONE: &str = "takes no parameters: write the name alone, like algori
 
 const CERTIFICATES: &str =
     "unknown key: write tls: { certificates: [{ cert: cert.pem, key: key.pem }] } in the listener";
+
+const CLIENTS: &str = "unknown key: write clients: [10.0.0.0/8]";
 
 const BACKENDS: &str = "unknown key: write backends: [\"http://10.0.0.1:8080\"]";
 

@@ -12,6 +12,8 @@ use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, Size, SizeLimit
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "listener")]
 pub(crate) struct Listener {
+    /// Its name, for `listeners` in routes and for `{listener}`. Each name can be used once.
+    pub(crate) name: Option<String>,
     /// The address to listen on: `ip:port`, `[ipv6]:port`, or `unix:/path`. `0.0.0.0` is every IPv4 address of the
     /// machine, `[::]` every address. Port 0 uses a free port; the log shows which.
     pub(crate) address: String,
@@ -145,6 +147,7 @@ impl Listener {
     /// A listener with the defaults.
     pub(crate) fn new(address: String) -> Self {
         Self {
+            name: None,
             address,
             max_connections: max_connections(),
             max_connections_per_client: max_connections_per_client(),

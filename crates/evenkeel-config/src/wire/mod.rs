@@ -29,7 +29,7 @@ pub(crate) use listener::{Http, Listener, UnixSocket};
 pub(crate) use named::{Named, OrText, Short};
 pub(crate) use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub(crate) use retry::{After, Condition, Hedge, Retry};
-pub(crate) use route::{Match, Redirect, Respond, Route, Step};
+pub(crate) use route::{Match, Redirect, Respond, Route, Step, Value};
 pub(crate) use tls::{
     Certificate, CipherSuite, ClientAuth, ClientAuthMode, KeyExchangeGroup, ListenerTls, Version,
 };
@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model;
 use crate::suggest::closest;
-use crate::values::{Duration, Secret};
+use crate::values::{Duration, Percent, Secret};
 
 /// The whole file. Every value can contain environment variables: `${NAME}`, or `${NAME:-default}`. Write `$${` for a
 /// literal `${`. Unknown keys and duplicate keys are rejected. Top-level keys that begin with `x-` are not read: use them for
@@ -88,6 +88,8 @@ pub(crate) struct File {
     /// The zone of this balancer. Backends with the same `zone` are preferred, because they are nearer and often
     /// cheaper. Other backends receive requests when those are unusable. Default: no zone.
     pub(crate) zone: Option<String>,
+    /// Tables from one value to another, by name: `{map.NAME}` is the value for the request.
+    pub(crate) maps: Named<Map>,
     /// Other files of this configuration: names or patterns such as `conf.d/*.yaml`, relative to the folder of this file. A
     /// pattern can match no file. Matching files are read in the order of their names; a file can include others. Lists
     /// (`listeners`, `routes`) are joined: the routes of this file come first. `upstreams` can be spread over files. Every
@@ -155,13 +157,58 @@ pub(crate) struct Admin {
 pub(crate) struct AccessLog {
     #[serde(skip)]
     pub(crate) off: bool,
-    /// Where records are written: `stdout`, `stderr`, or the path of a file. Records are appended to the file. SIGUSR1
-    /// reopens it.
+    /// Where records are written: `stdout`, `stderr`, the path of a file, or a server of syslog (RFC 5424): `syslog+unix:/dev/log`,
+    /// `syslog+udp://host:514` or `syslog+tcp://host:601`. Records are appended to the file. SIGUSR1 reopens it. Records that a
+    /// server of syslog does not take are dropped and counted.
     pub(crate) to: String,
+    /// What records for a server of syslog are marked with.
+    pub(crate) syslog: Syslog,
     /// The format of a record: `json`, `combined` (the format of Apache and nginx), or a template with fields in
     /// braces, such as `{client} {method} {target} {status}`. The field `error` says why a request failed. In the
     /// `combined` format it is one more quoted text at the end of the line, and requests without an error do not have it.
+    /// A template can contain `{header.NAME}` and `{response.header.NAME}` too.
     pub(crate) format: String,
+    /// Headers of requests that records in `json` have, as the client sent them. Values of `Authorization`, `Cookie` and other
+    /// headers with secrets are written as `(redacted)`.
+    pub(crate) request_headers: Vec<String>,
+    /// Headers of responses that records in `json` have, as the client receives them.
+    pub(crate) response_headers: Vec<String>,
+    /// The share of successful requests that are recorded. Requests that fail, and responses with status 500 and above, are
+    /// always recorded.
+    pub(crate) sample: Percent,
+}
+
+/// What records for a server of syslog are marked with.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "syslog")]
+pub(crate) struct Syslog {
+    /// The facility: `kern`, `user`, `mail`, `daemon`, `auth`, `syslog`, `lpr`, `news`, `uucp`, `cron`, `authpriv`, `ftp`, or `local0` to
+    /// `local7`.
+    pub(crate) facility: String,
+    /// The name of the program in each record.
+    pub(crate) tag: String,
+}
+
+/// A table from one value to another.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "map")]
+pub(crate) struct Map {
+    /// What is looked up, with placeholders (docs/placeholders.md): `{host}`, `{header.x-tenant}`.
+    pub(crate) key: String,
+    /// The values by key. They count before those of the file.
+    #[serde(default)]
+    pub(crate) values: Named<String>,
+    /// A file with a key and its value on each line, with spaces between them. Lines that begin with `#` are comments. A relative path
+    /// starts at the working directory. A reload reads it again.
+    pub(crate) file: Option<String>,
+    /// The value for a key that is not in the table.
+    #[serde(default)]
+    pub(crate) default: String,
+    /// Whether upper and lower case of ASCII letters in keys are the same.
+    #[serde(default)]
+    pub(crate) ignore_case: bool,
 }
 
 /// Which data paths serve plain HTTP/1.1.
@@ -195,7 +242,17 @@ impl Default for Shutdown {
 
 impl Default for AccessLog {
     fn default() -> Self {
-        Self { off: false, to: "stdout".to_owned(), format: "json".to_owned() }
+        let (to, format) = ("stdout".to_owned(), "json".to_owned());
+        let (request_headers, response_headers, sample) = (Vec::new(), Vec::new(), Percent(1.0));
+        Self { off: false, to, syslog: Syslog::default(), format, request_headers, response_headers, sample }
+    }
+}
+
+// === impl Syslog ===
+
+impl Default for Syslog {
+    fn default() -> Self {
+        Self { facility: "local0".to_owned(), tag: "evenkeel".to_owned() }
     }
 }
 

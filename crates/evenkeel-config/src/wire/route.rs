@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{Named, Retry, RouteTimeouts};
+use super::{Named, OrText, Retry, RouteTimeouts, Scheme, Short};
 use crate::ExtensionValue;
 use crate::model;
 use crate::values::{Duration, SizeLimit, Weight};
@@ -59,6 +59,9 @@ pub(crate) struct Match {
     /// Hosts: `api.example.com`, `*.example.com` (every host below, but not `example.com` itself), or `*`. Without a
     /// port: a route matches a host on every port.
     pub(crate) hosts: Vec<String>,
+    /// A regular expression (Rust's `regex` syntax) that matches anywhere in the host, in lower case and without a port. Prefer
+    /// `hosts`: it costs less.
+    pub(crate) host_regex: Option<String>,
     /// The exact path. At most one of `path`, `path_prefix` and `path_regex`. They are compared with the path in its normal
     /// form, however the client spelled it, unless the listener has `path_matching: as_sent`.
     pub(crate) path: Option<String>,
@@ -69,11 +72,36 @@ pub(crate) struct Match {
     pub(crate) path_regex: Option<String>,
     /// Methods, in upper case. `GET` does not include `HEAD`.
     pub(crate) methods: Vec<String>,
-    /// Header fields and their exact values, case-sensitive; `*` for any value. If a field occurs more than once, the
-    /// first counts.
-    pub(crate) headers: Named<String>,
-    /// Query parameters and their values, decoded; `*` for any value.
-    pub(crate) query: Named<String>,
+    /// Header fields and their exact values, case-sensitive; `*` for any value, or `{ regex: … }`. If a field occurs more than
+    /// once, the first counts.
+    pub(crate) headers: Named<OrText<Value>>,
+    /// Query parameters and their values, decoded; `*` for any value, or `{ regex: … }`.
+    pub(crate) query: Named<OrText<Value>>,
+    /// Names of listeners: the request must come from one of them.
+    pub(crate) listeners: Vec<String>,
+    /// Networks such as `10.0.0.0/8`, and addresses: the client must be in one of them. This is the client's address as in
+    /// logs and limits. A client on a Unix socket without an address is in none.
+    pub(crate) clients: Vec<String>,
+    /// `https` or `http`: what the client uses with evenkeel, or with a trusted proxy in front of it.
+    pub(crate) scheme: Option<Scheme>,
+    /// Names that the client asked for in TLS (SNI), like `hosts`. A client without TLS does not match.
+    pub(crate) sni: Vec<String>,
+    /// Requests that do not match: none of these conditions may match as a whole.
+    pub(crate) not: Vec<Match>,
+    /// Alternatives: at least one of these conditions must match as a whole.
+    pub(crate) any_of: Vec<Match>,
+}
+
+/// What the value of a header field or of a query parameter must be.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a value, or a map with regex")]
+#[schemars(rename = "value")]
+pub(crate) struct Value {
+    /// A regular expression (Rust's `regex` syntax) that matches anywhere in the value.
+    pub(crate) regex: String,
+    /// The value itself.
+    #[serde(skip)]
+    pub(crate) text: Option<String>,
 }
 
 /// A filter: a map with one key, the filter's kind, and its parameters. The filter defines its parameters.
@@ -91,10 +119,9 @@ pub(crate) struct Step(
 #[serde(deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "redirect")]
 pub(crate) struct Redirect {
-    /// The new location, a URL or a path. It can contain `{scheme}`, `{host}` (without port), `{authority}` (with the port, if
-    /// the client sent one), `{path}` and `{query}` (with its `?`; empty without a query): `https://{host}{path}{query}`.
-    /// `{path}` is the path that routes see, or the result of the route's filters. A location that begins with `/` or
-    /// `{path}` never leads to another host: slashes and backslashes at its start become one slash. If `{host}` or
+    /// The new location, a URL or a path, with placeholders (docs/placeholders.md): `https://{host}{path}{query}`. Only
+    /// `{host}` and `{authority}` can be in its host: clients must not choose where they are sent. A location that begins with `/` or
+    /// `{path}` never leads to another host: slashes at its start become one slash, and a backslash becomes `%5C`. If `{host}` or
     /// `{authority}` is needed and the request has none, the response is 400. Write `{{` and `}}` for literal braces.
     pub(crate) to: String,
     /// The status: 301, 302, 303, 307 or 308. Browsers remember 301 and 308. 307 and 308 keep the method.
@@ -111,11 +138,32 @@ pub(crate) struct Respond {
     /// The status, 200 to 599.
     #[schemars(range(min = 200, max = 599))]
     pub(crate) status: u32,
-    /// The body, as text. Names in braces such as `{host}` are rejected, because they are reserved. Write `{{host}}` for
-    /// the text `{host}`.
+    /// The body, as text with placeholders (docs/placeholders.md). Values are escaped for the type of the body: as in a string
+    /// of JSON, as in HTML, or not at all in plain text. Write `{{host}}` for the text `{host}`.
     pub(crate) body: String,
-    /// The header fields. `content-type` is `text/plain; charset=utf-8` by default; `204`, `205` and `304` have none.
+    /// The header fields, with placeholders. `content-type` is `text/plain; charset=utf-8` by default; `204`, `205` and `304` have none.
     pub(crate) headers: Named<String>,
+}
+
+// === impl Value ===
+
+impl Value {
+    /// This value, or `*` for any.
+    pub(crate) fn exact(text: impl Into<String>) -> OrText<Self> {
+        OrText(Self { regex: String::new(), text: Some(text.into()) })
+    }
+}
+
+impl Short for Value {
+    const EXPECTING: &'static str = "a value, or a map with regex";
+
+    fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
+        Ok(Self::exact(text).0)
+    }
+
+    fn text_schema() -> Schema {
+        json_schema!({ "type": "string" })
+    }
 }
 
 // === impl Step ===

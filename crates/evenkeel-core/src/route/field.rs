@@ -2,6 +2,8 @@
 //!
 //! Never knows which fields a request has beyond the one that it asks for.
 
+use super::TextRegex;
+
 /// A condition on a header field or on a query parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldMatch {
@@ -17,6 +19,8 @@ pub enum FieldValue {
     Present,
     /// The value is this, byte for byte; letter case counts.
     Exact(Box<str>),
+    /// This expression is found in the value. A value that is not UTF-8 does not match.
+    Regex(TextRegex),
 }
 
 /// Why a name is no name of a field. The message says what is expected.
@@ -81,10 +85,13 @@ impl FieldMatch {
             (_, None) => false,
             (FieldValue::Present, Some(_)) => true,
             (FieldValue::Exact(expected), Some(value)) => expected.as_bytes() == value,
+            (FieldValue::Regex(regex), Some(value)) => {
+                std::str::from_utf8(value).is_ok_and(|value| regex.matches(value))
+            }
         }
     }
 
-    /// Whether a parameter of this query will do. Allocates nothing; linear in the query's length.
+    /// Whether a parameter of this query will do. Allocates only for an expression; linear in the query's length.
     pub(super) fn takes_query(&self, query: Option<&str>) -> bool {
         query.is_some_and(|query| query.split('&').any(|parameter| self.takes_parameter(parameter)))
     }
@@ -100,6 +107,9 @@ impl FieldMatch {
             && match &self.value {
                 FieldValue::Present => true,
                 FieldValue::Exact(expected) => decodes_to(value, expected),
+                FieldValue::Regex(regex) => {
+                    String::from_utf8(query_decoded(value).collect()).is_ok_and(|value| regex.matches(&value))
+                }
             }
     }
 }

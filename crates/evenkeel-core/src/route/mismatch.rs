@@ -6,13 +6,13 @@
 use std::fmt;
 
 use super::field::{query_decoded, query_parameter};
-use super::{FieldMatch, FieldValue, HostPattern, PathMatch, RequestParts, RouteMatch};
+use super::{FieldMatch, FieldValue, HostPattern, Origin, OriginMatch, PathMatch, RequestParts, RouteMatch};
 
 /// How many of several expected values a message names.
 const NAMED: usize = 8;
 
 /// The first condition of a route that a request does not meet: what was expected, and what was found. They are looked at
-/// in the order host, path, method, headers, query. `Display` says it in a line: `host: example.org is not example.com`.
+/// in the order host, path, method, headers, query, and then the rest. `Display` says it in a line: `host: example.org is not example.com`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Mismatch {
@@ -55,6 +55,29 @@ pub enum Mismatch {
         /// What the route asks of it.
         expected: FieldValue,
     },
+    /// The expression is not found in the host.
+    HostRegex {
+        /// As sent; empty when there was none.
+        found: String,
+        /// The expression.
+        expected: String,
+    },
+    /// The request came from another listener or client, or in another way.
+    Origin {
+        /// The key of the condition: `listeners`, `clients`, `scheme`, `sni`.
+        key: &'static str,
+        /// What was found; empty for nothing.
+        found: String,
+        /// Those that the route takes, if they can be shown.
+        expected: Vec<String>,
+    },
+    /// The request is one that the route excludes.
+    Not,
+    /// No alternative takes the request.
+    AnyOf {
+        /// Why the first one does not.
+        first: Box<Mismatch>,
+    },
 }
 
 // === impl RouteMatch ===
@@ -83,6 +106,24 @@ impl RouteMatch {
         header
             .map(|field| Mismatch::header(field, request.header(field.name())))
             .or_else(|| query().map(|field| Mismatch::query(field, request.query())))
+            .or_else(|| self.mismatch_beyond(request))
+    }
+
+    fn mismatch_beyond(&self, request: &(impl RequestParts + ?Sized)) -> Option<Mismatch> {
+        if let Some(regex) = &self.host_regex
+            && !self.matches_host_regex(request.host())
+        {
+            let (found, expected) = (request.host().to_owned(), regex.as_str().to_owned());
+            return Some(Mismatch::HostRegex { found, expected });
+        }
+        if let Some(mismatch) = Mismatch::origin(&self.origin, &request.origin()) {
+            return Some(mismatch);
+        }
+        if self.not.iter().any(|not| not.matches(request)) {
+            return Some(Mismatch::Not);
+        }
+        let first = self.any_of.first().filter(|_| !self.any_of.iter().any(|one| one.matches(request)))?;
+        Some(Mismatch::AnyOf { first: Box::new(first.mismatch(request)?) })
     }
 }
 
@@ -92,6 +133,29 @@ impl Mismatch {
     fn header(field: &FieldMatch, found: Option<&[u8]>) -> Self {
         let found = found.map(|value| String::from_utf8_lossy(value).into_owned());
         Self::Header { name: field.name().to_owned(), found, expected: field.value().clone() }
+    }
+
+    fn origin(asked: &OriginMatch, origin: &Origin<'_>) -> Option<Self> {
+        let text = |found: Option<&str>| found.unwrap_or_default().to_owned();
+        let mismatch = |key, found, expected| Some(Self::Origin { key, found, expected });
+        if !asked.matches_listener(origin) {
+            let expected = asked.listeners.iter().map(|name| name.to_string()).collect();
+            return mismatch("listeners", origin.listener.to_owned(), expected);
+        }
+        if !asked.matches_client(origin) {
+            let found = origin.client.map(|client| client.to_string()).unwrap_or_default();
+            return mismatch("clients", found, Vec::new());
+        }
+        if !asked.matches_scheme(origin) {
+            let scheme = |https| if https { "https" } else { "http" };
+            let expected = asked.https.map(|https| scheme(https).to_owned()).into_iter().collect();
+            return mismatch("scheme", scheme(origin.https).to_owned(), expected);
+        }
+        if !asked.matches_server_name(origin) {
+            let expected = asked.server_names.iter().map(HostPattern::to_string).collect();
+            return mismatch("sni", text(origin.server_name), expected);
+        }
+        None
     }
 
     fn query(field: &FieldMatch, query: Option<&str>) -> Self {
@@ -128,6 +192,19 @@ impl fmt::Display for Mismatch {
             Self::Query { name, found, expected } => {
                 write!(f, "query {name}: {}", Field { found: found.as_deref(), expected })
             }
+            Self::HostRegex { found, expected } if found.is_empty() => {
+                write!(f, "host: absent, expected a host that matches {expected}")
+            }
+            Self::HostRegex { found, expected } => write!(f, "host: {found} does not match {expected}"),
+            Self::Origin { key, found, expected } => {
+                let found = if found.is_empty() { "absent" } else { found };
+                match expected.is_empty() {
+                    true => write!(f, "{key}: {found} is in none of the networks"),
+                    false => write!(f, "{key}: {found} is {}", Not(expected)),
+                }
+            }
+            Self::Not => f.write_str("not: the request is one that the route excludes"),
+            Self::AnyOf { first } => write!(f, "any_of: no alternative matches; the first: {first}"),
         }
     }
 }
@@ -149,6 +226,7 @@ impl fmt::Display for Field<'_> {
             FieldValue::Present => f.write_str(", expected any value"),
             FieldValue::Exact(value) if value.is_empty() => f.write_str(", expected an empty value"),
             FieldValue::Exact(value) => write!(f, ", expected {value}"),
+            FieldValue::Regex(regex) => write!(f, ", expected a value that matches {}", regex.as_str()),
         }
     }
 }

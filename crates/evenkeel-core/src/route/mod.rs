@@ -7,15 +7,19 @@ mod field;
 mod host;
 mod mismatch;
 mod normal;
+mod origin;
 mod path;
 mod percent;
 mod table;
+
+use host::Folded;
 
 pub use field::{FieldMatch, FieldMatchError, FieldValue, query_decoded, query_parameter};
 pub use host::{HostPattern, HostPatternError};
 pub use mismatch::Mismatch;
 pub use normal::{InvalidPath, normal_path};
-pub use path::{PathMatch, PathMatchError, PathRegex};
+pub use origin::{Origin, OriginMatch};
+pub use path::{PathMatch, PathMatchError, TextRegex};
 pub use percent::{percent_decoded, percent_encoded};
 pub use table::{RouteTable, Shadowed};
 
@@ -32,6 +36,10 @@ pub trait RequestParts {
     fn query(&self) -> Option<&str>;
     /// The first field with this (lower-case) name.
     fn header(&self, name: &str) -> Option<&[u8]>;
+    /// How the request came. Not known by default, so that only routes that do not ask for it take the request.
+    fn origin(&self) -> Origin<'_> {
+        Origin::default()
+    }
 }
 
 /// What a route asks of a request. All conditions must hold; what is not given is not asked, so the default takes every
@@ -41,6 +49,8 @@ pub trait RequestParts {
 pub struct RouteMatch {
     /// The host is one of these; none given: any.
     pub hosts: Vec<HostPattern>,
+    /// The host, in lower case and without a port, is one in which this expression is found.
+    pub host_regex: Option<TextRegex>,
     /// The path is one of these; none given: any, also the `*` of `OPTIONS *`.
     pub path: Option<PathMatch>,
     /// The method is one of these, in the same letter case (`GET` does not include `HEAD`); none given: any.
@@ -49,6 +59,12 @@ pub struct RouteMatch {
     pub headers: Vec<FieldMatch>,
     /// Each of these query parameters is there and as it says.
     pub query: Vec<FieldMatch>,
+    /// It came from this listener, client and connection.
+    pub origin: OriginMatch,
+    /// None of these takes it.
+    pub not: Vec<RouteMatch>,
+    /// At least one of these takes it; none given: no condition.
+    pub any_of: Vec<RouteMatch>,
 }
 
 // === impl RouteMatch ===
@@ -97,7 +113,7 @@ impl RouteMatch {
     }
 
     /// The expression on the path, if there is one: its groups are the captures of the route.
-    pub fn path_regex(&self) -> Option<&PathRegex> {
+    pub fn path_regex(&self) -> Option<&TextRegex> {
         match &self.path {
             Some(PathMatch::Regex(regex)) => Some(regex),
             _ => None,
@@ -113,11 +129,28 @@ impl RouteMatch {
         (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method()))
             && self.headers.iter().all(|field| field.takes_header(request.header(field.name())))
             && self.query.iter().all(|field| field.takes_query(request.query()))
+            && self.matches_host_regex(request.host())
+            && (self.origin.is_any() || self.origin.matches(&request.origin()))
+            && !self.not.iter().any(|not| not.matches(request))
+            && (self.any_of.is_empty() || self.any_of.iter().any(|one| one.matches(request)))
+    }
+
+    fn matches_host_regex(&self, host: &str) -> bool {
+        self.host_regex.as_ref().is_none_or(|regex| {
+            let host = Folded::new(host);
+            std::str::from_utf8(host.as_bytes()).is_ok_and(|host| regex.matches(host))
+        })
     }
 
     /// Whether there is nothing to ask beyond host and path.
     fn asks_no_more(&self) -> bool {
-        self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty()
+        self.methods.is_empty()
+            && self.headers.is_empty()
+            && self.query.is_empty()
+            && self.host_regex.is_none()
+            && self.origin.is_any()
+            && self.not.is_empty()
+            && self.any_of.is_empty()
     }
 
     /// Whether this takes every request that the other takes. Says no when it cannot know.
@@ -133,6 +166,10 @@ impl RouteMatch {
                     && other.methods.iter().all(|method| self.methods.contains(method)))
             && implied(&self.headers, &other.headers)
             && implied(&self.query, &other.query)
+            && (self.host_regex.is_none() || self.host_regex == other.host_regex)
+            && self.origin.covers(&other.origin)
+            && self.not.iter().all(|not| other.not.contains(not))
+            && (self.any_of.is_empty() || self.any_of == other.any_of)
     }
 
     fn covers_hosts(&self, other: &Self) -> bool {

@@ -27,19 +27,19 @@ pub enum PathMatch {
     /// path; not the `*` of `OPTIONS *`, which only routes without a condition on the path take.
     Prefix(Box<str>),
     /// Paths in which this expression is found.
-    Regex(PathRegex),
+    Regex(TextRegex),
 }
 
-/// A regular expression over paths, in the syntax of the [`regex`] crate (linear time; no back references).
+/// A regular expression over paths, hosts and values, in the syntax of the [`regex`] crate (linear time; no back references).
 ///
-/// It is found anywhere in the path unless it says otherwise: `^/v[0-9]+/` is anchored at the start, `\.png$` at the
+/// It is found anywhere in the text unless it says otherwise: `^/v[0-9]+/` is anchored at the start, `\.png$` at the
 /// end. Two are equal when their sources are.
 ///
 /// # Cost
 /// The compiled expression takes at most 1 MiB (the usual one a few KiB), and up to 128 KiB more for each thread that
 /// uses it, allocated at that thread's first use.
 #[derive(Clone)]
-pub struct PathRegex(Arc<Regex>);
+pub struct TextRegex(Arc<Regex>);
 
 /// Why a text is no [`PathMatch`]. The message says what is expected.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -78,12 +78,12 @@ impl PathMatch {
         validate(path).map(|()| Self::Prefix(path.into()))
     }
 
-    /// The paths in which this expression is found; see [`PathRegex`].
+    /// The paths in which this expression is found; see [`TextRegex`].
     ///
     /// # Errors
     /// When it is no regular expression, or compiles to more than 1 MiB.
     pub fn regex(source: &str) -> Result<Self, PathMatchError> {
-        PathRegex::new(source).map(Self::Regex)
+        TextRegex::new(source).map(Self::Regex)
     }
 
     /// Whether this takes the path, which comes as sent, without the query.
@@ -108,9 +108,9 @@ impl PathMatch {
     }
 }
 
-// === impl PathRegex ===
+// === impl TextRegex ===
 
-impl PathRegex {
+impl TextRegex {
     /// Compiles the expression.
     ///
     /// # Errors
@@ -129,6 +129,11 @@ impl PathRegex {
         self.0.as_str()
     }
 
+    /// Whether it is found in this text.
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
     /// The number of a group, which is given by its number or name: the whole match is 0.
     pub fn group(&self, name: &str) -> Option<usize> {
         let named = self.0.capture_names().position(|known| known == Some(name));
@@ -141,17 +146,17 @@ impl PathRegex {
     }
 }
 
-impl PartialEq for PathRegex {
+impl PartialEq for TextRegex {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
 }
 
-impl Eq for PathRegex {}
+impl Eq for TextRegex {}
 
-impl fmt::Debug for PathRegex {
+impl fmt::Debug for TextRegex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PathRegex({:?})", self.as_str())
+        write!(f, "TextRegex({:?})", self.as_str())
     }
 }
 

@@ -21,7 +21,7 @@ const FEW: usize = 4;
 /// in each set of routes found, a lookup by the path and one for each length of the prefixes that ends with one of the
 /// path's segments. So the cost does not grow with the number of routes, except for those that share a host and a path
 /// and differ in methods, headers or query, and for the regular expressions of a host: these are tried in order, until
-/// one matches. Nothing is allocated (except by a regular expression, see [`PathRegex`](super::PathRegex)), and no lock
+/// one matches. Nothing is allocated (except by a regular expression, see [`TextRegex`](super::TextRegex)), and no lock
 /// is taken.
 ///
 /// Memory is linear: about 330 bytes a route with one host and one path.

@@ -36,6 +36,7 @@ pub use refusal::{Overload, Refusal, Waited};
 pub use rejection::{Rejection, RejectionCause};
 pub use request_id::RequestId;
 pub use template::{
-    Arrival, Escape, Facts, Phase, Placeholder, RequestFacts, ResponseFacts, Template, TemplateError, names,
+    Arrival, Escape, Facts, LocationError, Map, Phase, Placeholder, RequestFacts, ResponseFacts, Scope,
+    Template, TemplateError, check_location,
 };
 pub use version::Version;

@@ -14,7 +14,7 @@ use super::loops::{OwnAddresses, loops};
 use super::plan::PlanError;
 use super::running::StartError;
 use super::upstream::Prepared;
-use crate::filter::{BuildContext, Registry};
+use crate::filter::Registry;
 use crate::listen::{Bound, Sharing, bind};
 use crate::observe::{AccessLog, Metrics, RouteMetrics};
 use crate::tls::ServerTls;
@@ -150,22 +150,23 @@ fn prepare_filters(
     registry: &Registry,
     workers: usize,
 ) -> Result<BuiltFilters, ConfigError> {
-    let mut builder = FilterBuilder::new(registry, workers, true);
+    let same_maps = live.model.as_ref().is_some_and(|old| old.maps == model.maps);
+    let mut builder = FilterBuilder::new(registry, workers, true).with_maps(&model.maps, same_maps);
     builder.share(&model.filters, &live.filters);
     let mut routes = Vec::with_capacity(model.routes.len());
     for route in &model.routes {
         let known = live.routes.get(&route.name);
         let before = known.map_or(&[][..], |known| &known.filters);
         // Placeholders name the groups of the expression on the path.
-        let same_path = known.is_some_and(|known| known.path_regex.as_ref() == route.matches.path_regex());
-        let context = BuildContext::new(&route.name, workers).with_path_regex(route.matches.path_regex());
-        routes.push(builder.build(context, &route.filters, (before, same_path)));
+        let path_regex = route.matches.path_regex();
+        let same_path = known.is_some_and(|known| known.path_regex.as_ref() == path_regex);
+        routes.push(builder.build((&route.name, path_regex), &route.filters, (before, same_path)));
     }
     let mut listeners = Vec::with_capacity(model.listeners.len());
     for (listener, kept) in model.listeners.iter().zip(kept_listeners(live, model).0) {
         let before = kept.and_then(|index| live.listeners.get(index));
         let before = before.map_or(&[][..], |known| &known.filters);
-        listeners.push(builder.build(BuildContext::new("", workers), &listener.filters, (before, true)));
+        listeners.push(builder.build(("", None), &listener.filters, (before, true)));
     }
     builder.finish(routes, listeners)
 }
@@ -213,7 +214,7 @@ fn prepare_log(live: &Live, model: &Model, metrics: &Metrics) -> Result<Prepared
         return Ok(PreparedLog::Kept);
     }
     let open = |log: &evenkeel_config::AccessLog| {
-        AccessLog::open(&log.to, &log.format, metrics.workers(), metrics.log_dropped.clone())
+        AccessLog::open(log, metrics.workers(), metrics.log_dropped.clone())
     };
     Ok(PreparedLog::New(model.access_log.as_ref().map(open).transpose()?))
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use evenkeel_config::{ConfigError, Diagnostic, FilterSpec, Model};
+use evenkeel_core::route::TextRegex;
+use evenkeel_http::message::{Map, Scope};
 use tokio::runtime::Handle;
 
 use crate::exchange::{ListenerFilters, Table};
@@ -34,6 +36,9 @@ pub(super) struct FilterBuilder<'a> {
     /// Whether they will run; else they are only checked.
     live: bool,
     runtime: Option<Handle>,
+    maps: &'a [Arc<Map>],
+    /// Whether the filters that run were built with the same maps. Else none of them can stay.
+    same_maps: bool,
     /// Those with a name that were built.
     shared: LiveFilters,
     problems: Vec<Diagnostic>,
@@ -53,17 +58,14 @@ impl BuiltFilters {
     /// Every filter that cannot be built, with its place in the file.
     pub(super) fn checked(model: &Model, registry: &Registry) -> Result<Self, ConfigError> {
         let workers = model.workers.map_or(1, |workers| workers.get());
-        let mut builder = FilterBuilder::new(registry, workers, false);
+        let mut builder = FilterBuilder::new(registry, workers, false).with_maps(&model.maps, true);
         builder.share(&model.filters, &[]);
         let routes = model.routes.iter().map(|route| {
-            let context = BuildContext::new(&route.name, workers).with_path_regex(route.matches.path_regex());
-            builder.build(context, &route.filters, (&[], false))
+            builder.build((&route.name, route.matches.path_regex()), &route.filters, (&[], false))
         });
         let routes = routes.collect();
-        let listeners = model
-            .listeners
-            .iter()
-            .map(|one| builder.build(BuildContext::new("", workers), &one.filters, (&[], false)));
+        let listeners =
+            model.listeners.iter().map(|one| builder.build(("", None), &one.filters, (&[], false)));
         let listeners = listeners.collect();
         builder.finish(routes, listeners)
     }
@@ -75,7 +77,14 @@ impl<'a> FilterBuilder<'a> {
     /// For filters that will run if they are `live`; else they are only checked.
     pub(super) fn new(registry: &'a Registry, workers: usize, live: bool) -> Self {
         let runtime = if live { Handle::try_current().ok() } else { None };
-        Self { registry, workers, live, runtime, shared: Vec::new(), problems: Vec::new() }
+        let (maps, same_maps) = (&[][..], true);
+        Self { registry, workers, live, runtime, maps, same_maps, shared: Vec::new(), problems: Vec::new() }
+    }
+
+    /// With these maps, and whether they are those that the filters that run were built with.
+    pub(super) fn with_maps(mut self, maps: &'a [Arc<Map>], same_maps: bool) -> Self {
+        (self.maps, self.same_maps) = (maps, same_maps);
+        self
     }
 
     /// Builds the filters that have a name. `before` are those that run.
@@ -83,10 +92,11 @@ impl<'a> FilterBuilder<'a> {
         for spec in specs {
             let known = before.iter().find(|(known, _)| known.name() == spec.name());
             let built = match known {
-                Some((known, filter)) if known == spec => Ok(filter.clone()),
+                Some((known, filter)) if self.same_maps && known == spec => Ok(filter.clone()),
                 known => {
                     let previous = known.filter(|(known, _)| known.kind() == spec.kind());
-                    let context = BuildContext::new("", self.workers);
+                    let scope = Scope { path_regex: None, maps: self.maps };
+                    let context = BuildContext::new("", self.workers).with_scope(scope);
                     self.one(context, spec, previous.map(|(_, filter)| &**filter))
                 }
             };
@@ -97,14 +107,17 @@ impl<'a> FilterBuilder<'a> {
         }
     }
 
-    /// Builds the filters of a route or of a listener, each with this context. `before` are those that run there, and whether those
+    /// Builds the filters of a route, which has this name and this expression on the path, or of a listener. `before` are those that run there, and whether those
     /// that mean the same can stay.
     pub(super) fn build(
         &mut self,
-        context: BuildContext<'_>,
+        (route, path_regex): (&str, Option<&TextRegex>),
         specs: &[FilterSpec],
         (before, can_stay): (&[LiveFilter], bool),
     ) -> LiveFilters {
+        let scope = Scope { path_regex, maps: self.maps };
+        let context = BuildContext::new(route, self.workers).with_scope(scope);
+        let can_stay = can_stay && self.same_maps;
         let mut before = FiltersBefore::new(before);
         // First all that stay: what is left then was replaced.
         let keep = |spec| if can_stay { before.take_same(spec) } else { None };

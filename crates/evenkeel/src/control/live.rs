@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use evenkeel_config::{BackendHost, ListenAddress, Model};
-use evenkeel_core::route::PathRegex;
+use evenkeel_core::route::TextRegex;
 
 use super::board::StatusBoard;
 use super::discovery::Source;
@@ -70,7 +70,7 @@ pub(super) struct UpstreamSettings {
 pub(super) struct LiveRoute {
     pub(super) filters: LiveFilters,
     /// The expression on the path that they were made for: their placeholders name its groups.
-    pub(super) path_regex: Option<PathRegex>,
+    pub(super) path_regex: Option<TextRegex>,
     pub(super) metrics: Arc<RouteMetrics>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evenkeel_config::{Action, ConfigError, CustomExtension, HealthCheckKind, Model, Respond};
+use evenkeel_config::{Action, ConfigError, CustomExtension, HealthCheckKind, Listener, Model, Respond};
 use evenkeel_core::route::RouteTable;
 use evenkeel_http::message::Answer;
 use http::{HeaderName, HeaderValue};
@@ -18,7 +18,7 @@ use super::live::{LiveRoute, UpstreamSettings};
 use super::loops::loops;
 use super::trust::authorities;
 use super::upstream::{Prepared, balancer};
-use crate::exchange::{Rule, RuleAction, Table};
+use crate::exchange::{ListenerEntry, MadeAnswer, Rule, RuleAction, Table};
 use crate::filter::Registry;
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::probe::ProbeError;
@@ -218,10 +218,15 @@ pub(super) fn table(
         trusted_proxies: model.trusted_proxies.clone(),
         trusts_unix: model.trusts_unix,
         forwarding: model.forwarding.clone(),
-        paths: model.listeners.iter().map(|one| (one.address.port(), one.http.paths)).collect(),
+        entries: model.listeners.iter().map(listener_entry).collect(),
         log,
         ..Table::default()
     }
+}
+
+fn listener_entry(listener: &Listener) -> ListenerEntry {
+    let name = listener.name.clone().unwrap_or_else(|| listener.address.to_string());
+    ListenerEntry { name: name.into(), port: listener.address.port(), paths: listener.http.paths }
 }
 
 fn plan_action(action: &Action, upstreams: &[Arc<Upstream>]) -> RuleAction {
@@ -235,7 +240,7 @@ fn plan_action(action: &Action, upstreams: &[Arc<Upstream>]) -> RuleAction {
             RuleAction::Split { shares: shares.collect(), total }
         }
         Action::Redirect(redirect) => RuleAction::Redirect(redirect.clone()),
-        Action::Respond(respond) => RuleAction::Respond(plan_answer(respond)),
+        Action::Respond(respond) => plan_respond(respond),
         Action::Upstream(index) => match upstreams.get(*index) {
             Some(upstream) => RuleAction::Upstream(upstream.clone()),
             None => RuleAction::Split { shares: Vec::new(), total: 0 },
@@ -244,14 +249,22 @@ fn plan_action(action: &Action, upstreams: &[Arc<Upstream>]) -> RuleAction {
     }
 }
 
-fn plan_answer(respond: &Respond) -> Answer {
-    let mut answer = Answer::new(respond.status).body(respond.body.clone());
-    for (name, value) in &respond.headers {
-        // The model lets only fields through that parse.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
-        {
-            answer = answer.header(name, value);
+fn plan_respond(respond: &Respond) -> RuleAction {
+    // The model lets only fields through that parse.
+    let headers = respond
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value.clone())));
+    let made = MadeAnswer { status: respond.status, headers: headers.collect(), body: respond.body.clone() };
+    let fixed = || {
+        let mut answer = Answer::new(respond.status).body(made.body.constant()?.to_vec());
+        for (name, value) in &made.headers {
+            answer = answer.header(name.clone(), HeaderValue::from_bytes(value.constant()?).ok()?);
         }
+        Some(answer)
+    };
+    match fixed() {
+        Some(answer) => RuleAction::Respond(answer),
+        None => RuleAction::Make(Box::new(made)),
     }
-    answer
 }

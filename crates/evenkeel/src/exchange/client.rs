@@ -55,6 +55,21 @@ pub fn client_address(table: &Table, peer: Option<IpAddr>, head: &dyn RequestHea
     ClientAddress { ip, peer_trusted: true, source }
 }
 
+/// Whether the client uses HTTPS: as a trusted peer says in `X-Forwarded-Proto` or `Forwarded`, or with the balancer itself.
+pub fn uses_https(client: ClientAddress, tls: bool, head: &dyn RequestHead) -> bool {
+    if !client.peer_trusted {
+        return tls;
+    }
+    // The last value is from the nearest proxy.
+    let given = head.header("x-forwarded-proto").and_then(|value| value.rsplit(|byte| *byte == b',').next());
+    match (given.map(<[u8]>::trim_ascii), client.source) {
+        (Some(given), _) if given.eq_ignore_ascii_case(b"https") => true,
+        (Some(given), _) if given.eq_ignore_ascii_case(b"http") => false,
+        (_, AddressSource::Forwarded { proto: Some(proto) }) => proto == "https",
+        _ => tls,
+    }
+}
+
 /// The host that the client asked for, as `Forwarded` says, where that names the client.
 pub(super) fn host_of_forwarded(
     table: &Table,

@@ -24,6 +24,8 @@ pub struct Connection {
     pub tls: Option<OnceLock<Box<Negotiated>>>,
     /// The number of its listener, by which the table has its filters.
     pub listener: u32,
+    /// The name of its listener, or the address of that if it has none.
+    pub listener_name: Arc<str>,
     /// What a client may take of us, as of the accept.
     pub limits: Arc<HttpLimits>,
     /// Whether new requests on it are to be its last.
@@ -45,6 +47,7 @@ impl Connection {
             peer_text: text,
             tls: tls.then(OnceLock::new),
             listener: 0,
+            listener_name: Arc::default(),
             limits,
             draining: AtomicBool::new(false),
             cut: AtomicBool::new(false),
@@ -52,10 +55,11 @@ impl Connection {
         }
     }
 
-    /// With the number of its listener.
+    /// With the number and the name of its listener.
     #[must_use]
-    pub fn of_listener(mut self, listener: u32) -> Self {
+    pub fn of_listener(mut self, listener: u32, name: Arc<str>) -> Self {
         self.listener = listener;
+        self.listener_name = name;
         self
     }
 

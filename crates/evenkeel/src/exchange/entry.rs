@@ -4,7 +4,7 @@ use evenkeel_http::message::RequestId;
 
 use super::record::Text;
 use super::request::Exchange;
-use crate::observe::{Entry, Field, Value};
+use crate::observe::{Entry, Field, Message, Value};
 use crate::tls::Negotiated;
 use crate::upstream::Attempts;
 
@@ -57,6 +57,12 @@ impl Entry for Exchange {
                 _ => Value::Absent,
             },
         }
+    }
+
+    fn header(&self, of: Message, place: usize) -> Option<&str> {
+        let text = self.record.text.as_deref()?;
+        let list = if of == Message::Request { &text.request_headers } else { &text.response_headers };
+        list.get(place)?.as_deref()
     }
 }
 

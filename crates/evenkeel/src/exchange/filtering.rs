@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
+use evenkeel_core::route::Origin;
 use evenkeel_http::message::{
-    Answer, Arrival, Edits, Refusal, RequestHead, RequestId, ResponseFacts, ResponseHead,
+    Answer, Arrival, Edits, Refusal, RequestFacts, RequestHead, RequestId, ResponseFacts, ResponseHead,
 };
 
 use super::connection::Connection;
@@ -63,15 +64,18 @@ pub fn verdict(filter: &dyn Filter, place: usize, request: &mut Request<'_>) -> 
 }
 
 /// How a request came, for placeholders.
-pub(super) fn arrival<'a>(
+fn arrival<'a>(
     connection: &'a Connection,
     client: Option<IpAddr>,
+    https: bool,
     request_id: Option<&'a RequestId>,
 ) -> Arrival<'a> {
     let agreed = connection.agreed();
     // A proxy's port is none of the client.
     let peer = connection.peer.filter(|peer| Some(peer.ip()) == client);
     Arrival {
+        listener: &connection.listener_name,
+        https,
         client_port: peer.map(|peer| peer.port()),
         tls_version: agreed.map(|agreed| agreed.version),
         server_name: agreed.and_then(|agreed| agreed.server_name.as_deref()),
@@ -149,7 +153,8 @@ impl Exchange {
             let mut request = Request::new(head, self.record.client, &mut self.edits, &mut self.state);
             (request.now, request.worker) = (connection.moment(), self.environment.worker);
             (request.route, request.tls) = (&rule.name, connection.is_tls());
-            request.arrival = arrival(connection, self.record.client, self.record.request_id.as_ref());
+            request.arrival =
+                arrival(connection, self.record.client, self.record.https, self.record.request_id.as_ref());
             request.path_regex = rule.path_regex.as_ref();
             let verdict = match resume.take() {
                 None => verdict(filter, place, &mut request),
@@ -184,6 +189,35 @@ impl Exchange {
             return Some(ended);
         }
         None
+    }
+
+    /// What the placeholders of the route stand for.
+    pub(super) fn facts_of<'a>(&'a self, rule: &'a Rule, head: &'a dyn RequestHead) -> RequestFacts<'a> {
+        let connection = self.in_flight.connection();
+        RequestFacts {
+            head,
+            path: self.edits.path.as_deref().unwrap_or_else(|| head.path()),
+            client: self.record.client,
+            route: &rule.name,
+            path_regex: rule.path_regex.as_ref(),
+            arrival: arrival(
+                connection,
+                self.record.client,
+                self.record.https,
+                self.record.request_id.as_ref(),
+            ),
+        }
+    }
+
+    /// How the request came, for routes.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        let connection = self.in_flight.connection();
+        Origin {
+            listener: &connection.listener_name,
+            client: self.record.client,
+            https: self.record.https,
+            server_name: connection.agreed().and_then(|agreed| agreed.server_name.as_deref()),
+        }
     }
 
     /// What the filters change in a response; they run in reverse order.

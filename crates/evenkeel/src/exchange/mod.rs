@@ -4,6 +4,7 @@
 //! refusal, or a backend to try.
 
 mod affinity;
+mod arrived;
 mod body;
 mod client;
 mod clock;
@@ -14,6 +15,7 @@ mod forwarding;
 mod grpc;
 mod in_flight;
 mod lane;
+mod logging;
 mod max_forwards;
 mod method;
 mod outcome;
@@ -24,14 +26,16 @@ mod redirect;
 mod request;
 mod responses;
 mod seen_head;
+mod settle;
 mod table;
 mod trying;
 
 #[cfg(test)]
 mod tests;
 
+pub use arrived::Arrived;
 pub use body::DISCARD_LIMIT;
-pub use client::{ClientAddress, client_address};
+pub use client::{ClientAddress, client_address, uses_https};
 pub use connection::Connection;
 pub use filtering::{Panicked, Resumption, Waiting, verdict};
 pub use in_flight::{Expired, InFlight, Phase};
@@ -39,7 +43,7 @@ pub use lane::Lane;
 pub use outcome::is_failure;
 pub use path::{WithPath, respelled};
 pub use record::Ending;
-pub use redirect::redirect;
+pub use redirect::{MadeAnswer, redirect};
 pub use request::{Decision, Environment, Exchange, ListenerFacts};
 pub use seen_head::SeenHead;
-pub use table::{ListenerFilters, Rule, RuleAction, Table};
+pub use table::{ListenerEntry, ListenerFilters, Rule, RuleAction, Table};

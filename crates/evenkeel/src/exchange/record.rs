@@ -15,6 +15,8 @@ pub struct Record {
     pub started: u64,
     /// The client.
     pub client: Option<IpAddr>,
+    /// Whether the client uses HTTPS, with the balancer or with a trusted proxy in front of it.
+    pub https: bool,
     /// Its id: 32 hexadecimal digits, or what a trusted proxy called it.
     pub request_id: Option<RequestId>,
     /// The status of its response; zero while there is none.
@@ -59,6 +61,10 @@ pub struct Text {
     ends: [usize; 5],
     /// The version of HTTP.
     pub version: Version,
+    /// The headers of the request that the log has, in the order of its list.
+    pub request_headers: Vec<Option<Box<str>>>,
+    /// The same of the response.
+    pub response_headers: Vec<Option<Box<str>>>,
 }
 
 impl Record {
@@ -67,6 +73,7 @@ impl Record {
         Self {
             started,
             client: None,
+            https: false,
             request_id: None,
             status: 0,
             ending: None,
@@ -93,6 +100,27 @@ impl Ending {
 }
 
 impl Text {
+    /// The value of a header as the log has it.
+    pub fn header(name: &str, value: Option<&[u8]>) -> Option<Box<str>> {
+        const SECRET: [&str; 7] = [
+            "authorization",
+            "cookie",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "set-cookie",
+            "x-api-key",
+            "x-auth-token",
+        ];
+        let value = value?;
+        if SECRET.contains(&name) {
+            return Some("(redacted)".into());
+        }
+        Some(shortened(&String::from_utf8_lossy(value), Self::LONGEST_HEADER).into())
+    }
+
+    /// Longest value of a header that is kept.
+    const LONGEST_HEADER: usize = 1024;
+
     /// Longest part that is kept: a log line must not be as long as a client likes.
     const LONGEST: usize = 4096;
 

@@ -1,49 +1,53 @@
-//! The response of a route that redirects.
+//! The responses of routes that redirect or respond by themselves.
 
-use evenkeel_config::{Part, Redirect};
-use evenkeel_http::message::{Answer, Refusal, RequestHead};
-use http::{HeaderValue, header};
+use evenkeel_config::Redirect;
+use evenkeel_http::message::{
+    Answer, Facts, Placeholder, Refusal, RequestFacts, RequestHead, Template, is_authority,
+};
+use http::{HeaderName, HeaderValue, header};
 
-/// Sends the client to another location, made of the request's own parts: of the path that the route's filters made, if they
-/// made one.
+/// A response whose fields or body depend on the request.
+#[derive(Clone, Debug)]
+pub struct MadeAnswer {
+    /// Its status.
+    pub status: u16,
+    /// Its fields.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// Its body.
+    pub body: Template,
+}
+
+// === impl MadeAnswer ===
+
+impl MadeAnswer {
+    /// The response to a request. A field whose value is empty is left out.
+    pub fn answer(&self, request: &RequestFacts<'_>) -> Answer {
+        let facts = Facts { request: Some(request), response: None };
+        let mut body = Vec::new();
+        self.body.render(facts, &mut body);
+        let mut answer = Answer::new(self.status).body(body);
+        for (name, template) in &self.headers {
+            if let Some(value) = template.header_value(facts) {
+                answer.headers.push((name.clone(), value));
+            }
+        }
+        answer
+    }
+}
+
+/// Sends the client to another location, made of the request's own parts.
 ///
 /// # Errors
 /// The refusal of a request that has not got what the location is made of.
-pub fn redirect(
-    redirect: &Redirect,
-    head: &dyn RequestHead,
-    path: &str,
-    tls: bool,
-) -> Result<Answer, Refusal> {
-    let mut location = String::new();
-    for part in redirect.to.parts() {
-        match part {
-            Part::Text(text) => location.push_str(text),
-            Part::Name(name) => match &**name {
-                "scheme" => location.push_str(if tls { "https" } else { "http" }),
-                "host" => location.push_str(given(head.host())?),
-                "authority" => location.push_str(given(head.authority())?),
-                "path" => location.push_str(match path {
-                    path if path.starts_with('/') => path,
-                    // The target `*` is the whole server.
-                    _ => "/",
-                }),
-                "query" => {
-                    if let Some(query) = head.query() {
-                        location.push('?');
-                        location.push_str(query);
-                    }
-                }
-                _ => {}
-            },
-        }
+pub fn redirect(redirect: &Redirect, request: &RequestFacts<'_>) -> Result<Answer, Refusal> {
+    let needs_host = |value: &Placeholder| matches!(value, Placeholder::Host | Placeholder::Authority);
+    if redirect.to.placeholders().any(needs_host) {
+        given(request.head.host())?;
+        given(request.head.authority())?;
     }
-    if !redirect.to.as_str().starts_with("//") {
-        keep_within_this_host(&mut location);
-    }
-    match HeaderValue::from_str(&location) {
-        Ok(location) => Ok(Answer::new(redirect.status).header(header::LOCATION, location)),
-        Err(_) => Err(Refusal::BadRequest("the request cannot be redirected")),
+    match redirect.to.location(Facts { request: Some(request), response: None }) {
+        Some(location) => Ok(Answer::new(redirect.status).header(header::LOCATION, location)),
+        None => Err(Refusal::BadRequest("the request cannot be redirected")),
     }
 }
 
@@ -66,18 +70,11 @@ pub(super) fn to_https(head: &dyn RequestHead, port: u16) -> Result<Answer, Refu
     }
 }
 
+/// A host that can be in a location.
 fn given(host: &str) -> Result<&str, Refusal> {
     match host {
         "" => Err(Refusal::BadRequest("there is no Host, and the redirect needs one")),
+        host if !is_authority(host) => Err(Refusal::BadRequest("the request cannot be redirected")),
         host => Ok(host),
-    }
-}
-
-/// Keeps a location that is only a path on this host: two slashes at its start would begin the name of another one, and
-/// browsers take a backslash for a slash.
-fn keep_within_this_host(location: &mut String) {
-    if location.starts_with('/') {
-        let slashes = location.bytes().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
-        location.replace_range(..slashes, "/");
     }
 }

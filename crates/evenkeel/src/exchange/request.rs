@@ -5,15 +5,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use evenkeel_config::{PathForm, Paths, SpoofedHeaders};
 use evenkeel_core::backend::Outcome;
-use evenkeel_http::message::{
-    Answer, Edits, HeadFacts, Refusal, RequestHead, RequestId, ResponseHead, Waited,
-};
+use evenkeel_http::message::{Answer, Edits, HeadFacts, Refusal, RequestHead, RequestId, ResponseHead};
 
-use super::client::{ClientAddress, client_address};
+use super::arrived::Arrived;
+use super::client::{ClientAddress, client_address, uses_https};
 use super::connection::Connection;
 use super::filtering::Waiting;
 use super::forwarding::{self, Hop};
-use super::in_flight::{Expired, InFlight};
+use super::in_flight::InFlight;
 use super::lane::Lane;
 use super::max_forwards;
 use super::method::{is_idempotent, is_safe};
@@ -25,7 +24,7 @@ use super::seen_head::SeenHead;
 use super::table::{Rule, RuleAction, Table};
 use crate::filter::{Sender, State};
 use crate::observe::{Metrics, RouteMetrics};
-use crate::upstream::{AttemptOptions, Attempts, Failure};
+use crate::upstream::{AttemptOptions, Attempts};
 
 /// What every request of one worker shares.
 #[derive(Debug)]
@@ -140,8 +139,9 @@ impl Exchange {
     pub fn decide(&mut self, head: &dyn RequestHead) -> Decision {
         let client = client_address(&self.table, self.record.client, head);
         self.record.client = client.ip;
+        self.record.https = uses_https(client, self.connection().is_tls(), head);
         if self.table.log.is_some() {
-            self.record.text = Some(Box::new(Text::of(head)));
+            self.record.text = Some(Box::new(self.log_text(head)));
         }
         let mut rng = fastrand::Rng::new();
         let given = if client.peer_trusted { forwarding::given_request_id(head) } else { None };
@@ -186,7 +186,8 @@ impl Exchange {
     /// The route and its filters, for a head whose path is in the form that they see.
     fn route(&mut self, head: &dyn RequestHead, client: ClientAddress, rng: fastrand::Rng) -> Decision {
         let table = self.table.clone();
-        let found = table.routes.find(head).and_then(|index| Some((index, table.rules.get(index)?)));
+        let arrived = Arrived { head, origin: self.origin() };
+        let found = table.routes.find(&arrived).and_then(|index| Some((index, table.rules.get(index)?)));
         let Some((index, rule)) = found else { return self.refuse(&Refusal::NoRoute) };
         self.route = Some(index);
         let hop = Hop { connection: self.in_flight.connection(), client, head, claims: self.facts.claims };
@@ -214,13 +215,16 @@ impl Exchange {
                 }
             }
             RuleAction::Redirect(to) => {
-                let path = self.edits.path.as_deref().unwrap_or_else(|| head.path());
-                return match redirect(to, head, path, self.in_flight.connection().is_tls()) {
+                return match redirect(to, &self.facts_of(rule, head)) {
                     Ok(answer) => Decision::Answer(self.answered(answer)),
                     Err(refusal) => self.refuse(&refusal),
                 };
             }
             RuleAction::Respond(answer) => return Decision::Answer(self.answered(answer.clone())),
+            RuleAction::Make(answer) => {
+                let answer = answer.answer(&self.facts_of(rule, head));
+                return Decision::Answer(self.answered(answer));
+            }
         };
         if let Some(answer) = max_forwards::count(head, &mut self.edits) {
             return Decision::Answer(self.answered(answer));
@@ -264,6 +268,7 @@ impl Exchange {
         let replacement = edits.take_replacement().filter(|_| status >= 400);
         if status >= 200 || upgraded {
             self.keep_client(&mut edits);
+            self.log_response(head, &edits);
             self.record.status = status;
             self.record.error = is_failure(status).then(|| status_text(status));
             if replacement.is_none() {
@@ -359,58 +364,6 @@ impl Exchange {
     pub(super) fn rule(&self) -> Option<&Rule> {
         self.route.and_then(|index| self.table.rules.get(index))
     }
-
-    /// What is recorded of a request whose data path was dropped in the middle: the watchdog's doing, or the client's.
-    fn settle(&mut self) {
-        // Not at the data path's own hand, so perhaps long after the last tick.
-        self.connection().tick();
-        // A head that was too slow was refused before there was a data path, and noted then.
-        let refusal = match self.in_flight.expired() {
-            Some(Expired::Body) => Some(Refusal::BodyTimeout),
-            Some(Expired::FirstByte) => Some(Refusal::BackendTimeout(Waited::FirstByte)),
-            Some(Expired::Total) => Some(Refusal::Timeout),
-            Some(Expired::Drain) => Some(Refusal::ShuttingDown),
-            _ => None,
-        };
-        match (refusal, self.in_flight.expired()) {
-            (Some(refusal), Some(expired)) => {
-                if self.in_flight.has_head() {
-                    self.record.ending = Some(Ending::Refused(refusal.end()));
-                    self.record.error = Some(refusal.cause());
-                } else {
-                    let answer = self.refusal_answer(&refusal);
-                    self.count_sent(answer.body.len() as u64);
-                    self.in_flight.leave(answer);
-                }
-                self.blame(expired);
-            }
-            (None, Some(Expired::BackendIdle)) => {
-                self.record.ending = Some(Ending::Refused("timeout=idle"));
-                self.record.error = Some(Failure::Idle.text());
-                self.blame(Expired::BackendIdle);
-            }
-            (None, Some(Expired::Send)) => self.record.ending = Some(Ending::Refused("timeout=send")),
-            (None, Some(Expired::UpgradedIdle)) => {
-                self.record.ending = Some(Ending::Refused("timeout=upgraded_idle"));
-            }
-            _ if std::thread::panicking() => self.record.ending = Some(Ending::Panic),
-            _ => {
-                if self.record.ending.is_none() {
-                    self.on_end(Ending::ClientDisconnected);
-                }
-            }
-        }
-    }
-
-    fn blame(&mut self, expired: Expired) {
-        let at = self.at();
-        match (&mut self.attempts, expired) {
-            (Some(attempts), Expired::FirstByte | Expired::BackendIdle) => attempts.too_slow(at),
-            // Perhaps the time went elsewhere; what it waited for this one is no less slow.
-            (Some(attempts), Expired::Total) => attempts.client_left(at),
-            _ => {}
-        }
-    }
 }
 
 impl Drop for Exchange {
@@ -434,7 +387,8 @@ impl Drop for Exchange {
             self.connection().since(record.started),
             bytes,
         );
-        if let Some(log) = &self.table.log {
+        let failed = record.status >= 500 || record.ending != Some(Ending::Ok);
+        if let Some(log) = self.table.log.as_ref().filter(|log| log.takes(failed)) {
             log.record(self.environment.worker, self);
         }
     }

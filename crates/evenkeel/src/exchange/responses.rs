@@ -63,6 +63,7 @@ impl Exchange {
         if let Some(replacement) = edits.take_replacement().filter(|_| answer.status >= 400) {
             answer.replace(*replacement);
         }
+        self.log_response(&answer, &edits);
         for edit in edits.into_headers() {
             edit.apply_to(&mut answer.headers);
         }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::{Forwarding, Paths, Redirect, Retry, RouteTimeouts};
-use evenkeel_core::route::{PathRegex, RouteTable};
+use evenkeel_core::route::{RouteTable, TextRegex};
 use evenkeel_http::message::Answer;
 use ipnet::IpNet;
 
+use super::redirect::MadeAnswer;
 use crate::filter::Filter;
 use crate::observe::{AccessLog, RouteMetrics};
 use crate::upstream::Upstream;
@@ -30,15 +31,25 @@ pub struct Table {
     pub trusts_unix: bool,
     /// What is sent to backends about the client.
     pub forwarding: Forwarding,
-    /// In which form each listener has paths, with its port; behind a Unix socket, without one. The exchange has its
-    /// listener's from the connection: this is for explaining requests that did not come on any.
-    pub paths: Vec<(Option<u16>, Paths)>,
+    /// The listeners. The exchange has its own from the connection: this is for explaining requests that did not come on any.
+    pub entries: Vec<ListenerEntry>,
     /// The filters of each listener; empty if no listener has any.
     pub listeners: Vec<ListenerFilters>,
     /// The filters that routes and listeners share, by name. Each place that uses one has it as well.
     pub shared: Vec<(Arc<str>, Arc<dyn Filter>)>,
     /// Where finished requests are recorded, if they are.
     pub log: Option<Arc<AccessLog>>,
+}
+
+/// What requests on a listener have in common.
+#[derive(Clone, Debug)]
+pub struct ListenerEntry {
+    /// Its name, or its address if it has none.
+    pub name: Box<str>,
+    /// Its port; none of a Unix socket.
+    pub port: Option<u16>,
+    /// In which form it has paths.
+    pub paths: Paths,
 }
 
 /// The filters of all requests on a listener.
@@ -69,7 +80,7 @@ pub struct Rule {
     /// Its name.
     pub name: Arc<str>,
     /// What it asks of the path, if that is an expression: its groups are placeholders.
-    pub path_regex: Option<PathRegex>,
+    pub path_regex: Option<TextRegex>,
     /// Its filters, in order.
     pub filters: Vec<Arc<dyn Filter>>,
     /// What the configuration calls them, in the same order.
@@ -104,8 +115,10 @@ pub enum RuleAction {
     },
     /// Back to the client with another location.
     Redirect(Redirect),
-    /// A fixed response.
+    /// The same response to every request.
     Respond(Answer),
+    /// A response with values of the request.
+    Make(Box<MadeAnswer>),
 }
 
 // === impl Table ===
@@ -119,10 +132,11 @@ impl Table {
         }
     }
 
-    /// In which form the listener on this port has paths; the first listener, if none is on it.
-    pub fn paths_at(&self, port: Option<u16>) -> Paths {
-        let there = self.paths.iter().find(|(known, _)| known.is_some() && *known == port);
-        there.or(self.paths.first()).map(|(_, paths)| *paths).unwrap_or_default()
+    /// The listener of this name, or else on this port, or else the first.
+    pub fn listener_at(&self, name: Option<&str>, port: Option<u16>) -> Option<&ListenerEntry> {
+        let named = self.entries.iter().find(|one| Some(&*one.name) == name);
+        let there = || self.entries.iter().find(|one| one.port.is_some() && one.port == port);
+        named.or_else(there).or(self.entries.first())
     }
 
     /// The filters of a request on the listener with this number.

@@ -4,8 +4,7 @@ use std::any::Any;
 
 use evenkeel_config::template;
 use evenkeel_core::Moment;
-use evenkeel_core::route::PathRegex;
-use evenkeel_http::message::{Escape, Phase, Template};
+use evenkeel_http::message::{Escape, Phase, Scope, Template};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -28,8 +27,8 @@ pub struct BuildContext<'a> {
     /// The time, by the process's clock: what [`Request::now`](super::Request::now) is later. Zero where the filter is built only
     /// to be checked.
     pub now: Moment,
-    /// What the route asks of the path, if that is an expression.
-    path_regex: Option<&'a PathRegex>,
+    /// What placeholders can name, besides the request.
+    scope: Scope<'a>,
     previous: Option<&'a dyn Filter>,
     runtime: Option<&'a Handle>,
 }
@@ -44,14 +43,14 @@ pub struct Task(Option<AbortHandle>);
 impl<'a> BuildContext<'a> {
     /// For a filter of this route that nothing runs: as for `check`, or for a test of the filter.
     pub fn new(route: &'a str, workers: usize) -> Self {
-        let (now, name, path_regex) = (Moment::default(), None, None);
-        Self { route, name, workers, now, path_regex, previous: None, runtime: None }
+        let (now, name, scope) = (Moment::default(), None, Scope::default());
+        Self { route, name, workers, now, scope, previous: None, runtime: None }
     }
 
-    /// For a filter of a route that asks this of the path.
+    /// For a filter whose placeholders can name these.
     #[must_use]
-    pub fn with_path_regex(mut self, regex: Option<&'a PathRegex>) -> Self {
-        self.path_regex = regex;
+    pub fn with_scope(mut self, scope: Scope<'a>) -> Self {
+        self.scope = scope;
         self
     }
 
@@ -67,7 +66,7 @@ impl<'a> BuildContext<'a> {
         escape: Escape,
         phase: Phase,
     ) -> Result<Template, FilterError> {
-        template(text, escape, phase, self.path_regex)
+        template(text, escape, phase, self.scope)
             .map_err(|fault| FilterError::new(path, fault.expected()).suggestion(fault.suggestion))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evenkeel_http::message::{EditError, Escape, HeaderEdit, Phase, Placeholder, Template};
+use evenkeel_http::message::{EditError, Escape, HeaderEdit, Phase, Placeholder, Template, check_location};
 use http::{HeaderName, HeaderValue, header};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -64,15 +64,25 @@ impl HeaderParams {
         for (section, (name, value)) in set.chain(add) {
             let path = format!("{section}.{name}");
             let field = field_name(&name, &path)?;
-            let template = context.template(&path, &value, Escape::Header, phase)?;
+            let escape = Escape::of_header(field.as_str());
+            let template = context.template(&path, &value, escape.unwrap_or(Escape::Header), phase)?;
             let edit = |value| match section {
                 "set" => HeaderEdit::Set(field.clone(), value),
                 _ => HeaderEdit::Add(field.clone(), value),
             };
             let Some(value) = template.constant() else {
+                if escape.is_none() {
+                    return Err(FilterError::new(
+                        path,
+                        "a fixed value: no placeholder can be in this header",
+                    ));
+                }
+                if escape == Some(Escape::Location) {
+                    check_location(&template).map_err(|error| FilterError::new(&*path, error.to_string()))?;
+                }
                 // Whether the field can be changed does not depend on its value, except for a host.
                 checked(edit(HeaderValue::from_static("a")), path.clone())?;
-                if field == header::HOST && !template.placeholders().all(is_requested_host) {
+                if field == header::HOST && !template.placeholders().all(is_known_host) {
                     let expected = "{host} or {authority}, or a fixed host: another placeholder would let clients choose the host";
                     return Err(FilterError::new(path, expected));
                 }
@@ -93,9 +103,9 @@ impl HeaderParams {
     }
 }
 
-/// Whether a value is the host that the client requested.
-fn is_requested_host(placeholder: &Placeholder) -> bool {
-    matches!(placeholder, Placeholder::Host | Placeholder::Authority)
+/// Whether a value is the host that the client requested, or one of the configuration.
+fn is_known_host(placeholder: &Placeholder) -> bool {
+    matches!(placeholder, Placeholder::Host | Placeholder::Authority | Placeholder::Map(_))
 }
 
 // === impl Change ===

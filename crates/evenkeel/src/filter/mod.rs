@@ -42,7 +42,7 @@ pub(crate) use error_pages::ErrorPagesFilter;
 pub use evenkeel_http::message::{
     Answer, AnswerFormat, Arrival, Coding, Compression, EditError, Edits, Escape, Facts, HeaderEdit,
     Overload, Phase, Placeholder, Refusal, Rejection, RejectionCause, Replacement, RequestFacts, RequestHead,
-    RequestId, ResponseFacts, ResponseHead, Template, TemplateError, Version, Waited,
+    RequestId, ResponseFacts, ResponseHead, Scope, Template, TemplateError, Version, Waited,
 };
 pub(crate) use forward_auth::ForwardAuthFilter;
 pub(crate) use headers::{RequestHeaders, ResponseHeaders};

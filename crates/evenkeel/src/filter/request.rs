@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use evenkeel_core::Moment;
-use evenkeel_core::route::PathRegex;
+use evenkeel_core::route::TextRegex;
 use evenkeel_http::message::{
     AnswerFormat, Arrival, Edits, Facts, HeaderEdit, Refusal, RequestFacts, RequestHead, ResponseFacts,
     ResponseHead, Template,
@@ -61,7 +61,7 @@ pub struct Request<'a> {
     /// How it came: for placeholders.
     pub arrival: Arrival<'a>,
     /// What the route asks of the path, if that is an expression: for placeholders.
-    pub path_regex: Option<&'a PathRegex>,
+    pub path_regex: Option<&'a TextRegex>,
     notes: Option<&'a mut Vec<String>>,
 }
 
@@ -122,8 +122,8 @@ impl<'a> Request<'a> {
 
     /// What the placeholders of a template stand for, as far as it is known yet.
     pub fn facts(&self) -> RequestFacts<'_> {
-        let &Self { head, client, tls, route, path_regex, arrival, .. } = self;
-        RequestFacts { head, path: self.path(), client, tls, route, path_regex, arrival }
+        let &Self { head, client, route, path_regex, arrival, .. } = self;
+        RequestFacts { head, path: self.path(), client, route, path_regex, arrival }
     }
 
     /// A template with the values of this request, as the value of a header. `None` if that is empty: then the request should

@@ -1,6 +1,7 @@
 //! `rewrite_path`: rewrites the path with a regular expression.
 
-use evenkeel_config::{Part, Template};
+use evenkeel_config::{Format, FormatPart};
+use evenkeel_http::message::{Escape, Phase, Template};
 use regex::{Captures, Regex};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,7 +16,8 @@ pub struct RewritePathParams {
     /// A regular expression (Rust's `regex` syntax) that matches anywhere in the path. The first match is replaced. Use
     /// `^` and `$` to match the whole path.
     pub from: String,
-    /// The replacement. `{1}` or `{name}` insert what a group of `from` matched. `$1` is the same as `{1}`. Write `{{` and
+    /// The replacement. `{1}` or `{name}` insert what a group of `from` matched. `$1` is the same as `{1}`. Placeholders
+    /// such as `{header.x-tenant}` become one segment of the path (docs/placeholders.md). Write `{{` and
     /// `}}` for literal braces, `$$` for a dollar sign.
     pub to: String,
 }
@@ -35,15 +37,19 @@ enum Piece {
     Text(String),
     /// What the group of this number matched.
     Group(usize),
+    /// A value of the request.
+    Value(Template),
 }
 
 impl RewritePath {
-    fn rewritten(&self, path: &str, groups: &Captures<'_>) -> Option<String> {
+    fn rewritten(&self, request: &Request<'_>, groups: &Captures<'_>) -> Option<String> {
+        let path = request.path();
         let whole = groups.get(0)?;
         let mut new = path.get(..whole.start())?.to_owned();
         for piece in &self.to {
             match piece {
                 Piece::Text(text) => new.push_str(text),
+                Piece::Value(template) => new.push_str(&request.text(template)),
                 Piece::Group(number) => new.push_str(groups.get(*number).map_or("", |group| group.as_str())),
             }
         }
@@ -55,7 +61,7 @@ impl RewritePath {
 impl Filter for RewritePath {
     fn on_request(&self, request: &mut Request<'_>) -> Verdict {
         let path = request.path();
-        if let Some(path) = self.from.captures(path).and_then(|groups| self.rewritten(path, &groups)) {
+        if let Some(path) = self.from.captures(path).and_then(|groups| self.rewritten(request, &groups)) {
             if !path.starts_with('/') || path.contains(|c: char| c <= ' ' || c == '?' || c == '#') {
                 return Verdict::Refuse(Refusal::BadRequest("the path cannot be rewritten"));
             }
@@ -72,40 +78,47 @@ impl FilterKind for RewritePath {
         "Replaces the match of a regular expression in the path, before the request goes to a backend.";
     type Params = RewritePathParams;
 
-    fn new(params: RewritePathParams, _: &BuildContext<'_>) -> Result<Self, FilterError> {
+    fn new(params: RewritePathParams, context: &BuildContext<'_>) -> Result<Self, FilterError> {
         let from = regex::RegexBuilder::new(&params.from).size_limit(1 << 20).build();
         let from = from.map_err(|error| {
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
             FilterError::new("from", format!("a regular expression: {reason}"))
         })?;
-        let to = pieces(&params.to, &from).map_err(|expected| FilterError::new("to", expected))?;
+        let to = pieces(&params.to, &from, context).map_err(|expected| FilterError::new("to", expected))?;
         Ok(Self { from, to })
     }
 }
 
 /// What takes the place of a match; otherwise what was expected.
-fn pieces(text: &str, from: &Regex) -> Result<Vec<Piece>, String> {
+fn pieces(text: &str, from: &Regex, context: &BuildContext<'_>) -> Result<Vec<Piece>, String> {
     let names: Vec<String> = from
         .capture_names()
         .enumerate()
         .flat_map(|(number, name)| [Some(number.to_string()), name.map(str::to_owned)])
         .flatten()
         .collect();
-    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let value =
+        |name: &str| context.template("to", &format!("{{{name}}}"), Escape::Path, Phase::Request).ok();
+    let mut known: Vec<&str> = names.iter().map(String::as_str).collect();
+    let braces = text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+    known.extend(braces.filter(|name| value(name).is_some()));
     let number = |name: &str| {
         let named = from.capture_names().position(|known| known == Some(name));
         named.or_else(|| name.parse().ok().filter(|number| *number < from.captures_len()))
     };
-    let template = Template::parse(text, &known)
+    let format = Format::parse(text, &known)
         .map_err(|error| format!("a path and groups of `from` in braces, like /u/{{1}}, but it {error}"))?;
     let mut pieces = Vec::new();
-    let mut parts = template.parts().iter().peekable();
+    let mut parts = format.parts().iter().peekable();
     while let Some(part) = parts.next() {
         match part {
-            Part::Name(name) => pieces.extend(number(name).map(Piece::Group)),
-            Part::Text(text) => {
-                if let (Some(_), Some(Part::Name(name))) = (text.strip_suffix('$'), parts.peek())
+            FormatPart::Name(name) => {
+                let piece = number(name).map(Piece::Group);
+                pieces.extend(piece.or_else(|| value(name).map(Piece::Value)));
+            }
+            FormatPart::Text(text) => {
+                if let (Some(_), Some(FormatPart::Name(name))) = (text.strip_suffix('$'), parts.peek())
                     && !text.ends_with("$$")
                 {
                     return Err(format!("{{{name}}} for that group, not ${{{name}}}"));

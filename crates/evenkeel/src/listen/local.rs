@@ -345,7 +345,8 @@ impl Local {
         let handshakes = listener.handshakes.load_full();
         let Some(transport) = transport(socket, handshakes.as_deref()) else { return };
         let connection = Connection::new(peer, handshakes.is_some(), listener.http.load_full());
-        let connection = Arc::new(connection.of_listener(listener.id));
+        let name: Arc<str> = Arc::clone(&listener.label.load());
+        let connection = Arc::new(connection.of_listener(listener.id, name));
         match (*self.stage.borrow(), *listener.stage.borrow()) {
             (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
             (Stage::Serving, ListenerStage::Open) => {}

@@ -24,6 +24,8 @@ pub struct ListenerShared {
     pub id: u32,
     /// What it counts.
     pub metrics: Arc<ListenerMetrics>,
+    /// What routes and placeholders call it: its configured name, or its address.
+    pub(super) label: ArcSwap<Arc<str>>,
     pub(super) http: ArcSwap<HttpLimits>,
     /// The PROXY header that connections begin with, if they do.
     pub(super) proxy_protocol: ArcSwapOption<ProxyProtocol>,
@@ -68,6 +70,7 @@ impl ListenerShared {
         metrics: Arc<ListenerMetrics>,
     ) -> Self {
         Self {
+            label: ArcSwap::from_pointee(label(listener, &name)),
             name,
             id: 0,
             metrics,
@@ -102,6 +105,7 @@ impl ListenerShared {
     /// Takes over other options. Connections that are open keep the limits of HTTP, and the TLS, that they began with.
     pub fn configure(&self, listener: &Listener, tls: Option<Arc<ServerTls>>) {
         self.handshakes.store(tls.map(Handshakes::new));
+        self.label.store(Arc::new(label(listener, &self.name)));
         self.http.store(Arc::new(listener.http.clone()));
         self.proxy_protocol.store(ProxyProtocol::new(&listener.proxy_protocol));
         self.permits.limit(listener.max_connections, listener.max_connections_per_client);
@@ -116,6 +120,10 @@ impl ListenerShared {
     pub fn close(&self) {
         self.stage.send_replace(ListenerStage::Closed);
     }
+}
+
+fn label(listener: &Listener, address: &Arc<str>) -> Arc<str> {
+    listener.name.as_deref().map_or_else(|| address.clone(), Arc::from)
 }
 
 // === impl Shared ===

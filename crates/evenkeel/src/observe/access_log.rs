@@ -1,25 +1,27 @@
 //! The access log: records gathered per worker, written by a thread of their own, never waited for by a request.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use evenkeel_config::{LogFormat, LogTarget, Part, Template};
+use evenkeel_config::model::ACCESS_LOG_PLACEHOLDERS;
+use evenkeel_config::{Format, FormatPart, LogFormat, LogHeaders};
 use parking_lot::Mutex;
 
-use super::fields::{self, Entry, Field};
+use super::fields::{self, Entry, Field, Message, Value};
+use super::sink::{Lost, Sink};
 
 /// The access log. Closing or dropping it writes what is left and ends its thread.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
     line: Line,
+    headers: LogHeaders,
+    /// The share of successful requests that are recorded.
+    sample: f64,
     writer: Mutex<Option<Writer>>,
 }
 
@@ -41,6 +43,8 @@ pub enum Piece {
     Text(Box<str>),
     /// The value of a field.
     Field(Field),
+    /// The value of a header, by its place in the list of those that are recorded.
+    Header(Message, usize),
 }
 
 /// Why an access log could not be opened.
@@ -79,13 +83,6 @@ struct Shared {
     writer: std::sync::OnceLock<Thread>,
 }
 
-#[derive(Debug)]
-enum Sink {
-    Stdout,
-    Stderr,
-    File(PathBuf, File),
-}
-
 /// How much a worker may be ahead of the writer before its records are dropped.
 const BUFFER_LIMIT: usize = 1 << 20;
 /// How long records are gathered before they are written: one system call for many.
@@ -101,12 +98,11 @@ impl AccessLog {
     /// # Errors
     /// When the file cannot be opened, or no thread started.
     pub fn open(
-        target: &LogTarget,
-        format: &LogFormat,
+        log: &evenkeel_config::AccessLog,
         workers: usize,
         dropped: Arc<AtomicU64>,
     ) -> Result<Self, AccessLogError> {
-        let sink = Sink::open(target)?;
+        let sink = Sink::open(&log.to)?;
         let shared = Arc::new(Shared {
             buffers: (0..workers.max(1)).map(|_| Mutex::default()).collect(),
             dropped,
@@ -127,7 +123,24 @@ impl AccessLog {
             })
             .map_err(AccessLogError::Thread)?;
         let _ = shared.writer.set(thread.thread().clone());
-        Ok(Self { shared, line: Line::new(format), writer: Mutex::new(Some(Writer { thread, ended })) })
+        let (line, headers) = (Line::new(&log.format, &log.headers), log.headers.clone());
+        Ok(Self {
+            shared,
+            line,
+            headers,
+            sample: log.sample,
+            writer: Mutex::new(Some(Writer { thread, ended })),
+        })
+    }
+
+    /// The headers that records have.
+    pub fn headers(&self) -> &LogHeaders {
+        &self.headers
+    }
+
+    /// Whether this request is recorded: always if it failed, otherwise by chance.
+    pub fn takes(&self, failed: bool) -> bool {
+        failed || self.sample >= 1.0 || fastrand::f64() < self.sample
     }
 
     /// Writes a record, or drops and counts it when the writer is a mebibyte behind.
@@ -139,7 +152,7 @@ impl AccessLog {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        self.line.write(&mut buffer, entry);
+        self.line.write(&mut buffer, entry, &self.headers);
         buffer.push('\n');
         drop(buffer);
         // Almost always the writer was told before, and is yet to take this buffer: it forgets that it was told, and then takes
@@ -185,23 +198,27 @@ impl Drop for AccessLog {
 // === impl Line ===
 
 impl Line {
-    fn new(format: &LogFormat) -> Self {
+    fn new(format: &LogFormat, headers: &LogHeaders) -> Self {
         match format {
             LogFormat::Combined => Self::Combined,
-            LogFormat::Template(template) => Self::Template(pieces(template)),
+            LogFormat::Template(format) => Self::Template(pieces(format, headers)),
             _ => Self::Json,
         }
     }
 
-    fn write(&self, out: &mut String, entry: &impl Entry) {
+    fn write(&self, out: &mut String, entry: &impl Entry, headers: &LogHeaders) {
         match self {
-            Self::Json => fields::json(out, entry),
+            Self::Json => fields::json(out, entry, headers),
             Self::Combined => fields::combined(out, entry),
             Self::Template(pieces) => {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => out.push_str(text),
                         Piece::Field(field) => fields::escaped(out, entry.field(*field)),
+                        Piece::Header(of, place) => {
+                            let value = entry.header(*of, *place).map_or(Value::Absent, Value::Text);
+                            fields::escaped(out, value);
+                        }
                     }
                 }
             }
@@ -209,12 +226,22 @@ impl Line {
     }
 }
 
-fn pieces(template: &Template) -> Vec<Piece> {
-    let piece = |part: &Part| match part {
-        Part::Text(text) => Some(Piece::Text(text.clone())),
-        Part::Name(name) => Field::named(name).map(Piece::Field),
+fn pieces(format: &Format, headers: &LogHeaders) -> Vec<Piece> {
+    let place = |list: &[Box<str>], name: &str| list.iter().position(|known| **known == *name);
+    let piece = |part: &FormatPart| match part {
+        FormatPart::Text(text) => Some(Piece::Text(text.clone())),
+        FormatPart::Name(name) => {
+            if let Some(name) = name.strip_prefix("header.") {
+                return place(&headers.request, name).map(|at| Piece::Header(Message::Request, at));
+            }
+            if let Some(name) = name.strip_prefix("response.header.") {
+                return place(&headers.response, name).map(|at| Piece::Header(Message::Response, at));
+            }
+            let alias = ACCESS_LOG_PLACEHOLDERS.iter().find(|(alias, _)| *alias == &**name);
+            Field::named(alias.map_or(name, |(_, field)| field)).map(Piece::Field)
+        }
     };
-    template.parts().iter().filter_map(piece).collect()
+    format.parts().iter().filter_map(piece).collect()
 }
 
 // === impl Shared ===
@@ -248,12 +275,11 @@ impl Shared {
                 std::mem::swap(&mut taken, &mut *buffer.lock());
                 if !taken.is_empty() {
                     let written = sink.write(taken.as_bytes());
-                    if written.is_err() {
-                        let lost = memchr::memchr_iter(b'\n', taken.as_bytes()).count();
-                        self.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+                    if let Err(lost) = &written {
+                        self.dropped.fetch_add(lost.records, Ordering::Relaxed);
                     }
                     taken.clear();
-                    if let (Err(error), false) = (&written, failing) {
+                    if let (Err(Lost { error, .. }), false) = (&written, failing) {
                         // Once: a pipe whose reader has gone fails for each batch from then on.
                         log::warn!("access log: losing records: {error}");
                     }
@@ -267,53 +293,11 @@ impl Shared {
     }
 }
 
-// === impl Sink ===
-
-impl Sink {
-    fn open(target: &LogTarget) -> Result<Self, AccessLogError> {
-        match target {
-            LogTarget::Stderr => Ok(Self::Stderr),
-            LogTarget::File(path) => {
-                let file = append(path)
-                    .map_err(|source| AccessLogError::Open { path: path.display().to_string(), source })?;
-                Ok(Self::File(path.clone(), file))
-            }
-            _ => Ok(Self::Stdout),
-        }
-    }
-
-    fn reopen(&mut self) {
-        if let Self::File(path, file) = self {
-            match append(path) {
-                Ok(fresh) => *file = fresh,
-                Err(error) => log::error!(
-                    "access log {}: cannot reopen, still writing to the old file: {error}",
-                    path.display()
-                ),
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
-            Self::Stderr => io::stderr().write_all(bytes),
-            Self::File(_, file) => file.write_all(bytes),
-        }
-    }
-}
-
-fn append(path: &PathBuf) -> io::Result<File> {
-    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
-    // Opening a pipe for writing alone would wait for a reader, and a balancer does not wait for its log's reader.
-    OpenOptions::new().read(is_pipe).write(is_pipe).create(!is_pipe).append(!is_pipe).open(path)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{AccessLog, Entry, Field};
+    use super::{AccessLog, Entry, Field, Message};
     use crate::observe::Value;
-    use evenkeel_config::{LogFormat, LogTarget};
+    use evenkeel_config::Config;
 
     struct Nothing;
 
@@ -321,18 +305,20 @@ mod tests {
         fn field(&self, _: Field) -> Value<'_> {
             Value::Absent
         }
+
+        fn header(&self, _: Message, _: usize) -> Option<&str> {
+            None
+        }
     }
 
     #[test]
     fn records_that_cannot_be_written_are_counted() {
         // Writing to it always fails, for want of space.
-        let log = AccessLog::open(
-            &LogTarget::File("/dev/full".into()),
-            &LogFormat::Combined,
-            1,
-            std::sync::Arc::default(),
-        )
-        .unwrap();
+        let yaml = "{ listeners: [{ address: 127.0.0.1:0 }], routes: [{ name: all, respond: {} }], \
+                    access_log: { to: /dev/full, format: combined } }";
+        let config = Config::from_yaml(yaml, "test", &|_| None).unwrap();
+        let log = config.model().unwrap().access_log.clone().unwrap();
+        let log = AccessLog::open(&log, 1, std::sync::Arc::default()).unwrap();
         for _ in 0..3 {
             log.record(0, &Nothing);
         }

@@ -4,12 +4,26 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use evenkeel_config::LogHeaders;
+
 use super::text;
 
 /// One finished request, as the access log sees it.
 pub trait Entry {
     /// The value of a field.
     fn field(&self, field: Field) -> Value<'_>;
+
+    /// The value of a header, by its place in the list of those that are recorded.
+    fn header(&self, of: Message, place: usize) -> Option<&str>;
+}
+
+/// What a header is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Of the request.
+    Request,
+    /// Of the response.
+    Response,
 }
 
 /// A field of the access log. The JSON form writes them in this order.
@@ -175,7 +189,7 @@ impl Field {
 }
 
 /// Appends a record as one JSON object, without a line end.
-pub(super) fn json(out: &mut String, entry: &impl Entry) {
+pub(super) fn json(out: &mut String, entry: &impl Entry, headers: &LogHeaders) {
     let mut separator = '{';
     for field in Field::ALL {
         let value = entry.field(field);
@@ -197,7 +211,37 @@ pub(super) fn json(out: &mut String, entry: &impl Entry) {
             value => plain(out, value),
         }
     }
+    for (key, of, names) in [
+        (",\"request_headers\":", Message::Request, &headers.request),
+        (",\"response_headers\":", Message::Response, &headers.response),
+    ] {
+        json_headers(out, key, names, |place| entry.header(of, place));
+    }
     out.push('}');
+}
+
+/// Appends an object of the headers that are there, if any are.
+fn json_headers<'a>(
+    out: &mut String,
+    key: &str,
+    names: &[Box<str>],
+    value: impl Fn(usize) -> Option<&'a str>,
+) {
+    let mut separator = "{";
+    for (place, name) in names.iter().enumerate() {
+        let Some(value) = value(place) else { continue };
+        if separator == "{" {
+            out.push_str(key);
+        }
+        out.push_str(separator);
+        separator = ",";
+        text::json(out, name);
+        out.push(':');
+        text::json(out, value);
+    }
+    if separator == "," {
+        out.push('}');
+    }
 }
 
 /// Appends a record in the combined log format of Apache and nginx, without a line end.
@@ -252,7 +296,7 @@ fn plain(out: &mut String, value: Value<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Field, Value, combined, escaped, json};
+    use super::{Entry, Field, LogHeaders, Message, Value, combined, escaped, json};
     use std::time::Duration;
 
     struct Sample;
@@ -271,17 +315,25 @@ mod tests {
                 _ => Value::Absent,
             }
         }
+
+        fn header(&self, of: Message, place: usize) -> Option<&str> {
+            (of == Message::Request && place > 0).then_some("a \"b\"")
+        }
     }
 
     #[test]
     fn a_json_record_is_json() {
         let mut line = String::new();
-        json(&mut line, &Sample);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+        let headers = LogHeaders { request: names(&["x-none", "x-a", "x-b"]), response: names(&["x-none"]) };
+        json(&mut line, &Sample, &headers);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["target"], "/a\"b\\c\n?é");
         assert_eq!(value["time"], "2026-11-22T10:20:30.456Z");
         assert_eq!(value["duration_ms"], 1234.005);
         assert!(value.get("route").is_none());
+        assert_eq!(value["request_headers"], serde_json::json!({ "x-a": "a \"b\"", "x-b": "a \"b\"" }));
+        assert!(value.get("response_headers").is_none());
     }
 
     #[test]

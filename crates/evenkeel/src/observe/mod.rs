@@ -11,13 +11,15 @@ mod health;
 mod instruments;
 mod limits;
 mod listener;
+mod sink;
+mod syslog;
 mod text;
 
 pub use access_log::{AccessLog, AccessLogError};
 pub use catalogue::{BackendMetrics, BackendView, Metrics, RouteMetrics, View};
 pub use discovery::DiscoveryView;
 pub use exposition::Exposition;
-pub use fields::{Entry, Field, Value};
+pub use fields::{Entry, Field, Message, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};
 pub use instruments::{Counter, Sharded};
 pub use limits::LimitView;

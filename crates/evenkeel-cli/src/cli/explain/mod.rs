@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// The address that the request comes from [default: 127.0.0.1]
     #[arg(long, value_name = "IP")]
     from: Option<String>,
+    /// The name of the listener that the request comes on [default: the listener on the port of the URL]
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
     /// A header field of the request, like 'x-beta: 1'; may be repeated
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
@@ -86,6 +89,9 @@ impl Args {
         };
         if let Some(from) = &self.from {
             described = described.with_peer(from)?;
+        }
+        if let Some(listener) = &self.listener {
+            described = described.with_listener(listener);
         }
         self.headers.iter().try_fold(described, |described, line| described.with_header(line))
     }

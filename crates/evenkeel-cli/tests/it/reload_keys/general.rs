@@ -8,7 +8,9 @@ use crate::support::{PATIENCE, eventually, send};
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = clients_and_backends();
-    rows.extend(admin_and_log());
+    rows.extend(admin_rows());
+    rows.extend(log());
+    rows.extend(maps());
     rows.extend(ending());
     rows
 }
@@ -47,7 +49,7 @@ fn clients_and_backends() -> Vec<Row> {
     ]
 }
 
-fn admin_and_log() -> Vec<Row> {
+fn admin_rows() -> Vec<Row> {
     vec![
         row("admin.address", "127.0.0.1:0", "[::1]:0", |world| {
             Box::pin(async move {
@@ -87,6 +89,11 @@ fn admin_and_log() -> Vec<Row> {
         )
         .with("admin.address", "127.0.0.1:0")
         .shows("200", "421"),
+    ]
+}
+
+fn log() -> Vec<Row> {
+    vec![
         row("access_log.to", "OWN-FOLDER/first.log", "OWN-FOLDER/second.log", |world| {
             Box::pin(async move {
                 let is_there = |name: &str| {
@@ -106,6 +113,27 @@ fn admin_and_log() -> Vec<Row> {
         })
         .with("access_log.format", "json")
         .shows("first", "second"),
+        logged("access_log.request_headers", json!([]), json!(["x-sent"])).shows("nothing", "yes"),
+        logged("access_log.response_headers", json!([]), json!(["x-name"])).shows("nothing", "one"),
+        row("access_log.sample", "0%", "100%", |world| {
+            Box::pin(async move {
+                let before = records(world).len();
+                // A request that fails is always recorded, and on the same connection after what comes before it.
+                let mut client = world.balancer.client().await;
+                client.get("/").await;
+                client.get("/hang-up").await;
+                let failed = |record: &Value| record["status"] == 502;
+                eventually(PATIENCE, || records(world).iter().skip(before).any(failed)).await;
+                match records(world).iter().skip(before).any(|record| record["status"] == 200) {
+                    true => "recorded".to_owned(),
+                    false => "left out".to_owned(),
+                }
+            })
+        })
+        .with("access_log.to", "OWN-FOLDER/a.log")
+        .shows("left out", "recorded"),
+        syslog("access_log.syslog.facility", "local0", "daemon").shows("<134>1 evenkeel", "<30>1 evenkeel"),
+        syslog("access_log.syslog.tag", "evenkeel", "edge").shows("<134>1 evenkeel", "<134>1 edge"),
         row("access_log.format", "first {status}", "second {status}", |world| {
             Box::pin(async move {
                 let text = || std::fs::read_to_string(world.folder.path().join("a.log")).unwrap_or_default();
@@ -152,4 +180,73 @@ const RELOAD: &str = "POST /reload HTTP/1.1\r\nHost: localhost\r\nAuthorization:
 /// Looks at the status of the response of the admin address.
 fn admin(request: &'static str) -> impl for<'a> Fn(&'a World) -> Seen<'a> + Send + Sync {
     move |world| Box::pin(async move { send(world.balancer.admin(), request).await.status().to_string() })
+}
+
+/// A key of the log that goes to a server of syslog: shows the priority and the tag of the next record.
+fn syslog(key: &'static str, from: &'static str, to: &'static str) -> Row {
+    let server = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    server.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let address = server.local_addr().expect("an address");
+    let server = std::sync::Arc::new(server);
+    row(key, from, to, move |world| {
+        let server = server.clone();
+        Box::pin(async move {
+            world.get("/").await;
+            let received = tokio::task::spawn_blocking(move || {
+                let mut buffer = [0; 4096];
+                let length = server.recv(&mut buffer).expect("a record");
+                String::from_utf8_lossy(&buffer[..length]).into_owned()
+            });
+            let record = received.await.expect("no panic");
+            let fields: Vec<&str> = record.split(' ').collect();
+            format!("{} {}", fields[0], fields[3])
+        })
+    })
+    .with("access_log.to", format!("syslog+udp://{address}"))
+}
+
+/// A list of headers in the log: shows the value of the one that the next record has.
+fn logged(key: &'static str, from: Value, to: Value) -> Row {
+    row(key, from, to, |world| {
+        Box::pin(async move {
+            let before = records(world).len();
+            world.send("GET / HTTP/1.1\r\nHost: test\r\nX-Sent: yes\r\n\r\n").await;
+            eventually(PATIENCE, || records(world).len() > before).await;
+            let record = records(world).pop().expect("a record");
+            let lists = [&record["request_headers"], &record["response_headers"]];
+            let mut values = lists.into_iter().filter_map(Value::as_object).flat_map(|list| list.values());
+            values.next().and_then(Value::as_str).unwrap_or("nothing").to_owned()
+        })
+    })
+    .with("access_log.to", "OWN-FOLDER/a.log")
+}
+
+/// The records of a log in the world's own folder.
+fn records(world: &World) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.folder.path().join("a.log")).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect()
+}
+
+/// Tables from one value to another: the body of a response shows the value.
+fn maps() -> Vec<Row> {
+    let shown = |key, from: Value, to: Value| {
+        let row = row(key, from, to, |world| Box::pin(async move { world.get("/A").await.text() }));
+        row.with("routes[].upstream", Value::Null).with("routes[].respond.body", "{map.web}")
+    };
+    let path = |row: Row| row.with("maps.*.key", "{path}");
+    vec![
+        shown("maps.*.key", json!("{path}"), json!("{method}"))
+            .with("maps.*.values", json!({ "/A": "by path", "GET": "by method" }))
+            .shows("by path", "by method"),
+        path(shown("maps.*.values", json!({ "/A": "one" }), json!({ "/A": "two" }))).shows("one", "two"),
+        path(shown("maps.*.default", json!("one"), json!("two")).with("maps.*.values", json!({ "/b": "" })))
+            .shows("one", "two"),
+        path(shown("maps.*.ignore_case", json!(false), json!(true)))
+            .with("maps.*.values", json!({ "/a": "found" }))
+            .with("maps.*.default", "not found")
+            .shows("not found", "found"),
+        path(shown("maps.*.file", json!("OWN-FOLDER/map-one"), json!("OWN-FOLDER/map-two")))
+            .shows("one", "two"),
+    ]
 }

@@ -17,6 +17,7 @@ const LARGE: &str = "GET /size/33554432 HTTP/1.1\r\nHost: test\r\nConnection: cl
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = limits();
+    rows.push(name());
     rows.extend(times());
     rows.extend(proxy_protocol());
     let keys =
@@ -26,6 +27,13 @@ pub(super) fn rows() -> Vec<Row> {
         restart(key, Value::Null, value).with("listeners[].address", "unix:OWN-FOLDER/web.sock")
     }));
     rows
+}
+
+fn name() -> Row {
+    row("listeners[].name", "one", "two", |world| Box::pin(async move { world.get("/").await.text() }))
+        .with("routes[].upstream", Value::Null)
+        .with("routes[].respond.body", "{listener}")
+        .shows("one", "two")
 }
 
 fn limits() -> Vec<Row> {

@@ -28,6 +28,17 @@ fn matching() -> Vec<Row> {
         matches("routes[].match.methods", json!(["POST"])),
         matches("routes[].match.headers", json!({ "x-other": "*" })),
         matches("routes[].match.query", json!({ "other": "1" })),
+        matches("routes[].match.host_regex", json!("^other")),
+        matches("routes[].match.headers.*.regex", json!("^other$")),
+        matches("routes[].match.query.*.regex", json!("^other$")),
+        matches("routes[].match.clients", json!(["10.0.0.0/8"])),
+        matches("routes[].match.scheme", json!("https")),
+        matches("routes[].match.sni", json!(["other.test"])),
+        matches("routes[].match.not", json!([{ "path_prefix": "/" }])),
+        matches("routes[].match.any_of", json!([{ "path": "/other" }, { "methods": ["POST"] }])),
+        row("routes[].match.listeners", json!(["one"]), json!(["two"]), status("/"))
+            .with("listeners", json!([{ "name": "one", "address": "127.0.0.1:0" }, { "name": "two", "address": "127.0.0.1:0" }]))
+            .shows("200", "404"),
         row("routes[].name", "all", "every", |world| {
             Box::pin(async move {
                 world.get("/").await;

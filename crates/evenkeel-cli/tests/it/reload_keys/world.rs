@@ -161,6 +161,8 @@ fn own_folder() -> tempfile::TempDir {
     let files = [
         ("more.yaml", "forwarding: { via: included }"),
         ("near", "127.0.0.0/8"),
+        ("map-one", "/A one"),
+        ("map-two", "/A two"),
         ("far", "10.0.0.0/8"),
         ("users", concat!("ann:", "$5$rounds=1000$evenkeel$g2ovHQpqC3JxjW7IjvE./Uc0h4XwuBjTwFOH4GsPVc3")),
         ("others", concat!("bob:", "$5$rounds=1000$evenkeel$g2ovHQpqC3JxjW7IjvE./Uc0h4XwuBjTwFOH4GsPVc3")),

@@ -1,6 +1,6 @@
 //! What is said of a route that does not take a request.
 
-use super::super::{FieldMatch, FieldValue, Mismatch, PathMatch, RouteMatch};
+use super::super::{FieldMatch, FieldValue, Mismatch, Origin, OriginMatch, PathMatch, RouteMatch, TextRegex};
 use super::{exact, get, hosts, is, prefix};
 
 fn said(route: &RouteMatch, request: &super::Request) -> String {
@@ -30,6 +30,45 @@ fn the_first_condition_that_fails_is_told() {
     assert_eq!(said(&route, &request), "query q: a+b, expected a b");
     request.query = Some("q=a+b".into());
     assert_eq!(route.mismatch(&request), None);
+}
+
+#[test]
+fn conditions_beyond_the_head_are_told_too() {
+    let mut request = get("a.test", "/admin");
+    request.origin =
+        Origin { listener: "public", client: Some([192, 0, 2, 7].into()), https: false, server_name: None };
+    let origin = |origin| RouteMatch { origin, ..RouteMatch::default() };
+    let not = RouteMatch { not: vec![RouteMatch::default().path(prefix("/admin"))], ..RouteMatch::default() };
+    let any_of = RouteMatch {
+        any_of: vec![RouteMatch::default().path(exact("/a")), RouteMatch::default().method("PUT")],
+        ..RouteMatch::default()
+    };
+    let host = RouteMatch { host_regex: Some(TextRegex::new("^b").unwrap()), ..RouteMatch::default() };
+    let regex = FieldMatch::header("x", FieldValue::Regex(TextRegex::new("^1$").unwrap())).unwrap();
+    for (route, expected) in [
+        (
+            origin(OriginMatch { listeners: vec!["inner".into()], ..OriginMatch::default() }),
+            "listeners: public is not inner",
+        ),
+        (
+            origin(OriginMatch {
+                clients: Some(["10.0.0.0/8".parse().unwrap()].into_iter().collect()),
+                ..OriginMatch::default()
+            }),
+            "clients: 192.0.2.7 is in none of the networks",
+        ),
+        (origin(OriginMatch { https: Some(true), ..OriginMatch::default() }), "scheme: http is not https"),
+        (
+            origin(OriginMatch { server_names: vec!["a.test".parse().unwrap()], ..OriginMatch::default() }),
+            "sni: absent is not a.test",
+        ),
+        (not, "not: the request is one that the route excludes"),
+        (any_of, "any_of: no alternative matches; the first: path: /admin is not /a"),
+        (host, "host: a.test does not match ^b"),
+        (RouteMatch::default().header(regex), "header x: absent, expected a value that matches ^1$"),
+    ] {
+        assert_eq!(said(&route, &request), expected);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod cost;
 mod mismatch;
 mod property;
 
-use super::{FieldMatch, FieldValue, PathMatch, RequestParts, RouteMatch, RouteTable};
+use super::{FieldMatch, FieldValue, Origin, PathMatch, RequestParts, RouteMatch, RouteTable};
 
 /// A request as a test writes it.
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ struct Request {
     path: String,
     query: Option<String>,
     headers: Vec<(&'static str, String)>,
+    origin: Origin<'static>,
 }
 
 impl RequestParts for Request {
@@ -36,6 +37,10 @@ impl RequestParts for Request {
     fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_bytes())
     }
+
+    fn origin(&self) -> Origin<'_> {
+        self.origin
+    }
 }
 
 fn get(host: &str, target: &str) -> Request {
@@ -46,6 +51,7 @@ fn get(host: &str, target: &str) -> Request {
         path: path.into(),
         query: query.map(Into::into),
         headers: Vec::new(),
+        origin: Origin::default(),
     }
 }
 

@@ -1,8 +1,12 @@
 //! Random tables and requests over an alphabet so small that everything meets everything.
 
+use std::net::IpAddr;
+
 use fastrand::Rng;
 
-use super::super::{FieldMatch, FieldValue, HostPattern, PathMatch, RouteMatch, RouteTable};
+use super::super::{
+    FieldMatch, FieldValue, HostPattern, Origin, OriginMatch, PathMatch, RouteMatch, RouteTable, TextRegex,
+};
 use super::Request;
 
 const TABLES: usize = 4_000;
@@ -83,7 +87,42 @@ fn route(rng: &mut Rng) -> RouteMatch {
     if rng.usize(..4) == 0 {
         route = route.query(FieldMatch::query(pick(rng, &["a", "b c"]), value(rng)).unwrap());
     }
+    if rng.usize(..8) == 0 {
+        route.host_regex = Some(TextRegex::new(pick(rng, &["^a", "ba$", "a.a"])).unwrap());
+    }
+    if rng.usize(..6) == 0 {
+        route.origin = origin_match(rng);
+    }
+    if rng.usize(..8) == 0 {
+        route.not.push(condition(rng));
+    }
+    if rng.usize(..8) == 0 {
+        route.any_of = vec![condition(rng), condition(rng)];
+    }
     route
+}
+
+/// A condition within `not` or `any_of`.
+fn condition(rng: &mut Rng) -> RouteMatch {
+    match rng.usize(..3) {
+        0 => RouteMatch::default().method(pick(rng, &["GET", "POST"])),
+        1 => RouteMatch::default().path(PathMatch::prefix(&path(rng)).unwrap()),
+        _ => RouteMatch { origin: origin_match(rng), ..RouteMatch::default() },
+    }
+}
+
+fn origin_match(rng: &mut Rng) -> OriginMatch {
+    let mut origin = OriginMatch::default();
+    match rng.usize(..4) {
+        0 => origin.listeners = vec![pick(rng, &["in", "out"]).into()],
+        1 => {
+            origin.clients =
+                Some([pick(rng, &["10.0.0.0/8", "10.1.0.0/16"]).parse().unwrap()].into_iter().collect())
+        }
+        2 => origin.https = Some(rng.bool()),
+        _ => origin.server_names = vec![pattern(rng)],
+    }
+    origin
 }
 
 fn request(rng: &mut Rng) -> Request {
@@ -103,6 +142,12 @@ fn request(rng: &mut Rng) -> Request {
             3 => format!(".{}", name(rng)),
             4 => "a".repeat(rng.usize(250..256)) + ".a",
             _ => name(rng),
+        },
+        origin: Origin {
+            listener: pick(rng, &["", "in", "out"]),
+            client: rng.bool().then(|| IpAddr::from([10, rng.u8(..3), 0, 1])),
+            https: rng.bool(),
+            server_name: rng.bool().then(|| pick(rng, &["a", "ba.a", "A.a."])),
         },
         path: if rng.usize(..16) == 0 { "*".into() } else { path(rng) },
         query: rng.bool().then(|| pick(rng, &queries).into()),
@@ -131,7 +176,8 @@ fn path(rng: &mut Rng) -> String {
 }
 
 fn value(rng: &mut Rng) -> FieldValue {
-    match rng.usize(..3) {
+    match rng.usize(..4) {
+        3 => FieldValue::Regex(TextRegex::new(pick(rng, &["^$", "1|2"])).unwrap()),
         0 => FieldValue::Present,
         1 => FieldValue::Exact("1".into()),
         _ => FieldValue::Exact("".into()),

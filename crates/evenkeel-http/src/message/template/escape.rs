@@ -10,6 +10,8 @@ use super::Placeholder;
 pub enum Escape {
     /// The value of a header. Control characters become `%XX`.
     Header,
+    /// The value of `Set-Cookie`. What cannot be in the value of a cookie (RFC 6265, 4.1.1) becomes `%XX`.
+    Cookie,
     /// The location of a redirect. A path, a query and the host are written as they are. Everything else becomes part of one
     /// segment: what is not a letter, a digit, `-`, `.`, `_` or `~` becomes `%XX`.
     Location,
@@ -30,6 +32,17 @@ impl Escape {
     /// braces that do not hold a name are text, as in JSON.
     pub fn is_strict(self) -> bool {
         matches!(self, Self::Location | Self::Path)
+    }
+
+    /// How values are written into a header of this (lower-case) name. `None` if its value cannot depend on a request.
+    pub fn of_header(name: &str) -> Option<Self> {
+        match name {
+            "location" | "content-location" => Some(Self::Location),
+            "set-cookie" => Some(Self::Cookie),
+            // The type of a body decides how values are written into it, and a refresh is a redirect of another form.
+            "content-type" | "refresh" => None,
+            _ => Some(Self::Header),
+        }
     }
 
     /// How values are written into a body of this media type.
@@ -58,7 +71,10 @@ impl Escape {
         match self {
             Self::Text => out.extend_from_slice(value),
             Self::Header => encode(value, out, |byte| byte == b'\t' || byte >= b' ' && byte != 0x7f),
-            Self::Location | Self::Path if placeholder.is_part_of_a_url() => {
+            Self::Cookie => encode(value, out, |byte| {
+                byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
+            }),
+            Self::Location if placeholder.is_part_of_a_url() => {
                 encode(value, out, |byte| byte.is_ascii_graphic() && byte != b'\\');
             }
             Self::Location | Self::Path if placeholder.is_part_of_a_path() => encode(value, out, |byte| {

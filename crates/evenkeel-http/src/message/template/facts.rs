@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use evenkeel_core::route::{PathRegex, query_decoded, query_parameter};
+use evenkeel_core::route::{TextRegex, query_decoded, query_parameter};
 
 use super::Placeholder;
 use crate::message::{RequestHead, RequestId, cookie};
@@ -26,12 +26,10 @@ pub struct RequestFacts<'a> {
     pub path: &'a str,
     /// The client's address.
     pub client: Option<IpAddr>,
-    /// Whether the client speaks TLS to the balancer.
-    pub tls: bool,
     /// The name of its route.
     pub route: &'a str,
     /// What the route asks of the path, if that is an expression.
-    pub path_regex: Option<&'a PathRegex>,
+    pub path_regex: Option<&'a TextRegex>,
     /// How it came.
     pub arrival: Arrival<'a>,
 }
@@ -39,6 +37,10 @@ pub struct RequestFacts<'a> {
 /// How a request came to the balancer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Arrival<'a> {
+    /// The name of the listener, or its address if it has none.
+    pub listener: &'a str,
+    /// Whether the client uses HTTPS: with the balancer, or with a trusted proxy in front of it.
+    pub https: bool,
     /// The client's port, if the client is the peer of the connection.
     pub client_port: Option<u16>,
     /// The version of TLS.
@@ -86,7 +88,7 @@ impl Facts<'_> {
 
 impl RequestFacts<'_> {
     fn visit(&self, placeholder: &Placeholder, write: &mut dyn FnMut(&[u8])) {
-        let (head, arrival) = (self.head, &self.arrival);
+        let head = self.head;
         match placeholder {
             Placeholder::Host => write(head.host().as_bytes()),
             Placeholder::Authority => write(head.authority().as_bytes()),
@@ -119,8 +121,20 @@ impl RequestFacts<'_> {
                     write(&value);
                 }
             }
-            Placeholder::Method => write(head.method().as_bytes()),
-            Placeholder::Scheme => write(if self.tls { b"https" } else { b"http" }),
+            Placeholder::PathGroup(group) => {
+                text(self.path_regex.and_then(|regex| regex.capture(head.path(), *group)), write);
+            }
+            Placeholder::Map(map) => write(map.value(self)),
+            _ => self.visit_arrival(placeholder, write),
+        }
+    }
+
+    /// The values that are not of the head.
+    fn visit_arrival(&self, placeholder: &Placeholder, write: &mut dyn FnMut(&[u8])) {
+        let arrival = &self.arrival;
+        match placeholder {
+            Placeholder::Method => write(self.head.method().as_bytes()),
+            Placeholder::Scheme => write(if arrival.https { b"https" } else { b"http" }),
             Placeholder::ClientIp => {
                 if let Some(client) = self.client {
                     display(&client, write);
@@ -136,14 +150,11 @@ impl RequestFacts<'_> {
                     display(id, write);
                 }
             }
+            Placeholder::Listener => write(arrival.listener.as_bytes()),
             Placeholder::Route => write(self.route.as_bytes()),
             Placeholder::TlsServerName => text(arrival.server_name, write),
             Placeholder::TlsVersion => text(arrival.tls_version, write),
-            Placeholder::PathGroup(group) => {
-                text(self.path_regex.and_then(|regex| regex.capture(head.path(), *group)), write);
-            }
-            // They are of the response.
-            Placeholder::Status | Placeholder::Upstream | Placeholder::Backend => {}
+            _ => {}
         }
     }
 }

@@ -5,6 +5,8 @@
 
 mod escape;
 mod facts;
+mod location;
+mod map;
 mod parse;
 mod placeholder;
 
@@ -13,12 +15,13 @@ mod tests;
 
 use std::fmt;
 
-use evenkeel_core::route::PathRegex;
 use http::HeaderValue;
 
 pub use escape::Escape;
 pub use facts::{Arrival, Facts, RequestFacts, ResponseFacts};
-pub use parse::{TemplateError, names};
+pub use location::{LocationError, check_location};
+pub use map::{Map, Scope};
+pub use parse::TemplateError;
 pub use placeholder::{Phase, Placeholder};
 
 /// Text with placeholders in braces: `https://{host}{path}`, `{header.x-user:-nobody}`.
@@ -53,18 +56,12 @@ impl Eq for Template {}
 // === impl Template ===
 
 impl Template {
-    /// Compiles a template for a use. `path_regex` is the expression on the path in the route that it belongs to: its groups
-    /// are `{path.1}` or `{path.NAME}`.
+    /// Compiles a template for a use.
     ///
     /// # Errors
     /// When a placeholder is unknown, malformed or not known in this phase, and, where a brace has no other use (see
     /// [`Escape::is_strict`]), when a brace is not closed.
-    pub fn parse(
-        text: &str,
-        escape: Escape,
-        phase: Phase,
-        path_regex: Option<&PathRegex>,
-    ) -> Result<Self, TemplateError> {
+    pub fn parse(text: &str, escape: Escape, phase: Phase, scope: Scope<'_>) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = Vec::new();
         for piece in parse::pieces(text, escape.is_strict())? {
@@ -74,7 +71,7 @@ impl Template {
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal).into()));
                     }
-                    let placeholder = Placeholder::parse(name, phase, path_regex)?;
+                    let placeholder = Placeholder::parse(name, phase, scope)?;
                     parts.push(Part::Value(placeholder, default.unwrap_or_default().as_bytes().into()));
                 }
             }
@@ -138,8 +135,23 @@ impl Template {
         String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
+    /// The text with the values, as a location. One that begins with a path stays on the host of the request: two slashes at
+    /// its start would begin the name of another one, and browsers take a backslash for a slash.
+    pub fn location(&self, facts: Facts<'_>) -> Option<HeaderValue> {
+        let mut out = Vec::with_capacity(self.text.len() * 2);
+        self.render(facts, &mut out);
+        if out.first() == Some(&b'/') && !self.text.starts_with("//") {
+            let slashes = out.iter().take_while(|byte| matches!(byte, b'/' | b'\\')).count();
+            out.drain(1..slashes);
+        }
+        HeaderValue::from_bytes(&out).ok().filter(|value| !value.is_empty())
+    }
+
     /// The text with the values, as the value of a header. `None` if that is empty: then there should be no such header.
     pub fn header_value(&self, facts: Facts<'_>) -> Option<HeaderValue> {
+        if self.escape == Escape::Location {
+            return self.location(facts);
+        }
         let mut out = Vec::with_capacity(self.text.len() * 2);
         self.render(facts, &mut out);
         let value = out.trim_ascii();

@@ -40,15 +40,6 @@ pub(super) enum Piece<'a> {
     Value { name: &'a str, default: Option<&'a str> },
 }
 
-/// The names in braces, without what is behind them.
-pub fn names(text: &str) -> impl Iterator<Item = &str> {
-    let names = pieces(text, false).unwrap_or_default().into_iter();
-    names.filter_map(|piece| match piece {
-        Piece::Value { name, .. } => Some(name),
-        Piece::Text(_) => None,
-    })
-}
-
 /// The pieces of a text. If `strict`, every brace must belong to a name or be written twice. Otherwise braces that do not
 /// hold a name are text, and `{{name}}` is the text `{name}`.
 pub(super) fn pieces(text: &str, strict: bool) -> Result<Vec<Piece<'_>>, TemplateError> {
@@ -56,7 +47,12 @@ pub(super) fn pieces(text: &str, strict: bool) -> Result<Vec<Piece<'_>>, Templat
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
         let (before, from) = rest.split_at(at);
-        let (piece, length) = if strict { strict_piece(from)? } else { lenient_piece(from) };
+        let (piece, length) = match strict {
+            true => strict_piece(from)?,
+            // A template of another language, such as JavaScript.
+            false if before.ends_with('$') => (Piece::Text(from.get(..1).unwrap_or_default()), 1),
+            false => lenient_piece(from),
+        };
         pieces.extend([Piece::Text(before), piece].into_iter().filter(|piece| *piece != Piece::Text("")));
         rest = from.get(length..).unwrap_or_default();
     }
@@ -103,8 +99,8 @@ fn value(inner: &str) -> Piece<'_> {
 /// Whether a text in braces is meant as a name: `host`, `header.x-user`, but nothing of JSON or of a style sheet.
 fn is_name(text: &str) -> bool {
     let (family, rest) = text.split_once('.').map_or((text, None), |(family, rest)| (family, Some(rest)));
-    family.starts_with(|c: char| c.is_ascii_alphabetic())
-        && family.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    family.starts_with(|c: char| c.is_ascii_lowercase())
+        && family.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         && rest.is_none_or(|rest| {
             !rest.is_empty()
                 && rest.bytes().all(|byte| {

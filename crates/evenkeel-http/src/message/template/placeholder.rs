@@ -1,9 +1,10 @@
 //! The names that can be in braces, and what each stands for.
 
-use evenkeel_core::route::PathRegex;
+use std::sync::Arc;
+
 use http::HeaderName;
 
-use super::TemplateError;
+use super::{Map, Scope, TemplateError};
 
 /// What is put in a text for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +26,14 @@ pub enum Placeholder {
     Cookie(Box<str>),
     /// `{method}`: the method.
     Method,
-    /// `{scheme}`: `https` if the client speaks TLS to the balancer, else `http`.
+    /// `{scheme}`: `https` if the client uses HTTPS, with the balancer or with a trusted proxy in front of it, else `http`.
     Scheme,
     /// `{client_ip}`: the client's address.
     ClientIp,
     /// `{client_port}`: the client's port, if no proxy is between.
     ClientPort,
+    /// `{listener}`: the name of the listener, or its address if it has none.
+    Listener,
     /// `{request_id}`: the id of the request.
     RequestId,
     /// `{route}`: the name of the route.
@@ -41,6 +44,8 @@ pub enum Placeholder {
     TlsVersion,
     /// `{path.1}`, `{path.NAME}`: what a group of the route's `path_regex` matched.
     PathGroup(usize),
+    /// `{map.NAME}`: the value of a map for the request.
+    Map(Arc<Map>),
     /// `{status}`: the status of the response.
     Status,
     /// `{upstream}`: the upstream of the request.
@@ -72,6 +77,7 @@ impl Placeholder {
         "scheme",
         "client_ip",
         "client_port",
+        "listener",
         "request_id",
         "route",
         "tls.sni",
@@ -82,21 +88,21 @@ impl Placeholder {
     ];
 
     /// The families of names, each with its dot: `header.` for `{header.x-user}`.
-    pub const FAMILIES: &'static [&'static str] = &["header.", "query.", "cookie.", "path."];
+    pub const FAMILIES: &'static [&'static str] = &["header.", "query.", "cookie.", "path.", "map."];
 
     /// The placeholder of this name.
     ///
     /// # Errors
     /// When there is none, or it is not known in this phase.
-    pub fn parse(name: &str, phase: Phase, path_regex: Option<&PathRegex>) -> Result<Self, TemplateError> {
-        let placeholder = Self::named(name, path_regex)?;
+    pub fn parse(name: &str, phase: Phase, scope: Scope<'_>) -> Result<Self, TemplateError> {
+        let placeholder = Self::named(name, scope)?;
         if placeholder.phase() > phase {
             return Err(TemplateError::TooEarly(name.to_owned()));
         }
         Ok(placeholder)
     }
 
-    fn named(name: &str, path_regex: Option<&PathRegex>) -> Result<Self, TemplateError> {
+    fn named(name: &str, scope: Scope<'_>) -> Result<Self, TemplateError> {
         let malformed = |expected| TemplateError::Malformed { name: name.to_owned(), expected };
         Ok(match name {
             "host" => Self::Host,
@@ -107,6 +113,7 @@ impl Placeholder {
             "scheme" => Self::Scheme,
             "client_ip" => Self::ClientIp,
             "client_port" => Self::ClientPort,
+            "listener" => Self::Listener,
             "request_id" => Self::RequestId,
             "route" => Self::Route,
             "tls.sni" => Self::TlsServerName,
@@ -121,7 +128,11 @@ impl Placeholder {
                 },
                 Some(("cookie", cookie)) if !cookie.is_empty() => Self::Cookie(cookie.into()),
                 Some(("query", parameter)) if !parameter.is_empty() => Self::QueryValue(parameter.into()),
-                Some(("path", group)) => match path_regex {
+                Some(("map", map)) => match scope.maps.iter().find(|known| known.name() == map) {
+                    Some(map) => Self::Map(map.clone()),
+                    None => return Err(malformed("a map of the configuration")),
+                },
+                Some(("path", group)) => match scope.path_regex {
                     None => return Err(TemplateError::NoPathRegex(name.to_owned())),
                     Some(regex) => match regex.group(group) {
                         Some(group) => Self::PathGroup(group),
@@ -143,11 +154,11 @@ impl Placeholder {
 
     /// Whether its value is a part of a URL that means the same in another one.
     pub(super) fn is_part_of_a_url(&self) -> bool {
-        matches!(self, Self::Host | Self::Authority | Self::Query | Self::Scheme)
+        matches!(self, Self::Host | Self::Authority | Self::Query | Self::Scheme | Self::Map(_))
     }
 
     /// Whether its value is a part of a path, with slashes.
     pub(super) fn is_part_of_a_path(&self) -> bool {
-        matches!(self, Self::Path | Self::PathGroup(_))
+        matches!(self, Self::Path | Self::PathGroup(_) | Self::Map(_))
     }
 }

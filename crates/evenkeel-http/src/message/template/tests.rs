@@ -1,11 +1,13 @@
 //! Every placeholder in every use, with values that clients choose to do harm.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use evenkeel_core::route::{PathRegex, RequestParts};
+use evenkeel_core::route::{RequestParts, TextRegex};
 
 use super::{
-    Arrival, Escape, Facts, Phase, Placeholder, RequestFacts, ResponseFacts, Template, TemplateError,
+    Arrival, Escape, Facts, LocationError, Map, Phase, Placeholder, RequestFacts, ResponseFacts, Scope,
+    Template, TemplateError, check_location,
 };
 use crate::message::{RequestHead, RequestId, Version};
 
@@ -50,15 +52,20 @@ impl RequestHead for Head {
     }
 }
 
-fn facts<'a>(head: &'a Head, id: &'a RequestId, regex: &'a PathRegex) -> RequestFacts<'a> {
+fn regex_scope(regex: &TextRegex) -> Scope<'_> {
+    Scope { path_regex: Some(regex), maps: &[] }
+}
+
+fn facts<'a>(head: &'a Head, id: &'a RequestId, regex: &'a TextRegex) -> RequestFacts<'a> {
     RequestFacts {
         head,
         path: &head.text,
         client: Some(IpAddr::from([192, 0, 2, 7])),
-        tls: true,
         route: "all",
         path_regex: Some(regex),
         arrival: Arrival {
+            listener: &head.text,
+            https: true,
             client_port: Some(4711),
             tls_version: Some("TLSv1.3"),
             server_name: Some(&head.text),
@@ -67,8 +74,15 @@ fn facts<'a>(head: &'a Head, id: &'a RequestId, regex: &'a PathRegex) -> Request
     }
 }
 
-const USES: [Escape; 6] =
-    [Escape::Header, Escape::Location, Escape::Path, Escape::Text, Escape::Json, Escape::Html];
+const USES: [Escape; 7] = [
+    Escape::Header,
+    Escape::Cookie,
+    Escape::Location,
+    Escape::Path,
+    Escape::Text,
+    Escape::Json,
+    Escape::Html,
+];
 
 fn all_names() -> Vec<String> {
     let own = Placeholder::NAMES.iter().map(|name| (*name).to_owned());
@@ -77,7 +91,7 @@ fn all_names() -> Vec<String> {
 
 #[test]
 fn no_value_can_break_out_of_its_use() {
-    let regex = PathRegex::new("(?s)(.*)").unwrap();
+    let regex = TextRegex::new("(?s)(.*)").unwrap();
     let hostile: [&[u8]; 12] = [
         b"\r\nX-Evil: 1\r\n\r\nbody",
         b"q=%0d%0aX-Evil:%201%00",
@@ -102,14 +116,19 @@ fn no_value_can_break_out_of_its_use() {
         for escape in USES {
             for name in all_names() {
                 let template =
-                    Template::parse(&format!("a{{{name}}}b"), escape, Phase::Response, Some(&regex)).unwrap();
+                    Template::parse(&format!("a{{{name}}}b"), escape, Phase::Response, regex_scope(&regex))
+                        .unwrap();
                 let mut out = Vec::new();
                 template.render(facts, &mut out);
                 let value = &out[1..out.len() - 1];
                 let harmless = match escape {
                     Escape::Header => !value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t'),
+                    Escape::Cookie => value
+                        .iter()
+                        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b';' | b',' | b'"')),
                     Escape::Location | Escape::Path => {
-                        let is_url = matches!(&*name, "host" | "authority" | "query" | "scheme");
+                        let is_url = escape == Escape::Location
+                            && matches!(&*name, "host" | "authority" | "query" | "scheme");
                         value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\')
                             && (is_url || !value.iter().any(|byte| matches!(byte, b'?' | b'#')))
                             && (is_url
@@ -148,7 +167,7 @@ fn no_value_can_break_out_of_its_use() {
 
 #[test]
 fn values_are_those_of_the_request() {
-    let regex = PathRegex::new("^/u/(?P<id>[0-9]+)(/x)?").unwrap();
+    let regex = TextRegex::new("^/u/(?P<id>[0-9]+)(/x)?").unwrap();
     let head = Head { text: "/u/17?q=a%20b&x".to_owned(), bytes: b"q=1; r=two".to_vec() };
     let id = RequestId::Random(0xff);
     let mut request = facts(&head, &id, &regex);
@@ -163,21 +182,22 @@ fn values_are_those_of_the_request() {
         ("{query.x}{query.none}", ""),
         ("{status} {upstream} {backend}", "404 web http://b:1"),
         ("{\"a\": {\"b\": 1}} {{host}} { x } {}", "{\"a\": {\"b\": 1}} {host} { x } {}"),
+        ("${host} {PORT} `${a.b}`", "${host} {PORT} `${a.b}`"),
         ("", ""),
     ] {
-        let template = Template::parse(text, Escape::Text, Phase::Response, Some(&regex)).unwrap();
+        let template = Template::parse(text, Escape::Text, Phase::Response, regex_scope(&regex)).unwrap();
         let facts = Facts { request: Some(&request), response: Some(response) };
         assert_eq!(template.render_text(facts), expected, "{text}");
     }
     request.client = None;
-    let template = Template::parse("{client_ip}", Escape::Header, Phase::Request, None).unwrap();
+    let template = Template::parse("{client_ip}", Escape::Header, Phase::Request, Scope::default()).unwrap();
     assert_eq!(template.header_value(Facts { request: Some(&request), response: None }), None);
     assert_eq!(template.header_value(Facts::default()), None);
 }
 
 #[test]
 fn what_is_no_template_is_rejected() {
-    let parse = |text: &str, escape, phase| Template::parse(text, escape, phase, None);
+    let parse = |text: &str, escape, phase| Template::parse(text, escape, phase, Scope::default());
     for (text, error) in [
         ("{hots}", TemplateError::Unknown("hots".to_owned())),
         ("{env.HOME}", TemplateError::Unknown("env.HOME".to_owned())),
@@ -197,4 +217,87 @@ fn what_is_no_template_is_rejected() {
     let literal = parse("/{{a}}", Escape::Location, Phase::Request).unwrap();
     assert_eq!(literal.constant(), Some(&b"/{a}"[..]));
     assert_eq!(parse("{host", Escape::Text, Phase::Request).unwrap().constant(), Some(&b"{host"[..]));
+}
+
+#[test]
+fn no_request_chooses_the_host_of_a_location() {
+    let regex = TextRegex::new("^(.*)$").unwrap();
+    let parse =
+        |text: &str| Template::parse(text, Escape::Location, Phase::Request, regex_scope(&regex)).unwrap();
+    for text in [
+        "https://{host}{path}{query}",
+        "https://{host}:8443/{header.x}",
+        "{scheme}://www.{host}{path}",
+        "//{authority}/{path.1}",
+        "https://a.example?to={query.to}",
+        "https://a.example/{path.1}",
+        "{path}{path.1}",
+        "{query}/{header.x}",
+        "/{header.x}{path.1}",
+        "?a={cookie.a}",
+        "https://a.example",
+    ] {
+        assert_eq!(check_location(&parse(text)), Ok(()), "{text}");
+    }
+    for (text, error) in [
+        ("https://{header.x}/", LocationError::Host),
+        ("https://a.example{path.1}", LocationError::Host),
+        ("https://{host}{query}{header.x}", LocationError::Host),
+        ("https://a.{query.host}.example/", LocationError::Host),
+        ("//{header.x}", LocationError::Host),
+        ("{scheme}://{cookie.a}", LocationError::Host),
+        ("{header.x}/a", LocationError::Beginning),
+        ("{host}{path}", LocationError::Beginning),
+        ("{query}{header.x}", LocationError::Beginning),
+        ("{scheme}{host}", LocationError::Beginning),
+        ("{scheme}", LocationError::Beginning),
+        ("java script://x", LocationError::Beginning),
+        ("", LocationError::Beginning),
+    ] {
+        assert_eq!(check_location(&parse(text)), Err(error), "{text}");
+    }
+    // What begins with a path stays on this host.
+    let head = Head { text: "//evil.example/\\x".to_owned(), bytes: b"//evil.example".to_vec() };
+    let id = RequestId::Random(1);
+    let request = facts(&head, &id, &regex);
+    for (text, expected) in [
+        ("{path}", "/evil.example/%5Cx"),
+        ("/{path.1}", "/evil.example/%5Cx"),
+        ("/{header.x}", "/%2F%2Fevil.example%2C%20%2F%2Fevil.example"),
+        ("https://a.example/{path.1}", "https://a.example///evil.example/%5Cx"),
+    ] {
+        let value = parse(text).location(Facts { request: Some(&request), response: None }).unwrap();
+        assert_eq!(value, expected, "{text}");
+    }
+}
+
+#[test]
+fn a_map_gives_a_value_for_a_value() {
+    let regex = TextRegex::new("").unwrap();
+    let head = Head { text: "/Old".to_owned(), bytes: b"x".to_vec() };
+    let id = RequestId::Random(1);
+    let request = facts(&head, &id, &regex);
+    let map = |name: &str, key: &str, ignore_case| {
+        let key = Template::parse(key, Escape::Text, Phase::Request, Scope::default()).unwrap();
+        let values = [("/Old", "https://new.example/a"), ("/old", "lower")];
+        let values = values.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        Arc::new(Map::new(name, key, values, "/default?a", ignore_case))
+    };
+    let maps =
+        [map("exact", "{path}", false), map("folded", "{path}", true), map("other", "{method}!", false)];
+    let scope = Scope { path_regex: None, maps: &maps };
+    for (text, expected) in [
+        ("{map.exact}", "https://new.example/a"),
+        ("{map.folded}/x", "lower/x"),
+        ("{map.other}", "/default?a"),
+    ] {
+        let template = Template::parse(text, Escape::Location, Phase::Request, scope).unwrap();
+        assert_eq!(check_location(&template), Ok(()), "{text}");
+        let value = template.location(Facts { request: Some(&request), response: None }).unwrap();
+        assert_eq!(value, expected, "{text}");
+    }
+    let template = Template::parse("{map.exact}{header.x}", Escape::Location, Phase::Request, scope).unwrap();
+    assert_eq!(check_location(&template), Err(LocationError::Host));
+    let unknown = Template::parse("{map.none}", Escape::Text, Phase::Request, scope);
+    assert!(matches!(unknown, Err(TemplateError::Malformed { .. })));
 }

@@ -21,6 +21,8 @@ pub struct Described {
     pub(super) url: String,
     pub(super) tls: bool,
     pub(super) peer: IpAddr,
+    /// The name of the listener that it comes on.
+    pub(super) listener: Option<String>,
     target: String,
     /// `host` is the first.
     fields: Vec<(HeaderName, HeaderValue)>,
@@ -43,7 +45,7 @@ pub enum DescribedError {
     #[error("expected an IP address, found `{0}`")]
     From(String),
     /// A query says something else, or the same twice.
-    #[error("expected method, url, from and header, each of the first three at most once, found `{0}`")]
+    #[error("expected method, url, from, listener and header, all but header at most once, found `{0}`")]
     Parameter(String),
 }
 
@@ -75,7 +77,7 @@ impl Described {
         let host = HeaderValue::from_str(authority).map_err(|_| bad())?;
         let (method, url) = (method.to_owned(), url.to_owned());
         let fields = vec![(http::header::HOST, host)];
-        Ok(Self { method, url, tls, peer: Ipv4Addr::LOCALHOST.into(), target, fields })
+        Ok(Self { method, url, tls, peer: Ipv4Addr::LOCALHOST.into(), listener: None, target, fields })
     }
 
     /// The same from this address: the peer's, which is the client's unless it is a trusted proxy.
@@ -85,6 +87,13 @@ impl Described {
     pub fn with_peer(mut self, ip: &str) -> Result<Self, DescribedError> {
         self.peer = ip.parse().map_err(|_| DescribedError::From(ip.to_owned()))?;
         Ok(self)
+    }
+
+    /// The same on the listener of this name. Default: the listener on the port of the URL.
+    #[must_use]
+    pub fn with_listener(mut self, name: impl Into<String>) -> Self {
+        self.listener = Some(name.into());
+        self
     }
 
     /// The same with one more field, as `name: value`. `host` takes the place of the URL's.
@@ -116,20 +125,21 @@ impl Described {
     }
 
     /// The output of [`to_query`](Described::to_query), or a query written by hand: `method` (default GET), `url`,
-    /// `from`, and any number of `header`.
+    /// `from`, `listener`, and any number of `header`.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn from_query(query: &str) -> Result<Self, DescribedError> {
-        let (mut once, mut lines) = ([None, None, None], Vec::new());
+        let (mut once, mut lines) = ([None, None, None, None], Vec::new());
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let value = String::from_utf8_lossy(&query_decoded(value).collect::<Vec<u8>>()).into_owned();
-            let [method, url, from] = &mut once;
+            let [method, url, from, listener] = &mut once;
             let slot = match name {
                 "method" => method,
                 "url" => url,
                 "from" => from,
+                "listener" => listener,
                 "header" => {
                     lines.push(value);
                     continue;
@@ -140,10 +150,13 @@ impl Described {
                 return Err(DescribedError::Parameter(name.to_owned()));
             }
         }
-        let [method, url, from] = once;
+        let [method, url, from, listener] = once;
         let mut described = Self::new(method.as_deref().unwrap_or("GET"), &url.unwrap_or_default())?;
         if let Some(from) = from {
             described = described.with_peer(&from)?;
+        }
+        if let Some(listener) = listener {
+            described = described.with_listener(listener);
         }
         lines.iter().try_fold(described, |described, line| described.with_header(line))
     }
@@ -153,6 +166,9 @@ impl Described {
         let (method, url) = (percent_encoded(self.method.as_bytes()), percent_encoded(self.url.as_bytes()));
         let mut query =
             format!("method={method}&url={url}&from={}", percent_encoded(self.peer.to_string().as_bytes()));
+        if let Some(listener) = &self.listener {
+            query.push_str(&format!("&listener={}", percent_encoded(listener.as_bytes())));
+        }
         for (name, value) in &self.fields {
             query.push_str(&format!("&header={name}:%20{}", percent_encoded(value.as_bytes())));
         }
@@ -233,7 +249,7 @@ mod tests {
     #[test]
     fn a_query_is_read_as_it_was_written() {
         let described = Described::new("POST", "http://a.test/x?y=a+b&z=%26").unwrap();
-        let described = described.with_peer("2001:db8::7").unwrap();
+        let described = described.with_peer("2001:db8::7").unwrap().with_listener("a b");
         let described = ["X-Beta:  1 & 2", "cookie: a=1; b=2", "cookie: c=3"]
             .iter()
             .try_fold(described, |described, line| described.with_header(line))

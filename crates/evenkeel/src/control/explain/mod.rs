@@ -14,8 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use evenkeel_config::PathForm;
-use evenkeel_core::route::RequestParts;
-use evenkeel_http::message::{Answer, Edits, HeaderEdit, Refusal, RequestHead, ResponseHead};
+use evenkeel_core::route::{Origin, RequestParts};
+use evenkeel_http::message::{
+    Answer, Arrival, Edits, HeaderEdit, Refusal, RequestFacts, RequestHead, ResponseHead,
+};
 
 pub use described::{Described, DescribedError};
 pub use explanation::{
@@ -26,8 +28,8 @@ pub use explanation::{
 use super::board::StatusBoard;
 use super::plan::Plan;
 use crate::exchange::{
-    ClientAddress, Panicked, Rule, RuleAction, SeenHead, Table, WithPath, client_address, redirect,
-    respelled, verdict,
+    Arrived, ClientAddress, Panicked, Rule, RuleAction, SeenHead, Table, WithPath, client_address, redirect,
+    respelled, uses_https, verdict,
 };
 use crate::filter::{Request, State, Verdict};
 use crate::upstream::{Upstream, moment_of};
@@ -63,12 +65,23 @@ pub fn explain(table: &Table, boards: &[Arc<StatusBoard>], request: &Described) 
         said.outcome = refused(&Refusal::MethodNotAllowed);
         return said;
     }
-    let paths = table.paths_at(request.port());
-    let mut edits = Edits::default();
+    let listener = table.listener_at(request.listener.as_deref(), request.port());
+    let paths = listener.map(|listener| listener.paths).unwrap_or_default();
+    let origin = Origin {
+        listener: request
+            .listener
+            .as_deref()
+            .or(listener.map(|listener| &*listener.name))
+            .unwrap_or_default(),
+        client: client.ip,
+        https: uses_https(client, request.tls, request),
+        server_name: request.tls.then(|| request.host()),
+    };
+    let port = listener.map_or_else(|| request.port(), |listener| listener.port);
     let without_claims = SeenHead::without_claims(request);
     let head: &dyn RequestHead = if client.peer_trusted { request } else { &without_claims };
-    let context =
-        ExplainContext { table, boards, request: head, client, port: request.port(), tls: request.tls };
+    let context = ExplainContext { table, boards, request: head, client, port, tls: request.tls, origin };
+    let mut edits = Edits::default();
     match respelled(head, paths) {
         Ok(None) => route(&mut said, context, &mut edits),
         Ok(Some(path)) => {
@@ -84,9 +97,10 @@ pub fn explain(table: &Table, boards: &[Arc<StatusBoard>], request: &Described) 
 
 /// Goes on with a request whose path is in the form that routes and filters see.
 fn route(said: &mut Explanation, context: ExplainContext<'_>, edits: &mut Edits) {
-    let ExplainContext { table, request, .. } = context;
-    let found = table.routes.find(request).and_then(|index| Some((index, table.rules.get(index)?)));
-    said.passed_over = passed_over(table, found.map(|(index, _)| index), request);
+    let ExplainContext { table, request, origin, .. } = context;
+    let arrived = Arrived { head: request, origin };
+    let found = table.routes.find(&arrived).and_then(|index| Some((index, table.rules.get(index)?)));
+    said.passed_over = passed_over(table, found.map(|(index, _)| index), &arrived);
     let Some((_, rule)) = found else {
         said.outcome = refused(&Refusal::NoRoute);
         return;
@@ -116,9 +130,30 @@ struct ExplainContext<'a> {
     client: ClientAddress,
     port: Option<u16>,
     tls: bool,
+    origin: Origin<'a>,
 }
 
-fn passed_over(table: &Table, found: Option<usize>, request: &dyn RequestHead) -> Vec<PassedOver> {
+impl<'c> ExplainContext<'c> {
+    /// How the request came. It has no port and no id, as it was not sent.
+    fn arrival(&self) -> Arrival<'c> {
+        let Origin { listener, https, server_name, .. } = self.origin;
+        Arrival { listener, https, server_name, ..Arrival::default() }
+    }
+
+    /// What the placeholders of the route stand for.
+    fn facts<'a>(&'a self, rule: &'a Rule, edits: &'a Edits) -> RequestFacts<'a> {
+        RequestFacts {
+            head: self.request,
+            path: edits.path.as_deref().unwrap_or_else(|| self.request.path()),
+            client: self.client.ip,
+            route: &rule.name,
+            path_regex: rule.path_regex.as_ref(),
+            arrival: self.arrival(),
+        }
+    }
+}
+
+fn passed_over(table: &Table, found: Option<usize>, request: &Arrived<'_>) -> Vec<PassedOver> {
     let before = table.routes.routes().iter().zip(&table.rules).take(found.unwrap_or(usize::MAX));
     let reason = |(route, rule): (&evenkeel_core::route::RouteMatch, &Rule)| {
         let reason = route.mismatch(request)?.to_string();
@@ -143,7 +178,7 @@ fn run_filters(
         let edited = SeenHead::with_edits(request, &changed);
         let mut asked = Request::new(&edited, context.client.ip, edits, &mut state).dry_run(&mut notes);
         (asked.now, asked.route, asked.tls) = (moment_of(Instant::now()), &rule.name, context.tls);
-        asked.path_regex = rule.path_regex.as_ref();
+        (asked.path_regex, asked.arrival) = (rule.path_regex.as_ref(), context.arrival());
         let verdict = verdict(filter, place, &mut asked);
         let mut step = FilterExplanation::new(kind, edits.headers().get(before..).unwrap_or_default());
         step.path = edits.path.clone().filter(|new| path.as_ref() != Some(new));
@@ -192,14 +227,17 @@ fn act(said: &mut Explanation, context: ExplainContext<'_>, rule: &Rule, edits: 
             }
         }
         RuleAction::Redirect(to) => {
-            let path = edits.path.as_deref().unwrap_or_else(|| context.request.path());
-            said.outcome = match redirect(to, context.request, path, context.tls) {
+            said.outcome = match redirect(to, &context.facts(rule, edits)) {
                 Ok(answer) => Outcome::Answer { status: answer.status, location: location(&answer) },
                 Err(refusal) => refused(&refusal),
             };
         }
         RuleAction::Respond(answer) => {
             said.outcome = Outcome::Answer { status: answer.status, location: location(answer) };
+        }
+        RuleAction::Make(answer) => {
+            let answer = answer.answer(&context.facts(rule, edits));
+            said.outcome = Outcome::Answer { status: answer.status, location: location(&answer) };
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use evenkeel_http::message::{Escape, Phase, Template};
+use evenkeel_http::message::{Escape, Phase, Scope, Template};
 
 use crate::filter::{Request, Response};
 
@@ -60,7 +60,7 @@ impl Page {
                 "{cause}" => Some(Piece::Cause),
                 "{message}" => Some(Piece::Message),
                 braces => {
-                    let template = Template::parse(braces, escape, Phase::Response, None);
+                    let template = Template::parse(braces, escape, Phase::Response, Scope::default());
                     let template = template.map_err(|error| error.to_string())?;
                     match template.constant().map(String::from_utf8_lossy) {
                         Some(text) => {

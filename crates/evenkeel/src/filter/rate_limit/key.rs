@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
+use evenkeel_config::plain_key;
 use evenkeel_core::limit::{KeyHasher, LimitKey, RateLimiter};
 use evenkeel_core::route::{query_decoded, query_parameter};
 use evenkeel_http::message::cookie;
@@ -139,6 +140,7 @@ impl Part {
     const EXPECTED: &'static str = "client_ip, header NAME, cookie NAME, query NAME, path, host, method, route or all, or a list of these";
 
     fn parse(text: &str) -> Option<Self> {
+        let text = &*plain_key(text);
         let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).ok().map(|_| name.to_owned());
         match text.split_once(' ').map(|(kind, name)| (kind, name.trim())) {
             Some(("header", header)) => name(&header.to_ascii_lowercase()).map(Self::Header),

@@ -8,26 +8,26 @@ use crate::suggest::closest;
 
 /// Text with names in braces: `https://{host}{path}`. `{{` and `}}` stand for the braces themselves.
 ///
-/// Rendering is the caller's: it walks [`parts`](Template::parts), so nothing is parsed while requests are served.
+/// Rendering is the caller's: it walks [`parts`](Format::parts), so nothing is parsed while requests are served.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Template {
+pub struct Format {
     text: Box<str>,
-    parts: Box<[Part]>,
+    parts: Box<[FormatPart]>,
 }
 
-/// A piece of a [`Template`].
+/// A piece of a [`Format`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum FormatPart {
     /// Text, as it is.
     Text(Box<str>),
     /// A name, without its braces, to be replaced by what it stands for.
     Name(Box<str>),
 }
 
-/// Why a text is not a template.
+/// Why a text is not a format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TemplateError {
+pub enum FormatError {
     /// A name that is not among the allowed ones.
     UnknownName {
         /// The name, without braces.
@@ -43,14 +43,14 @@ pub enum TemplateError {
     Unopened,
 }
 
-// === impl Template ===
+// === impl Format ===
 
-impl Template {
-    /// Reads a template that may use the names in `allowed`.
+impl Format {
+    /// Reads a format that may use the names in `allowed`.
     ///
     /// # Errors
     /// When a brace is not closed or a name is not allowed.
-    pub fn parse(text: &str, allowed: &[&str]) -> Result<Self, TemplateError> {
+    pub fn parse(text: &str, allowed: &[&str]) -> Result<Self, FormatError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -64,47 +64,47 @@ impl Template {
                 literal.push('}');
                 rest = after;
             } else {
-                let after = from.strip_prefix('{').ok_or(TemplateError::Unopened)?;
-                let (name, after) = after.split_once('}').ok_or(TemplateError::Unclosed)?;
+                let after = from.strip_prefix('{').ok_or(FormatError::Unopened)?;
+                let (name, after) = after.split_once('}').ok_or(FormatError::Unclosed)?;
                 if !literal.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut literal).into()));
+                    parts.push(FormatPart::Text(std::mem::take(&mut literal).into()));
                 }
-                parts.push(Part::name(name, allowed)?);
+                parts.push(FormatPart::name(name, allowed)?);
                 rest = after;
             }
         }
         literal.push_str(rest);
         if !literal.is_empty() {
-            parts.push(Part::Text(literal.into()));
+            parts.push(FormatPart::Text(literal.into()));
         }
         Ok(Self { text: text.into(), parts: parts.into() })
     }
 
     /// The pieces, in order.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[FormatPart] {
         &self.parts
     }
 
-    /// The template as it was written.
+    /// The format as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 }
 
-impl fmt::Debug for Template {
+impl fmt::Debug for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Template({:?})", self.text)
+        write!(f, "Format({:?})", self.text)
     }
 }
 
-// === impl Part ===
+// === impl FormatPart ===
 
-impl Part {
-    fn name(name: &str, allowed: &[&str]) -> Result<Self, TemplateError> {
+impl FormatPart {
+    fn name(name: &str, allowed: &[&str]) -> Result<Self, FormatError> {
         if allowed.contains(&name) {
             return Ok(Self::Name(name.into()));
         }
-        Err(TemplateError::UnknownName {
+        Err(FormatError::UnknownName {
             name: name.to_owned(),
             allowed: allowed.iter().map(|&known| known.to_owned()).collect(),
             suggestion: closest(name, allowed.iter().copied()).map(str::to_owned),
@@ -112,9 +112,9 @@ impl Part {
     }
 }
 
-// === impl TemplateError ===
+// === impl FormatError ===
 
-impl TemplateError {
+impl FormatError {
     /// What was probably meant, with its braces.
     pub fn suggestion(&self) -> Option<String> {
         match self {
@@ -124,7 +124,7 @@ impl TemplateError {
     }
 }
 
-impl fmt::Display for TemplateError {
+impl fmt::Display for FormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownName { name, allowed, .. } => {
@@ -151,31 +151,31 @@ impl fmt::Display for TemplateError {
     }
 }
 
-impl std::error::Error for TemplateError {}
+impl std::error::Error for FormatError {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_template_is_text_and_names() {
-        let template = Template::parse("a{{b}}{host}{path}!", &["path", "host"]).unwrap();
+    fn a_format_is_text_and_names() {
+        let format = Format::parse("a{{b}}{host}{path}!", &["path", "host"]).unwrap();
         let expected = [
-            Part::Text("a{b}".into()),
-            Part::Name("host".into()),
-            Part::Name("path".into()),
-            Part::Text("!".into()),
+            FormatPart::Text("a{b}".into()),
+            FormatPart::Name("host".into()),
+            FormatPart::Name("path".into()),
+            FormatPart::Text("!".into()),
         ];
-        assert_eq!(template.parts(), expected);
-        assert_eq!(template.as_str(), "a{{b}}{host}{path}!");
-        assert!(Template::parse("", &[]).unwrap().parts().is_empty());
+        assert_eq!(format.parts(), expected);
+        assert_eq!(format.as_str(), "a{{b}}{host}{path}!");
+        assert!(Format::parse("", &[]).unwrap().parts().is_empty());
     }
 
     #[test]
-    fn what_is_no_template_is_refused() {
-        assert_eq!(Template::parse("{host", &["host"]), Err(TemplateError::Unclosed));
-        assert_eq!(Template::parse("host}", &["host"]), Err(TemplateError::Unopened));
-        let error = Template::parse("{hots}", &["host", "path"]).unwrap_err();
+    fn what_is_no_format_is_refused() {
+        assert_eq!(Format::parse("{host", &["host"]), Err(FormatError::Unclosed));
+        assert_eq!(Format::parse("host}", &["host"]), Err(FormatError::Unopened));
+        let error = Format::parse("{hots}", &["host", "path"]).unwrap_err();
         assert_eq!(error.suggestion().as_deref(), Some("{host}"));
         assert_eq!(error.to_string(), "has an unknown name {hots}: expected {host} or {path}");
     }
