@@ -39,6 +39,7 @@ mod limits;
 mod matchers;
 mod memory;
 mod metrics;
+mod migration;
 mod mistakes;
 mod outliers;
 mod overload;
