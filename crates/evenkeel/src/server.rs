@@ -100,7 +100,7 @@ impl Server {
     /// let config = Config::from_yaml(
     ///     "
     ///     listeners: [{ address: 127.0.0.1:8080 }]
-    ///     routes: [{ filters: [{ hello: world }], upstream: web }]
+    ///     routes: [{ name: all, filters: [{ hello: world }], upstream: web }]
     ///     upstreams: { web: { backends: ['http://127.0.0.1:8081'] } }
     ///     ",
     ///     "evenkeel.yaml",

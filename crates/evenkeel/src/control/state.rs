@@ -34,7 +34,7 @@ use crate::tls::ServerTls;
 /// assert!(state.metrics_page().contains("evenkeel_backend_in_flight"));
 /// # Ok(())
 /// # }
-/// # tokio::runtime::Runtime::new().and_then(|runtime| runtime.block_on(example()).map_err(std::io::Error::other)).unwrap();
+/// # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 /// ```
 #[derive(Debug)]
 pub struct State {
