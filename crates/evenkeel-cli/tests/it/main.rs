@@ -37,6 +37,7 @@ mod lanes;
 mod life;
 mod limits;
 mod matchers;
+mod live_page;
 mod memory;
 mod metrics;
 mod migration;

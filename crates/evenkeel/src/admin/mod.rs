@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 mod api;
 mod connections;
 mod guard;
+mod page;
 
 use crate::control::{ChangeError, ChangeRequest, Changed, Described, State};
 use crate::dial::Pause;
@@ -168,6 +169,10 @@ impl AdminService {
             return rejected;
         }
         let path = request.uri().path();
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        if reads && let Some(file) = page::file(path, request.headers()) {
+            return file;
+        }
         let access = guard::access(request.headers(), &settings).await;
         // Probes of an orchestrator carry no token, and learn nothing but yes or no.
         if access == Access::None && !matches!(path, "/livez" | "/readyz") {
@@ -175,7 +180,6 @@ impl AdminService {
             rejected.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return rejected;
         }
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         if !reads && guard::is_cross_site(request.headers()) {
             return reject(path, StatusCode::FORBIDDEN, "a page of another site cannot send commands");
         }

@@ -15,7 +15,7 @@ use super::certificates;
 use super::explain::{Described, Explanation, explain};
 use super::{limits, status};
 use crate::discovery::Status;
-use crate::exchange::Table;
+use crate::exchange::{RuleAction, Table};
 use crate::observe::{BackendView, DiscoveryView, ListenerMetrics, Metrics, UpstreamView, View};
 use crate::tls::ServerTls;
 
@@ -241,10 +241,14 @@ impl State {
                 }),
             })
         });
-        let routes = table
-            .rules
-            .iter()
-            .map(|rule| json!({ "name": &*rule.name, "requests": rule.metrics.requests() }));
+        let routes = table.rules.iter().map(|rule| {
+            let upstreams: Vec<&str> = match &rule.action {
+                RuleAction::Upstream(upstream) => vec![&*upstream.name],
+                RuleAction::Split { shares, .. } => shares.iter().map(|(_, one)| &*one.name).collect(),
+                RuleAction::Redirect(_) | RuleAction::Respond(_) => Vec::new(),
+            };
+            json!({ "name": &*rule.name, "requests": rule.metrics.requests(), "upstreams": upstreams })
+        });
         let upstreams = upstreams(&shown).map(|(_, shown)| shown());
         json!({
             "version": env!("CARGO_PKG_VERSION"),

@@ -108,6 +108,7 @@ fn discovery(source: &SourceView) -> Value {
 
 fn backend(endpoint: &Endpoint) -> Map<String, Value> {
     let counters = endpoint.backend.counters();
+    let (responses, response_time) = endpoint.metrics.answers();
     let shown = json!({
         "name": endpoint.backend.name(),
         "address": endpoint.dialer.first().as_ref().unwrap_or(endpoint.backend.address()).to_string(),
@@ -116,6 +117,9 @@ fn backend(endpoint: &Endpoint) -> Map<String, Value> {
         "attempts": counters.attempts(),
         "failures": counters.failures(),
         "connect_failures": endpoint.metrics.connect_failures(),
+        "responses": responses,
+        // To a microsecond: latencies are differences of it.
+        "response_seconds": (response_time.as_secs_f64() * 1e6).round() / 1e6,
     });
     if let Value::Object(shown) = shown { shown } else { Map::new() }
 }
