@@ -147,6 +147,7 @@ impl Changes {
             "trusted_proxies": trusted_proxies,
             "trusted_proxies": trusts_unix,
             "forwarding": forwarding,
+            "overload_protection": overload_protection,
             "shutdown": shutdown,
             "admin": admin,
             "access_log": access_log,
@@ -215,6 +216,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "name": name,
         "max_connections": max_connections,
         "max_connections_per_client": max_connections_per_client,
+        "max_connection_rate_per_client": max_connection_rate_per_client,
         "unix_socket": unix_socket,
         "filters": filters,
     } elsewhere address, http, tls, proxy_protocol);

@@ -51,12 +51,12 @@ pub use model::{
     AccessLog, Action, Admin, Backend, BackendHost, BackendUrl, CertificateFiles, CipherSuite, ClientAuth,
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck,
     HealthCheckKind, Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup,
-    Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogHeaders, LogTarget, Model, PathForm, Paths,
-    Pool, ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond, Retry, RetryOn, Route,
-    RouteTimeouts, Shutdown, SpoofedHeaders, Sticky, SyslogTarget, SyslogTransport, Timeouts, TlsVersion,
-    Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
+    Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogHeaders, LogTarget, Model, OverloadProtection,
+    PathForm, Paths, Pool, ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond, Retry, RetryOn,
+    Route, RouteTimeouts, Shutdown, SpoofedHeaders, Sticky, SyslogTarget, SyslogTransport, Timeouts,
+    TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use placeholders::{TemplateFault, plain_key, template};
 pub use stamp::FileStamp;
-pub use values::{RequestRate, parse_duration, parse_rate};
+pub use values::{ByteRate as ByteRateText, RequestRate, parse_duration, parse_rate};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::balance::LoadBalancingAlgorithm;
+use evenkeel_core::limit::Rate;
 use evenkeel_core::route::RouteMatch;
 
 use evenkeel_http::message::{Map, Template};
@@ -58,6 +59,8 @@ pub struct Model {
     pub trusts_unix: bool,
     /// What is sent to backends about the client, in addition to `X-Forwarded-*` and `X-Request-Id`.
     pub forwarding: Forwarding,
+    /// From which use of memory and descriptors on load is shed. Default from none.
+    pub overload_protection: OverloadProtection,
     /// How the balancer ends.
     pub shutdown: Shutdown,
     /// The admin address, if there is one.
@@ -89,6 +92,9 @@ pub struct Listener {
     pub max_connections_per_client: usize,
     /// Whether its connections begin with a PROXY header. Default no.
     pub proxy_protocol: ProxyProtocol,
+    /// How often one client address (an IPv6 client is its /64) can open a connection; trusted proxies are exempt. `None` for
+    /// no limit. Default `None`.
+    pub max_connection_rate_per_client: Option<Rate>,
     /// How it speaks TLS. Default not.
     pub tls: Option<ListenerTls>,
     /// The mode and the owner of its socket, if that is a Unix socket.
@@ -349,6 +355,16 @@ pub struct Forwarding {
     pub forwarded: bool,
     /// Add `Via` with this pseudonym (RFC 9110, 7.6.3) to requests and responses. Default none.
     pub via: Option<String>,
+}
+
+/// From which use of memory and descriptors on load is shed: idle connections close, then new connections are rejected.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct OverloadProtection {
+    /// Memory of the process, in bytes. `None` for no threshold.
+    pub max_memory: Option<u64>,
+    /// Open files and sockets, as a share of the process's limit. `None` for no threshold.
+    pub max_descriptors: Option<f64>,
 }
 
 /// How the balancer ends.

@@ -20,7 +20,7 @@ mod request_rate;
 
 pub(crate) use mode::FileMode;
 pub(crate) use percent::{Percent, hundredths, in_hundredths};
-pub(crate) use rate::ByteRate;
+pub use rate::ByteRate;
 pub(crate) use redirect::HttpsRedirect;
 pub use request_rate::{RequestRate, parse_rate};
 
@@ -46,7 +46,7 @@ pub(crate) struct Weight(pub(crate) u32);
 pub(crate) struct Secret(pub(crate) String);
 
 /// Why a text is not a value of its type.
-pub(crate) struct Refused {
+pub struct Refused {
     message: String,
     suggestion: Option<String>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::backend::{REFUSAL, SimulatedBackend};
 use super::events::{Events, Time};
+use super::front::Front;
 use super::law::standard_exponential;
 use super::report::{BackendReport, Report};
 use super::tally::Tally;
@@ -14,6 +15,7 @@ use super::{nanos, recovery};
 use evenkeel_core::Moment;
 use evenkeel_core::backend::{Address, Backend, Counters, Lease, Member, Outcome, Snapshot};
 use evenkeel_core::balance::{Balancer, Pick, Sample, Tried};
+use evenkeel_core::limit::Priority;
 
 pub(super) struct Engine<'a> {
     world: &'a World,
@@ -27,6 +29,7 @@ pub(super) struct Engine<'a> {
     choices: fastrand::Rng,
     traffic: fastrand::Rng,
     tally: Tally,
+    front: Front,
 }
 
 enum Event {
@@ -76,6 +79,7 @@ impl<'a> Engine<'a> {
             choices,
             traffic,
             tally: Tally::new(world),
+            front: Front::new(world.front, world.seed),
         }
     }
 
@@ -124,7 +128,23 @@ impl<'a> Engine<'a> {
         let (arrived, sent) = (self.now, self.now);
         let request =
             Request { client, key, arrived, attempts: 0, tried: Tried::default(), lease: None, sent };
-        self.attempt(Box::new(request));
+        let priority = self.priority();
+        let admitted = self.front.admits(key, priority, moment(self.now));
+        self.tally.admit(priority == Priority::High, admitted);
+        if admitted {
+            self.attempt(Box::new(request));
+        } else {
+            self.over(&request, false);
+        }
+    }
+
+    /// The priority of the request that comes.
+    fn priority(&mut self) -> Priority {
+        match self.world.important {
+            Some(share) if self.choices.f64() < share => Priority::High,
+            Some(_) => Priority::Low,
+            None => Priority::Normal,
+        }
     }
 
     /// The hash key of the request that comes.
@@ -195,6 +215,13 @@ impl<'a> Engine<'a> {
     }
 
     fn finish(&mut self, request: &Request, answered: bool) {
+        let latency = Duration::from_nanos(self.now - request.arrived);
+        self.front.ended(latency, answered, moment(self.now));
+        self.over(request, answered);
+    }
+
+    /// A request has come to its end, admitted or not.
+    fn over(&mut self, request: &Request, answered: bool) {
         self.tally.finish(request.arrived, self.now, answered);
         if let Arrivals::Closed { think, .. } = self.world.arrivals {
             // Where there is nothing to send to, time must go on nevertheless.
@@ -220,6 +247,8 @@ impl<'a> Engine<'a> {
         Report {
             requests: self.tally.requests,
             errors: self.tally.errors,
+            rejected: self.tally.rejected,
+            important: self.tally.important,
             latency: self.tally.latency(),
             mean_wait: self.tally.mean_wait(),
             imbalance: imbalance(&self.world.backends, &backends),

@@ -31,6 +31,7 @@ mod backend;
 mod engine;
 mod events;
 mod fault;
+mod front;
 mod histogram;
 mod law;
 mod recovery;
@@ -45,6 +46,7 @@ mod tests;
 use std::time::Duration;
 
 pub use fault::Fault;
+pub use front::FrontLimit;
 pub use law::{Law, Samples};
 pub use report::{BackendReport, FaultReport, LatencySummary, Recovery, Report, Window};
 pub use trace::Trace;

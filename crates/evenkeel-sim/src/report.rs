@@ -13,6 +13,10 @@ pub struct Report {
     pub requests: u64,
     /// Requests without a response, after all attempts.
     pub errors: u64,
+    /// Those of the errors that the limit in front of the backends rejected.
+    pub rejected: u64,
+    /// Of the requests with a high priority: how many came, and how many of them were rejected.
+    pub important: (u64, u64),
     /// The durations of the requests with a response.
     pub latency: LatencySummary,
     /// How long an attempt waited on average until its backend had a free slot.

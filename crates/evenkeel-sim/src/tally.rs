@@ -12,6 +12,8 @@ use super::world::World;
 pub(super) struct Tally {
     pub(super) requests: u64,
     pub(super) errors: u64,
+    pub(super) rejected: u64,
+    pub(super) important: (u64, u64),
     latency: Histogram,
     waits: u64,
     waited: u128,
@@ -44,7 +46,15 @@ const MOST_WINDOWS: u64 = 1_000;
 impl Tally {
     pub(super) fn new(world: &World) -> Self {
         let windows = Windows::new(world);
-        Self { requests: 0, errors: 0, latency: Histogram::new(), waits: 0, waited: 0, windows }
+        let (latency, important) = (Histogram::new(), (0, 0));
+        Self { requests: 0, errors: 0, rejected: 0, important, latency, waits: 0, waited: 0, windows }
+    }
+
+    /// Counts whether the limit in front of the backends admitted a request.
+    pub(super) fn admit(&mut self, important: bool, admitted: bool) {
+        self.rejected += u64::from(!admitted);
+        self.important.0 += u64::from(important);
+        self.important.1 += u64::from(important && !admitted);
     }
 
     /// Counts an attempt that is sent to this backend.

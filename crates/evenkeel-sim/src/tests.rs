@@ -2,6 +2,7 @@
 
 mod bounds;
 mod course;
+mod overload;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::engine::Engine;
 use super::fault::Fault;
+use super::front::FrontLimit;
 use super::law::Law;
 use super::report::Report;
 use super::trace::Trace;
@@ -24,6 +25,8 @@ pub struct World {
     pub(super) attempts: NonZeroU32,
     pub(super) clients: Option<NonZeroU32>,
     pub(super) seed: u64,
+    pub(super) front: Option<FrontLimit>,
+    pub(super) important: Option<f64>,
 }
 
 /// When requests come.
@@ -119,6 +122,8 @@ impl World {
             attempts: NonZeroU32::MIN,
             clients: None,
             seed: 0,
+            front: None,
+            important: None,
         }
     }
 
@@ -152,6 +157,18 @@ impl World {
     /// Where all randomness comes from.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// A limit that each request meets before a backend is picked. Default none.
+    pub fn limit(mut self, limit: FrontLimit) -> Self {
+        self.front = Some(limit);
+        self
+    }
+
+    /// Which part of the requests has a high priority, from 0 to 1; the others have a low one. Default: all have the same.
+    pub fn important(mut self, share: f64) -> Self {
+        self.important = Some(share);
         self
     }
 

@@ -1,11 +1,13 @@
 //! The one integration binary: real sockets, real backends in process, the real program for what only the program does.
 
 mod access;
+mod adaptive_concurrency;
 mod admin;
 mod affinity;
 mod aging;
 mod architecture;
 mod balancing;
+mod bandwidth_limit;
 mod basic_auth;
 mod blame;
 mod bodies;
@@ -16,6 +18,7 @@ mod changes;
 mod cli;
 mod client_address;
 mod compress;
+mod concurrency_limit;
 mod cookbook;
 mod dialing;
 mod discovery;
@@ -36,14 +39,15 @@ mod killing;
 mod lanes;
 mod life;
 mod limits;
-mod matchers;
 mod live_page;
+mod matchers;
 mod memory;
 mod metrics;
 mod migration;
 mod mistakes;
 mod outliers;
 mod overload;
+mod overload_protection;
 mod paths;
 mod pool;
 mod program;

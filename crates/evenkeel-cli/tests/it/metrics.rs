@@ -34,7 +34,7 @@ impl Bench {
         let yaml = format!(
             "workers: 2
 routes:
-  - {{ name: fixed, match: {{ path: /fixed }}, filters: [{{ rate_limit: {{ rate: 1000/s }} }}], respond: {{ body: fixed }} }}
+  - {{ name: fixed, match: {{ path: /fixed }}, filters: [{{ rate_limit: {{ rate: 1000/s }} }}, {{ concurrency_limit: {{ max_requests: 1000 }} }}, {{ bandwidth_limit: {{ download: 1GB/s }} }}], respond: {{ body: fixed }} }}
   - {{ name: web, match: {{ path_prefix: /, hosts: [test] }}, upstream: web }}
 upstreams:
   web: {{ backends: [\"{}\", {{ url: \"{}\", weight: 2 }}, {{ url: \"http://127.0.0.1:1\", weight: 0 }}]{more} }}",

@@ -3,11 +3,12 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use evenkeel_core::limit::Rate;
 use serde::Serialize;
 
 use super::route::step;
 use super::{RateLimit, Tls};
-use crate::values::{self, ByteRate, FileMode, HttpsRedirect, Size, SizeLimit};
+use crate::values::{self, ByteRate, FileMode, HttpsRedirect, RequestRate, Size, SizeLimit};
 use crate::wire;
 use crate::yaml::Path;
 use crate::{PathForm, ProxyProtocolMode, SpoofedHeaders};
@@ -61,6 +62,12 @@ impl ListenerBuilder {
     /// From the accept to the end of a PROXY header. Default 5 s.
     pub fn proxy_protocol_timeout(mut self, timeout: Duration) -> Self {
         self.wire.proxy_protocol.timeout = values::Duration(timeout);
+        self
+    }
+
+    /// How often one client address can open a connection, such as `parse_rate("20/s")`. Default no limit.
+    pub fn max_connection_rate_per_client(mut self, rate: Rate) -> Self {
+        self.wire.max_connection_rate_per_client = Some(RequestRate(rate));
         self
     }
 

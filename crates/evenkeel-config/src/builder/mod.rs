@@ -174,6 +174,18 @@ impl ConfigBuilder {
         self
     }
 
+    /// The memory of the process from which on load is shed, in bytes; at least 1 MiB. Default none.
+    pub fn max_memory(mut self, bytes: u64) -> Self {
+        self.file.overload_protection.max_memory = Some(values::Size(bytes));
+        self
+    }
+
+    /// The open files and sockets from which on load is shed, as a share of the process's limit, 0.1 to 1. Default none.
+    pub fn max_descriptors(mut self, share: f64) -> Self {
+        self.file.overload_protection.max_descriptors = Some(values::Percent(share));
+        self
+    }
+
     /// How long new connections are still accepted after SIGTERM, while `/readyz` already says no. Default none.
     pub fn pre_stop(mut self, duration: Duration) -> Self {
         self.file.shutdown.pre_stop = values::Duration(duration);

@@ -14,7 +14,7 @@ use crate::suggest::closest;
 use crate::values::Percent;
 use crate::wire;
 use crate::yaml::{Path, any_of};
-use crate::{AccessLog, Forwarding, LogFormat, LogHeaders, LogTarget, Shutdown};
+use crate::{AccessLog, Forwarding, LogFormat, LogHeaders, LogTarget, OverloadProtection, Shutdown};
 
 /// Networks, or single addresses; and whether peers on Unix sockets are among them, which have no address.
 pub(super) fn networks(networks: &[String], path: &Path, context: &mut Context<'_>) -> (Vec<IpNet>, bool) {
@@ -62,6 +62,27 @@ pub(super) fn forwarding(
         return None;
     }
     Some(Forwarding { forwarded: forwarding.forwarded, via: forwarding.via.clone() })
+}
+
+/// The thresholds of memory and descriptors.
+pub(super) fn overload(
+    wire: &wire::OverloadProtection,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<OverloadProtection> {
+    const LEAST: u64 = 1 << 20;
+    let (memory, descriptors) = (wire.max_memory, wire.max_descriptors);
+    if let Some(size) = memory.filter(|size| size.0 < LEAST) {
+        context.wrong(&path.key("max_memory"), &size.to_string(), "is too little: expected at least 1MiB");
+    }
+    if let Some(share) = descriptors.filter(|share| share.0 <= 0.0) {
+        let path = path.key("max_descriptors");
+        context.wrong(&path, &share.to_string(), "is out of range: expected more than 0%, at most 100%");
+    }
+    Some(OverloadProtection {
+        max_memory: memory.map(|size| size.0),
+        max_descriptors: descriptors.map(|share| share.0),
+    })
 }
 
 /// How the balancer ends. No time at all will do.

@@ -97,6 +97,7 @@ fn one(
         address: address?,
         max_connections: listener.max_connections,
         max_connections_per_client: listener.max_connections_per_client,
+        max_connection_rate_per_client: listener.max_connection_rate_per_client.map(|rate| rate.0),
         proxy_protocol: proxy_protocol?,
         tls: tls?,
         unix_socket,

@@ -66,6 +66,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     let (trusted_proxies, trusts_unix) =
         general::networks(&file.trusted_proxies, &root.key("trusted_proxies"), context);
     let forwarding = general::forwarding(&file.forwarding, &root.key("forwarding"), context);
+    let overload = general::overload(&file.overload_protection, &root.key("overload_protection"), context);
     let shutdown = general::shutdown(&file.shutdown, &root.key("shutdown"), context);
     let admin = admin::admin(file.admin.as_ref(), &listeners, &root.key("admin"), context);
     let access_log =
@@ -89,6 +90,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         trusted_proxies,
         trusts_unix,
         forwarding: forwarding?,
+        overload_protection: overload?,
         shutdown: shutdown?,
         admin: admin?,
         access_log: access_log?,

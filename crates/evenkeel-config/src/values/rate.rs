@@ -10,7 +10,7 @@ use super::{Refused, Size};
 
 /// A number of bytes for each second, at least one: `1KiB/s`; or `off` for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ByteRate(pub(crate) Option<u64>);
+pub struct ByteRate(pub Option<u64>);
 
 // === impl ByteRate ===
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ListenerTls, ProxyProtocol, Step};
 use crate::model;
-use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, Size, SizeLimit};
+use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, RequestRate, Size, SizeLimit};
 
 /// A local address that accepts connections.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -30,6 +30,9 @@ pub(crate) struct Listener {
     /// Whether connections begin with a PROXY header, which says who the client is.
     #[serde(default)]
     pub(crate) proxy_protocol: ProxyProtocol,
+    /// How often one client address (for IPv6: one /64 network) can open a connection: `20/s`. Further connections are closed on
+    /// arrival. As many as in one period can come at once. Trusted proxies are exempt. Default: no limit.
+    pub(crate) max_connection_rate_per_client: Option<RequestRate>,
     /// How this listener speaks TLS. Default: not at all, it speaks plain HTTP.
     pub(crate) tls: Option<ListenerTls>,
     /// The mode and the owner of the socket of a `unix:` address. A process that may write to the socket can connect.
@@ -152,6 +155,7 @@ impl Listener {
             max_connections: max_connections(),
             max_connections_per_client: max_connections_per_client(),
             proxy_protocol: ProxyProtocol::default(),
+            max_connection_rate_per_client: None,
             tls: None,
             unix_socket: UnixSocket::default(),
             http: Http::default(),

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model;
 use crate::suggest::closest;
-use crate::values::{Duration, Percent, Secret};
+use crate::values::{Duration, Percent, Secret, Size};
 
 /// The whole file. Every value can contain environment variables: `${NAME}`, or `${NAME:-default}`. Write `$${` for a
 /// literal `${`. Unknown keys and duplicate keys are rejected. Top-level keys that begin with `x-` are not read: use them for
@@ -69,6 +69,8 @@ pub(crate) struct File {
     /// What evenkeel sends to backends about the client, in addition to `X-Forwarded-For`, `-Proto`, `-Host` and
     /// `X-Request-Id`, which it always sends.
     pub(crate) forwarding: Forwarding,
+    /// From which use of memory and descriptors on evenkeel sheds load to stay responsive. Default: no thresholds.
+    pub(crate) overload_protection: OverloadProtection,
     /// How the balancer stops on SIGTERM.
     pub(crate) shutdown: Shutdown,
     /// The address for `/metrics`, `/status`, `/livez` and `/readyz`. Default: off.
@@ -108,6 +110,20 @@ pub(crate) struct Forwarding {
     /// The pseudonym of this proxy in `Via` (RFC 9110, 7.6.3), added to requests and responses. Default: no `Via`. Use
     /// it if proxies could form a loop.
     pub(crate) via: Option<String>,
+}
+
+/// Thresholds of memory and descriptors. From 95% of one on, idle connections close, and others close after their request. From 100%
+/// on, new connections are also rejected: with 503 on a listener without TLS, else by closing them. Connections that are open are
+/// served. It ends 5% below where it began.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "overload_protection")]
+pub(crate) struct OverloadProtection {
+    /// The memory of the process (its resident set), at least 1MiB. Set it below the limit of the container, which kills the
+    /// process. Default: no threshold.
+    pub(crate) max_memory: Option<Size>,
+    /// The open files and sockets of the process, as a share of its limit (`ulimit -n`), such as 90%. Default: no threshold.
+    pub(crate) max_descriptors: Option<Percent>,
 }
 
 /// How the balancer stops on SIGTERM.

@@ -3,15 +3,11 @@
 //! It knows a key only as a hash, and keeps nothing else of it: see the pages of [`Gcra`] for what passes, and of the key
 //! table for what is kept, what it costs and who is forgotten first.
 
-use std::fmt;
-use std::hash::Hasher;
 use std::sync::Arc;
 
-use siphasher::sip::SipHasher13;
-
-use super::RateLimitOptions;
 use super::gcra::{Arrival, Decision, Gcra};
 use super::key_table::{Charged, KeyTable, Step};
+use super::{KeyHasher, KeySecret, LimitKey, RateLimitOptions};
 use crate::Moment;
 
 /// A rate limit, shared by all cores.
@@ -20,20 +16,8 @@ pub struct RateLimiter {
     rule: Gcra,
     max_keys: u32,
     keys: Arc<KeyTable>,
-    secret: Secret,
+    secret: KeySecret,
 }
-
-/// What a request is counted by, as a hash: requests with equal keys share a quota.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LimitKey(u64);
-
-/// Makes a key of its parts.
-#[derive(Clone, Debug)]
-pub struct KeyHasher(SipHasher13);
-
-/// Keeps clients from finding keys that collide.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Secret(u64, u64);
 
 struct At<'a> {
     rule: &'a Gcra,
@@ -50,7 +34,7 @@ impl RateLimiter {
             rule: Gcra::new(rate, burst, now).with_delayed(delayed),
             max_keys,
             keys: Arc::new(KeyTable::new(max_keys)),
-            secret: Secret(secret as u64, (secret >> 64) as u64),
+            secret: KeySecret::new(secret),
         }
     }
 
@@ -77,7 +61,7 @@ impl RateLimiter {
     /// What makes keys for this limit.
     #[inline]
     pub fn hasher(&self) -> KeyHasher {
-        KeyHasher(SipHasher13::new_with_keys(self.secret.0, self.secret.1))
+        self.secret.hasher()
     }
 
     /// Counts a request of this key if it is within the limit. `None` if the key is new and there is no room for it: its
@@ -130,34 +114,6 @@ impl RateLimiter {
     /// Bytes in use for the keys. Looks at a sixteenth of them.
     pub fn bytes(&self) -> usize {
         self.keys.bytes()
-    }
-}
-
-// === impl KeyHasher ===
-
-impl KeyHasher {
-    /// With this part; `None` if the request does not have it. The order of parts matters.
-    #[must_use]
-    #[inline]
-    pub fn with(mut self, part: Option<&[u8]>) -> Self {
-        // The length in front, so that "ab" and "c" is another key than "a" and "bc".
-        self.0.write_u64(part.map_or(0, |part| part.len() as u64 + 1));
-        self.0.write(part.unwrap_or_default());
-        self
-    }
-
-    /// The key.
-    #[inline]
-    pub fn finish(self) -> LimitKey {
-        LimitKey(self.0.finish().max(1))
-    }
-}
-
-// === impl Secret ===
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
     }
 }
 

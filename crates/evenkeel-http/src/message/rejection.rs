@@ -38,6 +38,8 @@ pub enum RejectionCause {
     Forbidden,
     /// The client has sent too many requests. 429.
     RateLimited,
+    /// The service has no room for the request now, whatever client sends it. 503.
+    Overloaded,
     /// Another cause, with this status, 400 to 599. Any other status becomes 500.
     Status(u16),
 }
@@ -94,6 +96,7 @@ impl RejectionCause {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::RateLimited => 429,
+            Self::Overloaded => 503,
             Self::Status(status @ 400..=599) => status,
             Self::Status(_) => 500,
         }

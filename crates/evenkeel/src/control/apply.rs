@@ -67,6 +67,7 @@ impl Running {
         next.feed(&had_sources).await;
         self.publish(&next, &model, table);
         self.workers.set_lanes(model.lanes);
+        self.overload.send_replace(model.overload_protection.clone());
         for listener in closing {
             retire_listener(listener, model.shutdown.drain_timeout);
         }

@@ -88,7 +88,7 @@ impl<'a> FilterBuilder<'a> {
     }
 
     /// Builds the filters that have a name. `before` are those that run.
-    pub(super) fn share(&mut self, specs: &[FilterSpec], before: &[(FilterSpec, Arc<dyn Filter>)]) {
+    pub(super) fn share(&mut self, specs: &[FilterSpec], before: &[LiveFilter]) {
         for spec in specs {
             let known = before.iter().find(|(known, _)| known.name() == spec.name());
             let built = match known {

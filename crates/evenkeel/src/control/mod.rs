@@ -20,6 +20,7 @@ mod keeper;
 mod limits;
 mod live;
 mod loops;
+mod overload;
 mod overrides;
 mod plan;
 mod prober;

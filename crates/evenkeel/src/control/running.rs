@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{Changes, ConfigError, Model, Shutdown};
+use evenkeel_config::{Changes, ConfigError, Model, OverloadProtection, Shutdown};
 use tokio::sync::Mutex;
 
 use super::apply::Opening;
@@ -35,6 +35,8 @@ pub struct Running {
     opening: Mutex<Vec<Opening>>,
     /// One reload at a time.
     pub(super) live: Mutex<Live>,
+    /// The thresholds of memory and descriptors.
+    pub(super) overload: tokio::sync::watch::Sender<OverloadProtection>,
 }
 
 /// Why a balancer did not start, or did not take over a configuration.
@@ -110,10 +112,13 @@ impl Running {
             starting: AtomicBool::new(true),
             started: Instant::now(),
             reloads: Reloads::default(),
+            overload: workers.overload(),
         });
+        let (overload, thresholds) = tokio::sync::watch::channel(model.overload_protection.clone());
+        tokio::spawn(super::overload::watch(Arc::downgrade(&state), workers.overload(), thresholds));
         let extensions = extensions.clone();
         let (opening, live) = (Mutex::default(), Mutex::new(live));
-        let running = Self { state, workers, extensions, opening, live };
+        let running = Self { state, workers, extensions, opening, live, overload };
         *running.opening.lock().await = running.apply(&mut *running.live.lock().await, change).await;
         model.without_effect().iter().for_each(|key| log::warn!("{key}"));
         Ok(running)

@@ -16,6 +16,7 @@ use super::explain::{Described, Explanation, explain};
 use super::{limits, status};
 use crate::discovery::Status;
 use crate::exchange::{RuleAction, Table};
+use crate::listen::OverloadSwitch;
 use crate::observe::{BackendView, DiscoveryView, ListenerMetrics, Metrics, UpstreamView, View};
 use crate::tls::ServerTls;
 
@@ -48,6 +49,7 @@ pub struct State {
     pub(super) starting: AtomicBool,
     pub(super) started: Instant,
     pub(super) reloads: Reloads,
+    pub(super) overload: Arc<OverloadSwitch>,
 }
 
 /// One generation of what runs.
@@ -197,6 +199,7 @@ impl State {
             sources: sources(&shown, self.started),
             listeners: shown.listeners.iter().map(|listener| (&*listener.name, &*listener.metrics)).collect(),
             limits: limits::metrics(table),
+            overload_level: self.overload.level() as u8,
             certificates: certificates
                 .iter()
                 .map(|(name, path, expiry)| (&**name, path.as_str(), *expiry))
@@ -245,7 +248,7 @@ impl State {
             let upstreams: Vec<&str> = match &rule.action {
                 RuleAction::Upstream(upstream) => vec![&*upstream.name],
                 RuleAction::Split { shares, .. } => shares.iter().map(|(_, one)| &*one.name).collect(),
-                RuleAction::Redirect(_) | RuleAction::Respond(_) => Vec::new(),
+                RuleAction::Redirect(_) | RuleAction::Respond(_) | RuleAction::Make(_) => Vec::new(),
             };
             json!({ "name": &*rule.name, "requests": rule.metrics.requests(), "upstreams": upstreams })
         });
@@ -258,7 +261,11 @@ impl State {
             "reloads": self.reloads.0.lock().status(),
             "listeners": listeners.collect::<Vec<_>>(),
             "routes": routes.collect::<Vec<_>>(),
-            "rate_limits": limits::status(table),
+            "overload": self.overload.level().name(),
+            "rate_limits": limits::rates(table),
+            "concurrency_limits": limits::concurrency(table),
+            "adaptive_concurrency": limits::adaptive(table),
+            "bandwidth_limits": limits::bandwidth(table),
             "upstreams": upstreams.collect::<Vec<_>>(),
         })
     }

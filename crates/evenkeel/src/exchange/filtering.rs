@@ -17,6 +17,7 @@ use super::record::Ending;
 use super::request::{Decision, Exchange};
 use super::seen_head::SeenHead;
 use super::table::{Rule, Table};
+use super::throttle::throttle;
 use crate::filter::{Filter, Request, Response, Resume, Sender, Verdict, Wait};
 
 /// A filter panicked.
@@ -166,6 +167,7 @@ impl Exchange {
             };
             let ended = match verdict {
                 Ok(Verdict::Continue) => {
+                    throttle(&mut self.throttles, request.take_bandwidth());
                     if self.edits.of_filters().len() != changed.len() {
                         changed = self.edits.of_filters().to_vec();
                     }
@@ -173,13 +175,16 @@ impl Exchange {
                 }
                 Ok(Verdict::Answer(answer)) => Ended::Answer(answer),
                 Ok(Verdict::Refuse(refusal)) => Ended::Refuse(refusal),
-                Ok(Verdict::Wait(wait)) => return Some(Ended::Wait(Waiting { wait, place })),
+                Ok(Verdict::Wait(wait)) => {
+                    throttle(&mut self.throttles, request.take_bandwidth());
+                    return Some(Ended::Wait(Waiting { wait, place }));
+                }
                 Err(Panicked) => {
                     self.record.ending = Some(Ending::Panic);
                     Ended::Refuse(Refusal::Internal)
                 }
             };
-            for (place, filter) in rule.filters.iter().enumerate().skip(place + 1) {
+            for (place, filter) in chain.filters().skip(place + 1) {
                 request.state.turn_to(place);
                 if guarded(|| filter.on_skipped(&mut request)).is_err() {
                     self.record.ending = Some(Ending::Panic);

@@ -370,6 +370,11 @@ impl InFlight {
         self.timings.upgraded.store(upgraded, Relaxed);
     }
 
+    /// A limit of bandwidth lets nothing move before then: until then, no one is slow.
+    pub fn paused_until(&self, at: u64) {
+        self.timings.backend_moved.fetch_max(at, Relaxed);
+    }
+
     /// More of the response has arrived.
     pub fn backend_moved(&self) {
         self.timings.backend_moved.store(self.now(), Relaxed);

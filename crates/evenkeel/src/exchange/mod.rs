@@ -28,6 +28,7 @@ mod responses;
 mod seen_head;
 mod settle;
 mod table;
+mod throttle;
 mod trying;
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use super::record::{Ending, Record, Text, id_value};
 use super::redirect::{redirect, to_https};
 use super::seen_head::SeenHead;
 use super::table::{Rule, RuleAction, Table};
+use super::throttle::Throttles;
 use crate::filter::{Sender, State};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::upstream::{AttemptOptions, Attempts};
@@ -76,6 +77,8 @@ pub struct Exchange {
     /// What the filters keep of it.
     pub(super) state: State,
     pub(super) record: Record,
+    /// How fast its bodies are moved, if that is limited.
+    pub(super) throttles: Option<Box<Throttles>>,
 }
 
 // === impl Exchange ===
@@ -106,6 +109,7 @@ impl Exchange {
             edits: Edits::default(),
             state: State::default(),
             record,
+            throttles: None,
         }
     }
 
@@ -291,17 +295,6 @@ impl Exchange {
             return Err(Refusal::Page(Box::new(Answer::replacing(head, *replacement))));
         }
         Ok(edits)
-    }
-
-    /// Counts bytes that came from the client, of a body or after an upgrade. Gives how many there were in all.
-    pub fn count_received(&mut self, bytes: u64) -> u64 {
-        self.record.received += bytes;
-        self.record.received
-    }
-
-    /// This many more bytes of the response body go to the client.
-    pub fn count_sent(&mut self, bytes: u64) {
-        self.record.sent += bytes;
     }
 
     /// The exchange is over, as the transport sees it: with a complete response, or broken off by the backend or the

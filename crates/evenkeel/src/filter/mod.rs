@@ -5,8 +5,11 @@
 //! nor a socket.
 
 mod access;
+mod adaptive_concurrency;
+mod bandwidth_limit;
 mod basic_auth;
 mod compress;
+mod concurrency_limit;
 mod context;
 mod cors;
 mod duration;
@@ -15,6 +18,7 @@ mod forward_auth;
 mod headers;
 mod identity;
 mod jwt;
+mod key;
 mod maintenance;
 mod pause;
 mod place;
@@ -33,8 +37,11 @@ mod wait;
 mod watched;
 
 pub(crate) use access::{AllowFilter, DenyFilter};
+pub(crate) use adaptive_concurrency::AdaptiveConcurrencyFilter;
+pub(crate) use bandwidth_limit::{BandwidthLimitFilter, BandwidthShare, Direction};
 pub(crate) use basic_auth::BasicAuthFilter;
 pub(crate) use compress::CompressFilter;
+pub(crate) use concurrency_limit::{ConcurrencyLimitFilter, ConcurrencyResult};
 pub use context::{BuildContext, Task};
 pub(crate) use cors::CorsFilter;
 use duration::DurationParam;
@@ -48,7 +55,7 @@ pub(crate) use forward_auth::ForwardAuthFilter;
 pub(crate) use headers::{RequestHeaders, ResponseHeaders};
 pub(crate) use jwt::JwtFilter;
 pub(crate) use maintenance::MaintenanceFilter;
-pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult, RateLimitView};
+pub(crate) use rate_limit::{RateLimitFilter, RateLimitResult};
 pub use registry::{FilterError, FilterKind, Registry};
 pub(crate) use request::Sender;
 pub use request::{Request, Response};

@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use super::{
-    AllowFilter, BasicAuthFilter, BuildContext, CompressFilter, CookieFilter, CorsFilter, DenyFilter,
-    ErrorPagesFilter, Filter, ForwardAuthFilter, JwtFilter, MaintenanceFilter, RateLimitFilter,
-    RequestHeaders, ResponseHeaders, RewriteLocation, RewritePath, SecurityHeaders, StripPrefix,
+    AdaptiveConcurrencyFilter, AllowFilter, BandwidthLimitFilter, BasicAuthFilter, BuildContext,
+    CompressFilter, ConcurrencyLimitFilter, CookieFilter, CorsFilter, DenyFilter, ErrorPagesFilter, Filter,
+    ForwardAuthFilter, JwtFilter, MaintenanceFilter, RateLimitFilter, RequestHeaders, ResponseHeaders,
+    RewriteLocation, RewritePath, SecurityHeaders, StripPrefix,
 };
 
 /// The kinds of filters that a configuration can use.
@@ -76,8 +77,11 @@ impl Registry {
     pub fn builtin() -> Self {
         Self { kinds: Vec::new() }
             .with::<AllowFilter>()
+            .with::<AdaptiveConcurrencyFilter>()
+            .with::<BandwidthLimitFilter>()
             .with::<BasicAuthFilter>()
             .with::<CompressFilter>()
+            .with::<ConcurrencyLimitFilter>()
             .with::<CookieFilter>()
             .with::<CorsFilter>()
             .with::<DenyFilter>()

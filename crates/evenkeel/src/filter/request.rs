@@ -10,7 +10,7 @@ use evenkeel_http::message::{
 };
 use http::{HeaderName, HeaderValue};
 
-use super::State;
+use super::{BandwidthShare, State};
 
 /// A request, as a filter sees it.
 ///
@@ -63,6 +63,7 @@ pub struct Request<'a> {
     /// What the route asks of the path, if that is an expression: for placeholders.
     pub path_regex: Option<&'a TextRegex>,
     notes: Option<&'a mut Vec<String>>,
+    bandwidth: Vec<BandwidthShare>,
 }
 
 /// A response, as a filter sees it.
@@ -110,8 +111,8 @@ impl<'a> Request<'a> {
         state: &'a mut State,
     ) -> Self {
         let (now, worker, route, tls, notes) = (Moment::default(), 0, "", false, None);
-        let (arrival, path_regex) = (Arrival::default(), None);
-        Self { head, client, edits, state, now, worker, route, tls, arrival, path_regex, notes }
+        let (arrival, path_regex, bandwidth) = (Arrival::default(), None, Vec::new());
+        Self { head, client, edits, state, now, worker, route, tls, arrival, path_regex, notes, bandwidth }
     }
 
     /// The path that the backend will see so far: the client's path, or the result of an earlier filter. Without the
@@ -142,6 +143,16 @@ impl<'a> Request<'a> {
     /// limit is consumed, nothing is counted, no other service receives a request.
     pub fn is_dry_run(&self) -> bool {
         self.notes.is_some()
+    }
+
+    /// Limits how fast the body of the request or of its response is moved, if there is a limit.
+    pub(crate) fn limit_bandwidth(&mut self, limit: Option<BandwidthShare>) {
+        self.bandwidth.extend(limit);
+    }
+
+    /// How fast the bodies are to be moved.
+    pub(crate) fn take_bandwidth(&mut self) -> Vec<BandwidthShare> {
+        std::mem::take(&mut self.bandwidth)
     }
 
     /// Adds a line to the explanation of the request, if it is only explained. Else `text` is not called.

@@ -185,7 +185,9 @@ fn pass(
     body: &mut Body,
     chunked: bool,
 ) -> Poll<Result<(), Stop>> {
+    let allowed = ready!(exchange.poll_download(cx));
     let bytes = backend.input.filled();
+    let bytes = bytes.get(..bytes.len().min(allowed)).unwrap_or_default();
     let (read, data) = if let Body::Length(left) = body {
         let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
         let sent = ready!(link.poll_write(cx, bytes.get(..most).unwrap_or_default()));

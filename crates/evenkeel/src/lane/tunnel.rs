@@ -80,7 +80,12 @@ impl Pump<'_> {
                     }
                 }
             }
-            match ready!(link.peek(|bytes| backend.socket.poll_write(cx, bytes))) {
+            let allowed = ready!(self.exchange.poll_upload(cx));
+            let sent = link.peek(|bytes| {
+                let most = bytes.len().min(allowed);
+                backend.socket.poll_write(cx, bytes.get(..most).unwrap_or_default())
+            });
+            match ready!(sent) {
                 Ok(sent) => {
                     link.skip(sent);
                     self.exchange.count_received(sent as u64);
@@ -96,7 +101,10 @@ impl Pump<'_> {
         let (link, backend) = (self.link, &mut tunnel.backend);
         while tunnel.to_client == ToClient::Open {
             while !backend.input.is_empty() {
-                let sent = ready!(link.poll_write(cx, backend.input.filled()));
+                let allowed = ready!(self.exchange.poll_download(cx));
+                let bytes = backend.input.filled();
+                let bytes = bytes.get(..bytes.len().min(allowed)).unwrap_or_default();
+                let sent = ready!(link.poll_write(cx, bytes));
                 let sent = sent.map_err(|_| Stop::ClientDisconnected)?;
                 backend.input.consume(sent);
                 self.exchange.count_sent(sent as u64);

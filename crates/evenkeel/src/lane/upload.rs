@@ -81,9 +81,10 @@ impl Upload {
                     return Poll::Ready(Err(Stop::ClientDisconnected));
                 }
             }
+            let allowed = ready!(exchange.poll_upload(cx));
             let room = self.room_to_keep();
             if room > 0 {
-                let taken = self.take_in(link, self.out.len() + room.min(GATHER_LIMIT))?;
+                let taken = self.take_in(link, self.out.len() + room.min(GATHER_LIMIT).min(allowed))?;
                 count(exchange, taken)?;
                 continue;
             }
@@ -93,7 +94,7 @@ impl Upload {
             if let Body::Length(left) = &mut self.body {
                 // From where it is: no copy.
                 let sent = link.peek(|bytes| {
-                    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                    let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len()).min(allowed);
                     backend.socket.poll_write(cx, bytes.get(..most).unwrap_or_default())
                 });
                 let Ok(sent) = ready!(sent) else {
@@ -104,7 +105,7 @@ impl Upload {
                 link.skip(sent);
                 count(exchange, sent as u64)?;
             } else {
-                let taken = self.take_in(link, GATHER_LIMIT)?;
+                let taken = self.take_in(link, GATHER_LIMIT.min(allowed))?;
                 count(exchange, taken)?;
             }
         }

@@ -1,11 +1,11 @@
 //! Taking connections off a listening socket, whatever its family.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::Socket as RawSocket;
+use socket2::{SockRef, Socket as RawSocket};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -16,6 +16,12 @@ pub(super) struct Acceptor(TcpStream);
 
 /// What an accepted socket is like.
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+/// How often a connection that is rejected is read from.
+const MOST_READS: usize = 4;
+/// The response to a connection that is rejected for lack of memory or descriptors.
+const OVERLOADED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 30\r\nConnection: close\r\n\r\n503 the service is overloaded\n";
 
 impl Acceptor {
     pub(super) fn new(socket: RawSocket) -> io::Result<Self> {
@@ -37,4 +43,20 @@ impl Acceptor {
         let (socket, peer) = acceptfrom_with(&self.0, FLAGS).ok()?;
         Some((socket, peer.and_then(|peer| peer.try_into().ok())))
     }
+}
+
+/// Says to a client that the service is overloaded, where it can understand that, before its connection is closed.
+pub(super) fn turn_away(socket: &OwnedFd, encrypted: bool) {
+    if encrypted {
+        return;
+    }
+    let socket = SockRef::from(socket);
+    let mut request = [0; 4096];
+    // A connection that is closed with unread bytes is reset, and its client may not see the response.
+    for _ in 0..MOST_READS {
+        if !matches!((&*socket).read(&mut request), Ok(1..)) {
+            break;
+        }
+    }
+    let _ = (&*socket).write(OVERLOADED).and_then(|_| socket.shutdown(Shutdown::Write));
 }

@@ -5,8 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use evenkeel_core::limit::OverloadLevel;
 use parking_lot::Mutex;
 use pingora_proxy::HttpProxy;
 use slab::Slab;
@@ -14,9 +15,9 @@ use socket2::Socket as RawSocket;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::accept::Acceptor;
+use super::accept::{Acceptor, turn_away};
 use super::handshake::{HandshakeTurn, Handshakes};
-use super::permits::{ConnectionPermit, LimitReached};
+use super::permits::ConnectionPermit;
 use super::proxy_protocol::{HeaderFailure, ProxyProtocol};
 use super::serve::{Service, serve};
 use super::shared::{ListenerShared, ListenerStage, Shared};
@@ -24,9 +25,11 @@ use super::worker::{Command, Stage};
 use crate::dial::{Pause, is_shortage};
 use crate::exchange::{Connection, Environment, InFlight};
 use crate::lane::Lane;
+use crate::observe::ConnectionLimit;
 use crate::proxy::Proxy;
 use crate::stream::{Link, Secured, Socket, Transport};
 use crate::tls::{HandshakeFailure, Session};
+use crate::upstream::moment_of;
 
 /// A connection on its way to the worker that will serve it.
 #[derive(Debug)]
@@ -148,6 +151,9 @@ impl Local {
         loop {
             tokio::time::sleep(MAINTENANCE_INTERVAL).await;
             self.service.lane.maintain();
+            if self.shared.overload.level() >= OverloadLevel::CloseIdle {
+                self.each_connection(|_| true, Connection::drain);
+            }
             let left = self.have_most_closed();
             // And once more: the last of a crowd may have been leaving still.
             if let Some(give_back) = self.shared.give_back.filter(|_| left || left_before) {
@@ -250,6 +256,10 @@ impl Local {
     }
 
     fn admit(self: &Arc<Self>, socket: OwnedFd, peer: Option<SocketAddr>, listener: &Arc<ListenerShared>) {
+        if self.shared.overload.level() == OverloadLevel::Reject {
+            listener.metrics.over(self.index, ConnectionLimit::Overload);
+            return turn_away(&socket, listener.handshakes.load().is_some());
+        }
         let Some(permit) = self.permit(peer, listener) else { return };
         let accepted = Accepted { socket, peer, listener: listener.clone(), permit };
         let Some(inbox) = self.less_busy_worker() else { return self.clone().begin(accepted) };
@@ -266,12 +276,8 @@ impl Local {
         // Who has the connections of a proxy is known once their headers are read.
         let is_of_others = proxied.as_ref().is_some_and(|expected| expected.trusts(peer));
         let limited = peer.filter(|_| !is_of_others).and_then(|peer| self.limited(peer.ip()));
-        match listener.permits.acquire(limited) {
-            Ok(permit) => return Some(permit),
-            Err(LimitReached::Listener) => listener.metrics.over_limit(self.index),
-            Err(LimitReached::Client) => listener.metrics.over_client_limit(self.index),
-        }
-        None
+        let permit = listener.permits.acquire(limited, moment_of(Instant::now()));
+        permit.map_err(|limit| listener.metrics.over(self.index, limit.into())).ok()
     }
 
     /// The client, if it has a limit of connections of its own.
@@ -324,8 +330,8 @@ impl Local {
             Err(failure) => return self.closed_by_header(failure, peer, &guard.listener),
         };
         let limited = client.filter(|_| client != peer).and_then(|client| self.limited(client.ip()));
-        match limited.map(|client| guard.permit.limit_to(client)) {
-            Some(Err(_)) => guard.listener.metrics.over_client_limit(self.index),
+        match limited.map(|client| guard.permit.limit_to(client, moment_of(Instant::now()))) {
+            Some(Err(limit)) => guard.listener.metrics.over(self.index, limit.into()),
             Some(Ok(())) | None => self.start(socket, client, guard),
         }
     }
@@ -349,7 +355,8 @@ impl Local {
         let connection = Arc::new(connection.of_listener(listener.id, name));
         match (*self.stage.borrow(), *listener.stage.borrow()) {
             (Stage::Ended, _) | (_, ListenerStage::Closed) => connection.cut(),
-            (Stage::Serving, ListenerStage::Open) => {}
+            (Stage::Serving, ListenerStage::Open)
+                if self.shared.overload.level() == OverloadLevel::Normal => {}
             _ => connection.drain(),
         }
         let link = Link::new(transport, Arc::new(InFlight::new(connection.clone())));

@@ -18,5 +18,5 @@ mod watch;
 mod worker;
 
 pub use bind::{BindError, Bound, Inherited, Sharing, SocketFile, bind};
-pub use shared::ListenerShared;
+pub use shared::{ListenerShared, OverloadSwitch};
 pub use worker::{WorkerError, Workers};

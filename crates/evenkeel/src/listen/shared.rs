@@ -1,10 +1,12 @@
 //! What the workers share: the listeners with their options, and how many connections each worker has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use evenkeel_config::{HttpLimits, Lanes, Listener};
+use evenkeel_core::limit::OverloadLevel;
 use tokio::sync::{mpsc, watch};
 
 use super::handshake::Handshakes;
@@ -14,6 +16,7 @@ use super::proxy_protocol::ProxyProtocol;
 use crate::exchange::Table;
 use crate::observe::ListenerMetrics;
 use crate::tls::ServerTls;
+use crate::upstream::moment_of;
 
 /// One listener, as all workers share it. Its options can change while it is open.
 #[derive(Debug)]
@@ -47,6 +50,10 @@ pub(super) enum ListenerStage {
     Closed,
 }
 
+/// What the workers do about a shortage of memory or descriptors.
+#[derive(Debug, Default)]
+pub struct OverloadSwitch(AtomicU8);
+
 /// What the workers share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -57,6 +64,7 @@ pub(super) struct Shared {
     /// Whether Pingora's lane carries everything.
     pub(super) pingora_only: AtomicBool,
     pub(super) give_back: Option<fn()>,
+    pub(super) overload: Arc<OverloadSwitch>,
 }
 
 // === impl ListenerShared ===
@@ -77,7 +85,7 @@ impl ListenerShared {
             http: ArcSwap::from_pointee(listener.http.clone()),
             proxy_protocol: ArcSwapOption::new(ProxyProtocol::new(&listener.proxy_protocol)),
             handshakes: ArcSwapOption::new(tls.map(Handshakes::new)),
-            permits: Permits::new(listener.max_connections, listener.max_connections_per_client),
+            permits: permits(listener),
             stage: watch::channel(ListenerStage::Open).0,
             inherited: false,
         }
@@ -109,6 +117,7 @@ impl ListenerShared {
         self.http.store(Arc::new(listener.http.clone()));
         self.proxy_protocol.store(ProxyProtocol::new(&listener.proxy_protocol));
         self.permits.limit(listener.max_connections, listener.max_connections_per_client);
+        self.permits.limit_rate(listener.max_connection_rate_per_client, moment_of(Instant::now()));
     }
 
     /// Accepts no more connections. Each request from now on is its connection's last.
@@ -124,6 +133,27 @@ impl ListenerShared {
 
 fn label(listener: &Listener, address: &Arc<str>) -> Arc<str> {
     listener.name.as_deref().map_or_else(|| address.clone(), Arc::from)
+}
+
+fn permits(listener: &Listener) -> Arc<Permits> {
+    let permits = Permits::new(listener.max_connections, listener.max_connections_per_client);
+    permits.limit_rate(listener.max_connection_rate_per_client, moment_of(Instant::now()));
+    permits
+}
+
+// === impl OverloadSwitch ===
+
+impl OverloadSwitch {
+    /// Sets the level.
+    pub fn set(&self, level: OverloadLevel) {
+        self.0.store(level as u8, Relaxed);
+    }
+
+    /// The level.
+    pub fn level(&self) -> OverloadLevel {
+        let level = self.0.load(Relaxed);
+        OverloadLevel::ALL.into_iter().find(|known| *known as u8 == level).unwrap_or_default()
+    }
 }
 
 // === impl Shared ===

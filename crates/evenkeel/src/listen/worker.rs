@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::local::Local;
-use super::shared::{ListenerShared, Shared};
+use super::shared::{ListenerShared, OverloadSwitch, Shared};
 use crate::dial::is_shortage;
 use crate::exchange::Environment;
 use crate::proxy::{NO_CERTIFICATES, Proxy, http_proxy};
@@ -94,7 +94,8 @@ impl Workers {
         let (inboxes, receivers): (Vec<_>, Vec<_>) =
             environments.iter().map(|_| mpsc::channel(INBOX)).unzip();
         let open = environments.iter().map(|_| AtomicUsize::new(0)).collect();
-        let shared = Shared { table, open, inboxes, pingora_only: AtomicBool::new(false), give_back };
+        let (pingora_only, overload) = (AtomicBool::new(false), Arc::default());
+        let shared = Shared { table, open, inboxes, pingora_only, give_back, overload };
         shared.set_lanes(lanes);
         let shared = Arc::new(shared);
         let mut workers = Self { workers: Vec::new(), shared: Some(shared.clone()) };
@@ -130,6 +131,11 @@ impl Workers {
         if let Some(shared) = &self.shared {
             shared.set_lanes(lanes);
         }
+    }
+
+    /// What sets what the workers do about a shortage of memory or descriptors.
+    pub fn overload(&self) -> Arc<OverloadSwitch> {
+        self.shared.as_ref().map(|shared| shared.overload.clone()).unwrap_or_default()
     }
 
     /// Each request from now on is its connection's last. New connections are still taken.

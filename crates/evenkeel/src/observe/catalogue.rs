@@ -9,7 +9,7 @@ use super::discovery::{self, DiscoveryView};
 use super::exposition::Exposition;
 use super::health::{self, HealthView, UpstreamView};
 use super::instruments::{Counter, Histogram, Sharded};
-use super::limits::{self, LimitView};
+use super::limits::{self, LimitsView};
 use super::listener::{self, ListenerMetrics};
 
 /// The first digit of a status: what `code` labels say.
@@ -84,14 +84,16 @@ pub struct View<'a> {
     pub sources: Vec<DiscoveryView<'a>>,
     /// Listeners by address.
     pub listeners: Vec<(&'a str, &'a ListenerMetrics)>,
-    /// Rate limits.
-    pub limits: Vec<LimitView<'a>>,
+    /// Limits of clients.
+    pub limits: LimitsView<'a>,
     /// Certificates: the listener, the file, and when it expires, in seconds since 1970.
     pub certificates: Vec<(&'a str, &'a str, i64)>,
     /// Reloads that were applied, and that were rejected.
     pub reloads: (u64, u64),
     /// Whether the last reload was applied; yes if there was none.
     pub last_reload_applied: bool,
+    /// What is done about a shortage of memory or descriptors: 0 to 2.
+    pub overload_level: u8,
     /// Whether the balancer is ready for traffic.
     pub ready: bool,
 }
@@ -300,6 +302,9 @@ impl Metrics {
         page.sample("evenkeel_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
         page.family("evenkeel_ready", "gauge", "1 if /readyz reports ready.");
         page.sample("evenkeel_ready", &[], u8::from(view.ready));
+        let help = "What overload_protection does: 0 nothing, 1 closes idle connections, 2 rejects new connections as well.";
+        page.family("evenkeel_overload_level", "gauge", help);
+        page.sample("evenkeel_overload_level", &[], view.overload_level);
         page.family("evenkeel_workers", "gauge", "Threads that serve connections.");
         page.sample("evenkeel_workers", &[], self.workers);
         page.family(

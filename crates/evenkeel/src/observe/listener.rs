@@ -18,13 +18,26 @@ pub struct ListenerMetrics {
 struct ListenerShard {
     accepted: Counter,
     closed: Counter,
-    over_limit: Counter,
-    over_client_limit: Counter,
+    /// By [`ConnectionLimit`].
+    over: [Counter; ConnectionLimit::ALL.len()],
     /// By whether an earlier session was resumed.
     full: Counter,
     resumed: Counter,
     failed: [Counter; FAILURES.len()],
     header_failures: [Counter; HEADER_FAILURES.len()],
+}
+
+/// Why a connection is closed on arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionLimit {
+    /// The listener has too many.
+    Listener,
+    /// The client has too many.
+    Client,
+    /// The client opens connections too often.
+    ClientRate,
+    /// The process is short of memory or descriptors.
+    Overload,
 }
 
 /// Why handshakes fail, as in the label `cause`.
@@ -45,6 +58,23 @@ pub const FAILURES: [&str; 10] = [
 const HEADER_FAILURES: [&str; 6] =
     ["timeout", "client_left", "missing", "malformed", "too_large", "untrusted"];
 
+// === impl ConnectionLimit ===
+
+impl ConnectionLimit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Listener, Self::Client, Self::ClientRate, Self::Overload];
+
+    /// The name in the label `limit`: the key of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listener => "max_connections",
+            Self::Client => "max_connections_per_client",
+            Self::ClientRate => "max_connection_rate_per_client",
+            Self::Overload => "overload_protection",
+        }
+    }
+}
+
 // === impl ListenerMetrics ===
 
 impl ListenerMetrics {
@@ -64,14 +94,11 @@ impl ListenerMetrics {
         self.shards.of(worker).closed.increment();
     }
 
-    /// Counts a connection turned away because the listener was full.
-    pub fn over_limit(&self, worker: usize) {
-        self.shards.of(worker).over_limit.increment();
-    }
-
-    /// Counts a connection turned away because its client had too many.
-    pub fn over_client_limit(&self, worker: usize) {
-        self.shards.of(worker).over_client_limit.increment();
+    /// Counts a connection that was closed on arrival because of a limit.
+    pub fn over(&self, worker: usize, limit: ConnectionLimit) {
+        if let Some(counter) = self.shards.of(worker).over.get(limit as usize) {
+            counter.increment();
+        }
     }
 
     /// Counts a handshake of TLS that ended: whether it resumed an earlier session, or which of [`FAILURES`] it failed of.
@@ -134,10 +161,11 @@ pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)], expi
     let name = "evenkeel_connections_rejected_total";
     page.family(name, "counter", "Connections closed on arrival, by listener and limit.");
     for (address, listener) in all {
-        let total = listener.shards.sum(|shard| &shard.over_limit);
-        page.sample(name, &[("listener", *address), ("limit", "max_connections")], total);
-        let client = listener.shards.sum(|shard| &shard.over_client_limit);
-        page.sample(name, &[("listener", *address), ("limit", "max_connections_per_client")], client);
+        for limit in ConnectionLimit::ALL {
+            let counters = listener.shards.iter().filter_map(|shard| shard.over.get(limit as usize));
+            let count: u64 = counters.map(Counter::get).sum();
+            page.sample(name, &[("listener", *address), ("limit", limit.name())], count);
+        }
     }
     let name = "evenkeel_proxy_protocol_failures_total";
     page.family(name, "counter", "Connections closed because of their PROXY header, by listener and cause.");

@@ -22,6 +22,6 @@ pub use exposition::Exposition;
 pub use fields::{Entry, Field, Message, Value};
 pub use health::{HealthView, UpstreamHealth, UpstreamView};
 pub use instruments::{Counter, Sharded};
-pub use limits::LimitView;
-pub use listener::ListenerMetrics;
+pub use limits::{LimitView, LimitsView};
+pub use listener::{ConnectionLimit, ListenerMetrics};
 pub use text::hexadecimal;

@@ -207,6 +207,9 @@ impl ProxyHttp for Proxy {
             context.refusal = Some(refusal);
             return Error::e_explain(ErrorType::Custom("body rejected"), "").map_err(Error::into_down);
         }
+        if let Some(pause) = exchange.upload_pause() {
+            tokio::time::sleep(pause).await;
+        }
         if end {
             exchange.in_flight().request_sent();
         }
@@ -272,11 +275,15 @@ impl ProxyHttp for Proxy {
         context: &mut Context,
     ) -> Result<Option<std::time::Duration>> {
         // What is compressed has another size, which is known at the end.
-        let sent = if context.compressed { 0 } else { body.as_ref().map_or(0, |body| body.len() as u64) };
+        let (compressed, length) = (context.compressed, body.as_ref().map_or(0, |body| body.len() as u64));
         let exchange = context.exchange()?;
-        exchange.count_sent(sent);
+        if compressed {
+            exchange.throttle_download(length);
+        } else {
+            exchange.count_sent(length);
+        }
         exchange.in_flight().backend_moved();
-        Ok(None)
+        Ok(exchange.download_pause())
     }
 
     fn fail_to_connect(
@@ -361,7 +368,7 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         let compressed = session.downstream_modules_ctx.get::<Compressor>().map_or(0, Compressor::sent);
         let Ok(exchange) = context.exchange() else { return };
-        exchange.count_sent(compressed);
+        exchange.record_sent(compressed);
         let complete = session.response_written().is_some();
         let ending = match error.map(Error::esource) {
             None if complete => Ending::Ok,

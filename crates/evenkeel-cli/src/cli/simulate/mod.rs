@@ -66,14 +66,15 @@ A backend is described as LAW[xN][, DETAIL]…, where N is the number of such ba
 
 You can omit either end of a time range, and for slow and errors the whole range. Faults can be repeated.
 
-The algorithms are the balancer's own. Not simulated: health checks, outlier
-detection, limits, hedging, the conditions of retries, zones.
+The algorithms and limits are the balancer's own. Not simulated: health checks, outlier
+detection, hedging, the conditions of retries, zones.
 
 Examples:
 
   evenkeel simulate
   evenkeel simulate --backend 'lognormal(10ms, 0.5)x9' --backend 100ms --rate 1000/s --seed 7
   evenkeel simulate -c evenkeel.yaml --upstream api --change '3, down=20s..25s' --attempts 2
+  evenkeel simulate --backend 'exponential(10ms)x2, capacity=5' --rate 5000/s --adaptive-concurrency --important 10%
   evenkeel simulate --from-log access.log --algorithm peak_ewma --algorithm least_connections";
 
 /// Runs all algorithms, and prints the results.
@@ -91,7 +92,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         return print_json(&json::write(&scenario, &args.traffic, &contest)?);
     }
     let head = table::head(&scenario, &args.traffic, &contest);
-    print(&format!("{head}\n{}\n{}", table::draw(&contest), text_chart::draw(&scenario, &contest)))
+    print(&format!(
+        "{head}\n{}\n{}",
+        table::draw(&contest, args.traffic.limits()),
+        text_chart::draw(&scenario, &contest)
+    ))
 }
 
 impl Output {

@@ -45,12 +45,18 @@ pub(super) fn backends(scenario: &Scenario) -> String {
 }
 
 /// A line for each algorithm.
-pub(super) fn draw(contest: &Contest) -> String {
+pub(super) fn draw(contest: &Contest, (limited, has_priorities): (bool, bool)) -> String {
     let has_faults = contest.faults().next().is_some();
     let mut table = format!(
         "{:LABELS$} {:>8} {:>8} {:>8} {:>9} {:>7}",
         "algorithm", "p50", "p99", "p99.9", "imbalance", "errors"
     );
+    if limited {
+        let _ = write!(table, " {:>8}", "rejected");
+    }
+    if has_priorities {
+        let _ = write!(table, " {:>9}", "important");
+    }
     if has_faults {
         let _ = write!(table, " {:>8} {:>7}", "recovers", "returns");
     }
@@ -65,6 +71,14 @@ pub(super) fn draw(contest: &Contest) -> String {
         let errors = figures::percent(report.errors as f64 / report.requests.max(1) as f64);
         let _ =
             write!(table, "{name:LABELS$} {p50:>8} {p99:>8} {p999:>8} {:>9.2} {errors:>7}", report.imbalance);
+        let share = |part: u64, of: u64| figures::percent(part as f64 / of.max(1) as f64);
+        if limited {
+            let _ = write!(table, " {:>8}", share(report.rejected, report.requests));
+        }
+        if has_priorities {
+            let (requests, rejected) = report.important;
+            let _ = write!(table, " {:>9}", share(rejected, requests));
+        }
         if has_faults {
             let (recovered, returned) =
                 (figures::recovery(run.recovered()), figures::recovery(run.returned()));
@@ -73,6 +87,12 @@ pub(super) fn draw(contest: &Contest) -> String {
         table.push('\n');
     }
     table.push_str(LEGEND);
+    if limited {
+        table.push_str(LEGEND_OF_LIMITS);
+    }
+    if has_priorities {
+        table.push_str(LEGEND_OF_PRIORITIES);
+    }
     if has_faults {
         table.push_str(LEGEND_OF_FAULTS);
     }
@@ -82,6 +102,11 @@ pub(super) fn draw(contest: &Contest) -> String {
 const LEGEND: &str = "
 imbalance: the most requests that any backend had at once, over the mean of all
 ";
+
+const LEGEND_OF_LIMITS: &str = "rejected: requests that the limit rejected; they are errors too\n";
+
+const LEGEND_OF_PRIORITIES: &str =
+    "important: of the requests with a high priority, those that the limit rejected\n";
 
 const LEGEND_OF_FAULTS: &str = "\
 recovers: after a fault starts, until 99 % of requests are about as fast as before

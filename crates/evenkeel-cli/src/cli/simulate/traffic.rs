@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use evenkeel::config::parse_duration;
-use evenkeel_sim::{Arrivals, World};
+use evenkeel::config::{parse_duration, parse_rate};
+use evenkeel::core::limit::{AdaptiveOptions, Rate, RateLimitOptions};
+use evenkeel_sim::{Arrivals, FrontLimit, World};
 
 use super::super::failure::Failure;
 use super::figures;
@@ -34,6 +35,15 @@ pub(super) struct Traffic {
     /// The width of the windows for p99, shares and recovery [default: about 200 requests]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     window: Option<Duration>,
+    /// A rate limit for each client in front of the backends, such as 10/s; --clients says how many there are
+    #[arg(long, value_name = "N/s", value_parser = parse_rate, conflicts_with = "adaptive_concurrency")]
+    rate_limit: Option<Rate>,
+    /// An adaptive limit of the requests in progress, in front of the backends
+    #[arg(long)]
+    adaptive_concurrency: bool,
+    /// The share of requests with a high priority, such as 10%; the others have a low one
+    #[arg(long, value_name = "SHARE", value_parser = share, requires = "adaptive_concurrency")]
+    important: Option<f64>,
     /// The seed for all random numbers: the same seed gives the same result
     #[arg(long, value_name = "N", default_value = "1")]
     pub(super) seed: u64,
@@ -81,7 +91,21 @@ impl Traffic {
         if let Some(clients) = self.clients {
             world = world.clients(clients);
         }
+        if let Some(rate) = self.rate_limit {
+            world = world.limit(FrontLimit::Rate(RateLimitOptions::new(rate)));
+        }
+        if self.adaptive_concurrency {
+            world = world.limit(FrontLimit::Adaptive(AdaptiveOptions::default()));
+        }
+        if let Some(share) = self.important {
+            world = world.important(share);
+        }
         Ok((world, duration))
+    }
+
+    /// Whether there is a limit in front of the backends, and whether requests have priorities.
+    pub(super) fn limits(&self) -> (bool, bool) {
+        (self.rate_limit.is_some() || self.adaptive_concurrency, self.important.is_some())
     }
 
     /// How long requests arrive.
@@ -109,7 +133,12 @@ impl Traffic {
             _ => String::new(),
         };
         let plural = if self.attempts.get() == 1 { "" } else { "s" };
-        format!("{process}, {} attempt{plural} each, seed {}", self.attempts, self.seed)
+        let limit = match (self.rate_limit, self.adaptive_concurrency) {
+            (Some(rate), _) => format!(", rate limit {rate} for each client"),
+            (None, true) => ", adaptive concurrency".to_owned(),
+            (None, false) => String::new(),
+        };
+        format!("{process}, {} attempt{plural} each, seed {}{limit}", self.attempts, self.seed)
     }
 
     fn arrivals(&self, scenario: &Scenario) -> Arrivals {
@@ -172,6 +201,14 @@ fn rate(text: &str) -> Result<f64, String> {
     };
     let rate = number.trim().parse::<f64>().map_err(|_| refused())? / seconds;
     if rate > 0.0 && rate <= 1e9 { Ok(rate) } else { Err(refused()) }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
+    match number {
+        Some(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("expected a share, like 10%".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -12,7 +12,30 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(log());
     rows.extend(maps());
     rows.extend(ending());
+    rows.extend(overload());
     rows
+}
+
+fn overload() -> Vec<Row> {
+    vec![
+        row("overload_protection.max_memory", "1000GiB", "1MiB", overload_level).shows("normal", "reject"),
+        row("overload_protection.max_descriptors", Value::Null, "0.0001%", overload_level)
+            .shows("normal", "reject"),
+    ]
+}
+
+/// What is done about a shortage: it is looked for a few times a second.
+fn overload_level(world: &World) -> Seen<'_> {
+    Box::pin(async move {
+        let start = std::time::Instant::now();
+        loop {
+            let level = world.balancer.status().await["overload"].as_str().expect("a level").to_owned();
+            if level != "normal" || start.elapsed() > std::time::Duration::from_secs(2) {
+                return level;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
 }
 
 fn clients_and_backends() -> Vec<Row> {

@@ -58,6 +58,10 @@ fn limits() -> Vec<Row> {
             Box::pin(second_connection(world))
         })
         .shows("served", "closed"),
+        row("listeners[].max_connection_rate_per_client", Value::Null, "1/h", |world| {
+            Box::pin(second_connection(world))
+        })
+        .shows("served", "closed"),
         row("listeners[].http.max_header_size", Value::Null, "1KiB", status_of(large_head))
             .shows("200", "431"),
         row("listeners[].http.max_header_fields", Value::Null, 3, status_of(many_fields)).shows("200", "431"),

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::support::get;
+
 use super::row::{Row, Seen, row};
 use super::upstreams::{end_of_quiet_upgrade, is_complete};
 use super::world::{World, received, sent, status, status_of};
@@ -14,6 +16,9 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(access());
     rows.extend(shared());
     rows.extend(limits());
+    rows.extend(concurrency());
+    rows.extend(bandwidth());
+    rows.extend(adaptive());
     rows.extend(actions());
     rows
 }
@@ -211,6 +216,100 @@ fn prefix(key: &'static str, from: u8, to: u8, first: &'static str, second: &'st
     .with("trusted_proxies", json!(["127.0.0.1"]))
     .with("routes[].filters[].rate_limit.rate", "1/h")
     .shows("200", "429")
+}
+
+/// What `/explain` says of the first filter, for a client with an address of IPv6.
+fn note(world: &World) -> Seen<'_> {
+    Box::pin(async move {
+        let client = "2001:db8:1:2::1";
+        let page = get(
+            world.balancer.admin(),
+            &format!("/explain?url=http://test/&from={client}&header=x-sent:%20yes"),
+        )
+        .await;
+        let explained: Value = serde_json::from_str(&page.text()).expect("JSON");
+        explained["filters"][0]["notes"][0].as_str().unwrap_or_default().to_owned()
+    })
+}
+
+fn concurrency() -> Vec<Row> {
+    let limit = |key, from: Value, to: Value| {
+        row(key, from, to, note).with("routes[].filters[].concurrency_limit.max_requests", 1)
+    };
+    let says =
+        "limit client_ip: key 2001:db8:1:2::/64: 0 of 1 requests in progress, 0 of 0 waiting for at most 1s";
+    vec![
+        row("routes[].filters[].concurrency_limit.max_requests", 1, 2, note)
+            .shows(says, "limit client_ip: key 2001:db8:1:2::/64: 0 of 2 requests in progress, 0 of 0 waiting for at most 1s"),
+        limit("routes[].filters[].concurrency_limit.name", Value::Null, json!("own"))
+            .shows(says, "limit own: key 2001:db8:1:2::/64: 0 of 1 requests in progress, 0 of 0 waiting for at most 1s"),
+        limit("routes[].filters[].concurrency_limit.key", Value::Null, json!("route"))
+            .shows(says, "limit route: key all: 0 of 1 requests in progress, 0 of 0 waiting for at most 1s"),
+        limit("routes[].filters[].concurrency_limit.ipv4_prefix", json!(32), json!(8)).shows(says, says),
+        limit("routes[].filters[].concurrency_limit.ipv6_prefix", json!(64), json!(32))
+            .shows(says, "limit client_ip: key 2001:db8::/32: 0 of 1 requests in progress, 0 of 0 waiting for at most 1s"),
+        limit("routes[].filters[].concurrency_limit.queue.size", json!(0), json!(5))
+            .shows(says, "limit client_ip: key 2001:db8:1:2::/64: 0 of 1 requests in progress, 0 of 5 waiting for at most 1s"),
+        limit("routes[].filters[].concurrency_limit.queue.timeout", json!("1s"), json!("2s"))
+            .with("routes[].filters[].concurrency_limit.queue.size", 1)
+            .shows_then("limit client_ip: key 2001:db8:1:2::/64: 0 of 1 requests in progress, 0 of 1 waiting for at most 2s"),
+    ]
+}
+
+fn adaptive() -> Vec<Row> {
+    let says = "limit adaptive: priority normal: 0 of 20 requests in progress";
+    let high = "limit adaptive: priority high: 0 of 20 requests in progress";
+    let rule = |key, from: Value, to: Value| {
+        row(key, from, to, note).with("routes[].filters[].adaptive_concurrency.priorities[].priority", "high")
+    };
+    vec![
+        row("routes[].filters[].adaptive_concurrency.name", Value::Null, "own", note)
+            .with("routes[].filters[].adaptive_concurrency.max_limit", 1000)
+            .shows(says, "limit own: priority normal: 0 of 20 requests in progress"),
+        row("routes[].filters[].adaptive_concurrency.min_limit", 4, 30, note)
+            .shows(says, "limit adaptive: priority normal: 0 of 30 requests in progress"),
+        row("routes[].filters[].adaptive_concurrency.max_limit", 1000, 10, note)
+            .shows(says, "limit adaptive: priority normal: 0 of 10 requests in progress"),
+        row("routes[].filters[].adaptive_concurrency.priorities[].priority", "normal", "high", note)
+            .shows(says, high),
+        rule(
+            "routes[].filters[].adaptive_concurrency.priorities[].header",
+            json!("x-other"),
+            json!("x-sent"),
+        )
+        .shows(says, high),
+        rule("routes[].filters[].adaptive_concurrency.priorities[].value", json!("no"), json!("yes"))
+            .with("routes[].filters[].adaptive_concurrency.priorities[].header", "x-sent")
+            .shows(says, high),
+        rule("routes[].filters[].adaptive_concurrency.priorities[].route", json!("other"), json!("all"))
+            .shows(says, high),
+        rule(
+            "routes[].filters[].adaptive_concurrency.priorities[].clients",
+            json!(["10.0.0.0/8"]),
+            json!(["2001:db8::/32"]),
+        )
+        .shows(says, high),
+    ]
+}
+
+fn bandwidth() -> Vec<Row> {
+    let limit = |key, from: Value, to: Value| {
+        row(key, from, to, note).with("routes[].filters[].bandwidth_limit.download", "1MB/s")
+    };
+    let says = "limit client_ip: key 2001:db8:1:2::/64: download 1MB/s, upload off";
+    vec![
+        limit("routes[].filters[].bandwidth_limit.download", json!("1MB/s"), json!("2MB/s"))
+            .shows(says, "limit client_ip: key 2001:db8:1:2::/64: download 2MB/s, upload off"),
+        limit("routes[].filters[].bandwidth_limit.upload", json!("off"), json!("2MB/s"))
+            .shows(says, "limit client_ip: key 2001:db8:1:2::/64: download 1MB/s, upload 2MB/s"),
+        limit("routes[].filters[].bandwidth_limit.name", Value::Null, json!("own"))
+            .shows(says, "limit own: key 2001:db8:1:2::/64: download 1MB/s, upload off"),
+        limit("routes[].filters[].bandwidth_limit.key", Value::Null, json!("request"))
+            .shows(says, "limit request: key this request: download 1MB/s, upload off"),
+        limit("routes[].filters[].bandwidth_limit.ipv4_prefix", json!(32), json!(8)).shows(says, says),
+        limit("routes[].filters[].bandwidth_limit.ipv6_prefix", json!(64), json!(32))
+            .shows(says, "limit client_ip: key 2001:db8::/32: download 1MB/s, upload off"),
+    ]
 }
 
 fn actions() -> Vec<Row> {

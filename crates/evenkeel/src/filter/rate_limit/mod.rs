@@ -5,11 +5,10 @@
 
 mod counts;
 mod fields;
-mod key;
 mod params;
 
 pub use counts::RateLimitResult;
-pub(super) use params::networks;
+pub(super) use params::{KeyParam, networks};
 pub use params::{OnExceed, RateLimitParams};
 
 use std::fmt;
@@ -19,13 +18,12 @@ use std::time::Duration;
 
 use evenkeel_core::Moment;
 use evenkeel_core::limit::{Decision, LimitKey, Networks, RateLimitOptions, RateLimiter, TopKey, TopKeys};
-use ring::rand::{SecureRandom, SystemRandom};
 
+use super::key::{Key, Prefixes, is_limit_name, random};
 use super::registry::{FilterError, FilterKind};
 use super::{BuildContext, Filter, Rejection, Request, Response, Verdict, Wait};
 use counts::Counts;
 use fields::{Fields, Remaining};
-use key::{Key, Prefixes};
 
 /// Limits how often each key can send a request. See [`RateLimitParams`].
 #[derive(Debug)]
@@ -71,7 +69,7 @@ impl RateLimitFilter {
 
     /// Explains what would become of the request, and changes nothing.
     fn dry_run(&self, request: &mut Request<'_>) -> Verdict {
-        let decision = self.limiter.peek(self.key.of(request, &self.limiter), request.now);
+        let decision = self.limiter.peek(self.key.of(request, self.limiter.hasher()), request.now);
         let (key, rule) = (self.key.text(request, true), self.limiter.rule());
         request.explain(|| {
             let (rate, burst, remaining) = (rule.rate(), rule.burst(), decision.remaining);
@@ -138,7 +136,7 @@ impl Filter for RateLimitFilter {
         if request.is_dry_run() {
             return self.dry_run(request);
         }
-        let key = self.key.of(request, &self.limiter);
+        let key = self.key.of(request, self.limiter.hasher());
         let Some(decision) = self.limiter.charge(key, request.now) else {
             self.no_room(request);
             return Verdict::Continue;
@@ -175,7 +173,7 @@ impl FilterKind for RateLimitFilter {
         let prefixes = Prefixes { v4: params.ipv4_prefix, v6: params.ipv6_prefix };
         let key = Key::new(&params.key.0, prefixes)?;
         let name = params.name.or_else(|| context.name.map(str::to_owned)).unwrap_or_else(|| key.to_string());
-        if !is_name(&name) {
+        if !is_limit_name(&name) {
             return Err(FilterError::new("name", "1 to 64 printable ASCII characters, without \" and \\"));
         }
         if params.burst == Some(0) {
@@ -192,7 +190,7 @@ impl FilterKind for RateLimitFilter {
         let previous = context.previous::<Self>().filter(|previous| previous.key == key);
         let limiter = match previous {
             Some(previous) => previous.limiter.changed(options, context.now),
-            None => RateLimiter::new(options, secret(), context.now),
+            None => RateLimiter::new(options, random(), context.now),
         };
         let seen =
             previous.map_or_else(|| Arc::new(Seen::new(context.workers)), |previous| previous.seen.clone());
@@ -200,21 +198,6 @@ impl FilterKind for RateLimitFilter {
         let exempt = params::networks(&params.exempt, "exempt")?;
         let (name, on_exceed) = (name.into(), params.on_exceed);
         Ok(Self { name, key, limiter, exempt, on_exceed, fields, seen })
-    }
-}
-
-/// What can be in quotes as it is, in a header and in a label.
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
-}
-
-/// A random number. Without it clients could look for values that share a key with others.
-fn secret() -> u128 {
-    let mut bytes = [0; 16];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => u128::from_ne_bytes(bytes),
-        Err(_) => fastrand::u128(..),
     }
 }
 

@@ -4,26 +4,27 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use evenkeel_config::plain_key;
-use evenkeel_core::limit::{KeyHasher, LimitKey, RateLimiter};
+use evenkeel_core::limit::{KeyHasher, LimitKey};
 use evenkeel_core::route::{query_decoded, query_parameter};
 use evenkeel_http::message::cookie;
 use http::HeaderName;
 use ipnet::IpNet;
+use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::filter::{FilterError, Request};
 
 /// What a limit counts by. Requests with equal parts share a quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::filter) struct Key {
+pub(super) struct Key {
     parts: Vec<Part>,
     prefixes: Prefixes,
 }
 
 /// How much of an address is the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::filter) struct Prefixes {
-    pub(in crate::filter) v4: u8,
-    pub(in crate::filter) v6: u8,
+pub(super) struct Prefixes {
+    pub(super) v4: u8,
+    pub(super) v6: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +45,26 @@ enum Part {
 /// Longer values are shown only in part: they may be secrets.
 const SHOWN: usize = 8;
 
+/// Whether a text can be the name of a limit: what can be in quotes as it is, in a header and in a label.
+pub(super) fn is_limit_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+}
+
+/// A random number for a limit's keys. Without it clients could look for values that share a key with others.
+pub(super) fn random() -> u128 {
+    let mut bytes = [0; 16];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => u128::from_ne_bytes(bytes),
+        Err(_) => fastrand::u128(..),
+    }
+}
+
 // === impl Key ===
 
 impl Key {
     /// A key of these parts, as written.
-    pub(in crate::filter) fn new(written: &[String], prefixes: Prefixes) -> Result<Self, FilterError> {
+    pub(super) fn new(written: &[String], prefixes: Prefixes) -> Result<Self, FilterError> {
         let parts = written.iter().enumerate().map(|(at, text)| {
             Part::parse(text).ok_or_else(|| {
                 let path = if written.len() == 1 { "key".to_owned() } else { format!("key[{at}]") };
@@ -68,20 +84,25 @@ impl Key {
     }
 
     /// Whether there is only one value, whatever clients send, for a filter of this route; empty for that of several.
-    pub(in crate::filter) fn is_constant(&self, route: &str) -> bool {
+    pub(super) fn is_constant(&self, route: &str) -> bool {
         let is_constant = |part: &Part| *part == Part::All || *part == Part::Route && !route.is_empty();
         self.parts.iter().all(is_constant)
     }
 
+    /// Whether it is the same for all clients.
+    pub(super) fn has_one_value(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Part::All | Part::Route))
+    }
+
     /// The key of a request.
     #[inline]
-    pub(in crate::filter) fn of(&self, request: &Request<'_>, limiter: &RateLimiter) -> LimitKey {
+    pub(super) fn of(&self, request: &Request<'_>, hasher: KeyHasher) -> LimitKey {
         let hash = |hasher, part: &Part| part.hash(hasher, request, self.prefixes);
-        self.parts.iter().fold(limiter.hasher(), hash).finish()
+        self.parts.iter().fold(hasher, hash).finish()
     }
 
     /// The key of a request as text. Long values of headers, cookies and query parameters are shown in part, unless `whole`.
-    pub(in crate::filter) fn text(&self, request: &Request<'_>, whole: bool) -> String {
+    pub(super) fn text(&self, request: &Request<'_>, whole: bool) -> String {
         let mut text = String::new();
         for part in &self.parts {
             if !text.is_empty() {
