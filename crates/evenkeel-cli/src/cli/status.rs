@@ -32,7 +32,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("FAILURES", "failures"),
 ];
 
-/// What is noted beside the state of a backend, if it is so.
+/// What is shown next to the state of a backend, if it is so.
 const NOTES: [&str; 3] = ["draining", "unreachable", "gray"];
 
 /// Prints the status, as text or as JSON.
