@@ -187,7 +187,8 @@ async fn later_filters_see_the_name_that_was_verified_and_not_the_one_that_was_s
          {{ request_headers: {{ set: {{ x-seen: \"{{header.x-user}}\", x-ip: \"{{header.x-real-ip}}\" }} }} }}, \
          {{ rate_limit: {{ key: header x-user, rate: 2/h, burst: 2 }} }}"
     );
-    let balancer = Balancer::start(&yaml(&backend, &filter)).await;
+    let untrusted = yaml(&backend, &filter).replace("trusted_proxies: [127.0.0.1]\n", "");
+    let balancer = Balancer::start(&untrusted).await;
     let mut statuses = Vec::new();
     for number in 0..3 {
         let fields = format!("Authorization: Basic {ANN}\r\nX-User: r{number}\r\nX-Real-IP: 10.0.0.1\r\n");
