@@ -19,17 +19,13 @@ const OVER_TLS: &[&str] = &[
     "access",
     "affinity",
     "balancing",
-    "client_address",
-    "filters",
     "health",
     "outliers",
-    "paths",
     "rate_limit",
     "retries",
     "retry_policy",
     "routes",
     "sets",
-    "waiting_filters",
 ];
 
 /// Tests of the running thing that no lane serves, or that set the lanes themselves.
