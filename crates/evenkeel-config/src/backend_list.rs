@@ -8,14 +8,14 @@ use crate::config::in_order;
 use crate::resolve::{self, Context};
 use crate::wire::{Group, HINTS, Item, OrText};
 use crate::yaml::{self, Kind, Node};
-use crate::{Backend, ConfigError, Diagnostic, Location};
+use crate::{Backend, ConfigError, Diagnostic, Location, Scheme};
 
 /// Reads a list of backends in YAML or JSON. `source_name` is what messages call it.
 ///
 /// The list has one of two formats. Either each entry is a backend as in `backends` of the configuration: a URL, or a map with
 /// `url`, `weight`, `backup`, `priority`, `zone` and `metadata`. Or each entry is a target group of Prometheus (`file_sd`,
 /// `http_sd`): a map with `targets`, each `host:port`, and `labels`. There the labels `weight`, `priority` and `zone` have the
-/// same meaning, and `__scheme__` is `http` or `https`; `tls` applies without it. Other labels are metadata.
+/// same meaning, and `__scheme__` is `http`, `https` or `tcp`; `scheme` applies without it. Other labels are metadata.
 ///
 /// A text without content is an empty list. Variables (`${NAME}`) are not replaced.
 ///
@@ -24,12 +24,12 @@ use crate::{Backend, ConfigError, Diagnostic, Location};
 ///
 /// ```
 /// let list = r#"[{ "targets": ["10.0.0.1:80", "10.0.0.2:80"], "labels": { "zone": "a" } }]"#;
-/// let backends = evenkeel_config::backend_list(list, "web.json", false)?;
+/// let backends = evenkeel_config::backend_list(list, "web.json", Default::default())?;
 /// assert_eq!(backends[1].url.text, "http://10.0.0.2:80");
 /// assert_eq!(backends[1].zone.as_deref(), Some("a"));
 /// # Ok::<(), evenkeel_config::ConfigError>(())
 /// ```
-pub fn backend_list(text: &str, source_name: &str, tls: bool) -> Result<Vec<Backend>, ConfigError> {
+pub fn backend_list(text: &str, source_name: &str, scheme: Scheme) -> Result<Vec<Backend>, ConfigError> {
     let file: Arc<str> = source_name.into();
     let Some((mut tree, mut problems)) = yaml::parse(text, &file)? else { return Ok(Vec::new()) };
     let Kind::List(items) = &tree.kind else {
@@ -45,7 +45,7 @@ pub fn backend_list(text: &str, source_name: &str, tls: bool) -> Result<Vec<Back
     };
     let mut context = Context::of_file(&tree, found);
     let mut backends = resolve::listed(&items.unwrap_or_default(), &mut context);
-    backends.extend(resolve::groups(&target_groups.unwrap_or_default(), tls, &mut context));
+    backends.extend(resolve::groups(&target_groups.unwrap_or_default(), scheme, &mut context));
     problems.extend(context.into_problems());
     if problems.is_empty() { Ok(backends) } else { Err(in_order(problems)) }
 }
@@ -56,10 +56,10 @@ fn is_group(node: &Node) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::backend_list;
+    use super::{Scheme, backend_list};
 
     fn read(text: &str) -> Vec<String> {
-        let backends = backend_list(text, "list", false).unwrap();
+        let backends = backend_list(text, "list", Scheme::Http).unwrap();
         let shown = backends.iter().map(|one| {
             let zone = one.zone.as_deref().unwrap_or("-");
             format!("{} {} {} {zone} {:?}", one.url.text, one.weight, one.priority, one.metadata)
@@ -68,7 +68,7 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        backend_list(text, "list", false).unwrap_err().to_string()
+        backend_list(text, "list", Scheme::Http).unwrap_err().to_string()
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         for empty in ["", "[]", "# nothing\n", "- targets: []"] {
             assert!(read(empty).is_empty(), "{empty}");
         }
-        assert!(backend_list("[{targets: ['a:1']}]", "list", true).unwrap()[0].url.tls);
+        assert!(backend_list("[{targets: ['a:1']}]", "list", Scheme::Https).unwrap()[0].url.tls);
     }
 
     #[test]
@@ -119,6 +119,6 @@ mod tests {
         let targets: Vec<String> =
             (0..10_000).map(|n| format!("\"10.0.{}.{}:80\"", n / 250, n % 250)).collect();
         let text = format!("[{{\"targets\": [{}]}}]", targets.join(","));
-        assert_eq!(backend_list(&text, "list", false).unwrap().len(), 10_000);
+        assert_eq!(backend_list(&text, "list", Scheme::Http).unwrap().len(), 10_000);
     }
 }

@@ -9,7 +9,7 @@ use std::hash::Hash;
 
 use crate::model::{
     Action, Backend, Health, HttpLimits, Listener, ListenerTls, Model, Paths, ProxyProtocol, Route,
-    RouteTimeouts, Upstream, UpstreamLimits,
+    RouteTimeouts, Tcp, TcpRoute, Upstream, UpstreamLimits,
 };
 
 /// Everything that differs between two configurations. Empty if they mean the same.
@@ -91,7 +91,7 @@ impl Model {
             &next.listeners,
             |one| one.address.to_string(),
             Subject::Listener,
-            listener,
+            |old, new| listener((old, self), (new, next)),
         );
         let routes = |old: &Route, new: &Route| {
             let mut keys = route(old, new);
@@ -211,7 +211,7 @@ impl Changes {
     }
 }
 
-fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
+fn listener((old, before): (&Listener, &Model), (new, after): (&Listener, &Model)) -> Vec<&'static str> {
     let mut keys = differing!(Listener, old, new, {
         "name": name,
         "max_connections": max_connections,
@@ -219,7 +219,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "max_connection_rate_per_client": max_connection_rate_per_client,
         "unix_socket": unix_socket,
         "filters": filters,
-    } elsewhere address, http, tls, proxy_protocol);
+    } elsewhere address, http, tls, tcp, proxy_protocol);
     keys.extend(differing!(ProxyProtocol, &old.proxy_protocol, &new.proxy_protocol, {
         "proxy_protocol.mode": mode,
         "proxy_protocol.trusted": trusted,
@@ -227,6 +227,7 @@ fn listener(old: &Listener, new: &Listener) -> Vec<&'static str> {
         "proxy_protocol.timeout": timeout,
     }));
     keys.extend(tls(old.tls.as_ref(), new.tls.as_ref()));
+    keys.extend(tcp((old.tcp.as_ref(), before), (new.tcp.as_ref(), after)));
     keys.extend(differing!(HttpLimits, &old.http, &new.http, {
         "http.header_timeout": header_timeout,
         "http.idle_timeout": idle_timeout,
@@ -268,7 +269,35 @@ fn tls(old: Option<&ListenerTls>, new: Option<&ListenerTls>) -> Vec<&'static str
         "tls.ticket_keys": ticket_keys,
         "tls.handshake_timeout": handshake_timeout,
         "tls.max_handshakes": max_handshakes,
-    })
+    } elsewhere protocol)
+}
+
+/// The keys of `tcp` that differ; `protocol` alone where only one of the two has it.
+fn tcp((old, before): (Option<&Tcp>, &Model), (new, after): (Option<&Tcp>, &Model)) -> Vec<&'static str> {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        (None, None) => return Vec::new(),
+        _ => return vec!["protocol"],
+    };
+    let mut keys = differing!(Tcp, old, new, {
+        "tcp.idle_timeout": idle_timeout,
+        "tcp.client_hello_timeout": client_hello_timeout,
+    } elsewhere routes, upstream);
+    let default = |tcp: &Tcp, model: &Model| tcp.upstream.map(|index| name_of(model, index).to_owned());
+    keys.extend((default(old, before) != default(new, after)).then_some("tcp.upstream"));
+    let routes = |tcp: &Tcp, model: &Model| {
+        let named = tcp.routes.iter().map(|TcpRoute { server_names, alpn, upstream }| {
+            (server_names.clone(), alpn.clone(), name_of(model, *upstream).to_owned())
+        });
+        named.collect::<Vec<_>>()
+    };
+    keys.extend((routes(old, before) != routes(new, after)).then_some("tcp.routes"));
+    keys
+}
+
+/// What an upstream is called.
+fn name_of(model: &Model, index: usize) -> &str {
+    model.upstreams.get(index).map_or("", |upstream| upstream.name.as_str())
 }
 
 fn route(old: &Route, new: &Route) -> Vec<&'static str> {
@@ -331,7 +360,7 @@ enum NamedAction<'a> {
 
 impl<'a> NamedAction<'a> {
     fn new(action: &'a Action, model: &'a Model) -> Self {
-        let name = |index: usize| model.upstreams.get(index).map_or("", |upstream| upstream.name.as_str());
+        let name = |index: usize| name_of(model, index);
         match action {
             Action::Upstream(index) => Self::Upstreams(vec![(name(*index), 1)]),
             Action::Split(shares) => {

@@ -39,7 +39,7 @@ mod yaml;
 pub use backend_list::backend_list;
 pub use builder::{
     BackendBuilder, ConfigBuilder, DiscoveryBuilder, HealthCheckBuilder, ListenerBuilder, RateLimit,
-    RetryBuilder, RouteBuilder, Tls, UpstreamBuilder,
+    RetryBuilder, RouteBuilder, TcpBuilder, Tls, UpstreamBuilder,
 };
 pub use changes::{Change, ChangeKind, Changes, Subject};
 pub use config::{Config, key_path};
@@ -52,9 +52,10 @@ pub use model::{
     ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, Forwarding, Health, HealthCheck,
     HealthCheckKind, Hedge, HedgeAfter, Http2, HttpCheck, HttpLimits, HttpSource, HttpUrl, KeyExchangeGroup,
     Lanes, ListenAddress, Listener, ListenerTls, LogFormat, LogHeaders, LogTarget, Model, OverloadProtection,
-    PathForm, Paths, Pool, ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond, Retry, RetryOn,
-    Route, RouteTimeouts, Shutdown, SpoofedHeaders, Sticky, SyslogTarget, SyslogTransport, Timeouts,
-    TlsVersion, Token, UnixSocket, Upstream, UpstreamLimits, UpstreamTls,
+    PathForm, Paths, Pool, Protocol, ProxyProtocol, ProxyProtocolMode, ProxyVersion, Redirect, Respond,
+    Retry, RetryOn, Route, RouteTimeouts, Scheme, Shutdown, SpoofedHeaders, Sticky, SyslogTarget,
+    SyslogTransport, Tcp, TcpCheck, TcpExpect, TcpRoute, Timeouts, TlsVersion, Token, UnixSocket, Upstream,
+    UpstreamLimits, UpstreamTls,
 };
 pub use params::{FilterSpec, ParamError, Params};
 pub use placeholders::{TemplateFault, plain_key, template};

@@ -24,19 +24,21 @@ mod files;
 mod paths;
 mod proxy_protocol;
 mod resilience;
+mod tcp;
 mod timeouts;
 mod tls;
 
 pub use admin::Admin;
 pub use discovery::{
-    ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Token,
+    ConsulSource, Discovery, DiscoverySource, DnsSource, FileSource, HttpSource, HttpUrl, Scheme, Token,
 };
 pub use paths::{PathForm, Paths};
 pub use proxy_protocol::{ProxyProtocol, ProxyProtocolMode, ProxyVersion};
 pub use resilience::{
-    Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky,
-    UpstreamLimits,
+    Health, HealthCheck, HealthCheckKind, Hedge, HedgeAfter, HttpCheck, Retry, RetryOn, Sticky, TcpCheck,
+    TcpExpect, UpstreamLimits,
 };
+pub use tcp::{Protocol, Tcp, TcpRoute};
 pub use timeouts::{RouteTimeouts, Timeouts};
 pub use tls::{CertificateFiles, CipherSuite, ClientAuth, KeyExchangeGroup, ListenerTls, TlsVersion};
 
@@ -103,6 +105,8 @@ pub struct Listener {
     pub http: HttpLimits,
     /// The filters of all requests on this listener, before those of their routes. Default none.
     pub filters: Vec<FilterSpec>,
+    /// Where its connections go if they are carried as they are (`protocol: tcp`). `None`: it speaks HTTP. Default `None`.
+    pub tcp: Option<Tcp>,
 }
 
 /// The mode and the owner of a Unix socket.
@@ -300,19 +304,22 @@ pub struct Backend {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Where a backend is: `http://host:port`, `https://host:port`, `http+unix:/path`. Without a path, query or user.
+/// Where a backend is: `http://host:port`, `https://host:port`, `http+unix:/path`, `tcp://host:port`, `tcp+unix:/path`. Without a
+/// path, query or user.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct BackendUrl {
     /// The URL as written: the backend's name in logs and metrics.
     pub text: String,
+    /// What is spoken with it.
+    pub protocol: Protocol,
     /// Whether the connection is TLS.
     pub tls: bool,
     /// The host.
     pub host: BackendHost,
 }
 
-/// The host of a backend, and its port (80 or 443 if not written).
+/// The host of a backend, and its port (for HTTP 80 or 443 if not written).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendHost {
@@ -596,7 +603,7 @@ impl Backend {
 // === impl BackendUrl ===
 
 impl BackendUrl {
-    /// Reads a URL: `http://host:port`, `https://host:port` or `http+unix:/path`.
+    /// Reads a URL: `http://host:port`, `https://host:port`, `http+unix:/path`, `tcp://host:port` or `tcp+unix:/path`.
     ///
     /// # Errors
     /// What is wrong with it and what was expected, to follow the URL itself.
@@ -604,17 +611,34 @@ impl BackendUrl {
         crate::resolve::backend_url(text)
     }
 
-    /// The URL of an address.
+    /// The URL of an address that speaks HTTP.
     pub fn of(address: SocketAddr, tls: bool) -> Self {
-        let scheme = if tls { "https" } else { "http" };
+        Self::with(address, if tls { Scheme::Https } else { Scheme::Http })
+    }
+
+    /// The URL of an address that is reached in this way.
+    pub fn with(address: SocketAddr, scheme: Scheme) -> Self {
+        let (protocol, tls) = (scheme.protocol(), scheme == Scheme::Https);
         let host = BackendHost::Ip(address.ip(), address.port());
-        Self { text: format!("{scheme}://{address}"), tls, host }
+        Self { text: format!("{}://{address}", scheme.as_str()), protocol, tls, host }
     }
 }
 
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// What is spoken with its backends: a source and the configuration say the same.
+    pub fn protocol(&self) -> Protocol {
+        match &self.discovery {
+            Some(discovery) => discovery.scheme.protocol(),
+            None => self.backends.first().map_or(Protocol::Http, |backend| backend.url.protocol),
+        }
     }
 }
 

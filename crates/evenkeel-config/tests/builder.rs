@@ -442,8 +442,8 @@ fn what_is_wrong_is_carried_along_and_said_without_a_place() {
             "error: admin.token: has no effect without the admin address",
             "error: listeners[0].address: \"localhost:8080\" is not an address to listen on: expected ip:port, [ipv6]:port or \
              unix:/path\n  did you mean \"127.0.0.1:8080\"?",
-            "error: upstreams.default.backends[0]: \"127.0.0.1:8081\" is not a URL: expected http://host:port or \
-             https://host:port\n  did you mean \"http://127.0.0.1:8081\"?",
+            "error: upstreams.default.backends[0]: \"127.0.0.1:8081\" is not a URL: expected http://host:port, \
+             https://host:port or tcp://host:port\n  did you mean \"http://127.0.0.1:8081\"?",
             "error: upstreams.a.backends[0]: \"70000\" has too large a weight: expected at most 65535",
             "error: upstreams.a: is given twice",
             "error: upstreams.a.timeouts.connect: \"0s\" is too short: expected at least 1ms",

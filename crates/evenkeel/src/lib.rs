@@ -45,6 +45,7 @@ mod probe;
 mod proxy;
 mod server;
 mod stream;
+mod tcp;
 mod tls;
 mod upstream;
 

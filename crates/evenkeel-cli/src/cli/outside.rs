@@ -7,7 +7,7 @@ use std::time::Duration;
 use evenkeel::Server;
 use evenkeel::check::{CertificateFile, PlanError, TlsError};
 use evenkeel::config::{
-    BackendHost, Config, Diagnostic, DiscoverySource, LogTarget, Model, Upstream, backend_list,
+    BackendHost, Config, Diagnostic, DiscoverySource, LogTarget, Model, Scheme, Upstream, backend_list,
 };
 use rustix::fs::{Access, access};
 
@@ -69,13 +69,13 @@ fn placed(config: &Config, model: &Model, error: PlanError) -> Diagnostic {
 
 /// Lists of backends in files that cannot be used now: no mistake, since a source can be right again later.
 pub(super) fn lists(config: &Config, model: &Model) -> Vec<String> {
-    let noted = sources(model).filter_map(|(upstream, tls, path)| {
+    let noted = sources(model).filter_map(|(upstream, scheme, path)| {
         let shown = path.display().to_string();
         let reason = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is not there now".to_owned(),
             Err(error) => format!("cannot be read: {error}"),
             Ok(text) => {
-                let error = backend_list(&text, &shown, tls).err()?.to_string();
+                let error = backend_list(&text, &shown, scheme).err()?.to_string();
                 let first = error.lines().next().unwrap_or_default();
                 format!("is not a list of backends now: {}", first.trim_start_matches("error: "))
             }
@@ -89,11 +89,11 @@ pub(super) fn lists(config: &Config, model: &Model) -> Vec<String> {
 }
 
 /// The files with lists of backends, and whether backends without a scheme are `https`.
-fn sources(model: &Model) -> impl Iterator<Item = (&Upstream, bool, &Path)> {
+fn sources(model: &Model) -> impl Iterator<Item = (&Upstream, Scheme, &Path)> {
     model.upstreams.iter().filter_map(|upstream| {
         let discovery = upstream.discovery.as_ref()?;
         match &discovery.source {
-            DiscoverySource::File(file) => Some((upstream, discovery.tls, file.path.as_path())),
+            DiscoverySource::File(file) => Some((upstream, discovery.scheme, file.path.as_path())),
             _ => None,
         }
     })

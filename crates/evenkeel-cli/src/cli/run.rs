@@ -4,7 +4,8 @@ use std::path::Path;
 use std::pin::pin;
 
 use evenkeel::config::{
-    Config, ConfigBuilder, ConfigError, ListenAddress, ListenerBuilder, RateLimit, Tls, parse_rate,
+    Config, ConfigBuilder, ConfigError, ListenAddress, ListenerBuilder, Protocol, RateLimit, TcpBuilder, Tls,
+    parse_rate,
 };
 use evenkeel::core::balance::LoadBalancingAlgorithm;
 use evenkeel::core::limit::Rate;
@@ -25,13 +26,14 @@ use super::{block_on, outside, tell};
 pub(super) struct Args {
     #[command(flatten)]
     file: FileArgument,
-    /// Listen here instead of reading a file: ip:port, unix:/path, or https://ip:port with --cert and --key; may be repeated
+    /// Listen here instead of reading a file: ip:port, unix:/path, or https://ip:port with --cert and --key; for TCP
+    /// tcp://ip:port, or tls://ip:port with --cert and --key; may be repeated
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["path", "argument"], requires = "to")]
     listen: Vec<String>,
-    /// A backend, like http://127.0.0.1:8081; may be repeated
+    /// A backend, like http://127.0.0.1:8081, or tcp://127.0.0.1:5432 for TCP; may be repeated
     #[arg(long, value_name = "URL", conflicts_with_all = ["path", "argument"], requires = "listen")]
     to: Vec<String>,
-    /// The PEM file of a certificate for https:// addresses, with its intermediate certificates; may be repeated
+    /// The PEM file of a certificate for https:// and tls:// addresses, with its intermediate certificates; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "argument"], requires = "listen", requires = "key")]
     cert: Vec<String>,
     /// The PEM file of the certificate's private key; one for each --cert, in the same order
@@ -154,6 +156,9 @@ fn announcement(server: &Server, source: &str) -> Vec<String> {
     let listeners = server.state().map(|state| state.listeners()).unwrap_or_default();
     let listeners =
         listeners.into_iter().map(|listener| match (listener.address.clone(), listener.is_tls()) {
+            (ListenAddress::Tcp(address), tls) if listener.protocol() == Protocol::Tcp => {
+                format!("listening on {}{address}", if tls { TLS } else { TCP })
+            }
             (ListenAddress::Tcp(address), false) => format!("listening on http://{address}"),
             (ListenAddress::Tcp(address), true) => format!("listening on https://{address}"),
             (address, false) => format!("listening on {address}"),
@@ -175,7 +180,8 @@ impl Args {
         }
         let mut builder = ConfigBuilder::new().upstream_servers(self.to);
         let tls = tls(&self.cert, &self.key)?;
-        if tls.is_some() && !self.listen.iter().any(|address| address.starts_with(HTTPS)) {
+        let speaks_tls = |address: &String| address.starts_with(HTTPS) || address.starts_with(TLS);
+        if tls.is_some() && !self.listen.iter().any(speaks_tls) {
             return Err(Failure::usage("--cert has no effect: write --listen https://ip:port"));
         }
         for address in self.listen {
@@ -194,8 +200,10 @@ impl Args {
     }
 }
 
-/// How `--listen` names an address with TLS.
+/// How `--listen` names an address with TLS, one of TCP, and one of TCP with TLS.
 const HTTPS: &str = "https://";
+const TCP: &str = "tcp://";
+const TLS: &str = "tls://";
 
 /// TLS with these certificates; nothing if there are none.
 fn tls(certs: &[String], keys: &[String]) -> Result<Option<Tls>, Failure> {
@@ -211,9 +219,14 @@ fn tls(certs: &[String], keys: &[String]) -> Result<Option<Tls>, Failure> {
 }
 
 fn listener(address: &str, tls: Option<&Tls>) -> Result<ListenerBuilder, Failure> {
-    match (address.strip_prefix(HTTPS), tls) {
+    if let Some(address) = address.strip_prefix(TCP) {
+        return Ok(ListenerBuilder::new(address).tcp(TcpBuilder::new()));
+    }
+    let over_tls = address.strip_prefix(HTTPS).map(ListenerBuilder::new);
+    let tcp_over_tls = || Some(ListenerBuilder::new(address.strip_prefix(TLS)?).tcp(TcpBuilder::new()));
+    match (over_tls.or_else(tcp_over_tls), tls) {
         (None, _) => Ok(ListenerBuilder::new(address)),
-        (Some(address), Some(tls)) => Ok(ListenerBuilder::new(address).tls(tls.clone())),
+        (Some(listener), Some(tls)) => Ok(listener.tls(tls.clone())),
         (Some(_), None) => {
             let message = format!("--listen {address} needs a certificate: add --cert FILE --key FILE");
             Err(Failure::usage(message))

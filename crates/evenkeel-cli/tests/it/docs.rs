@@ -35,6 +35,7 @@ const PAGES: &[&str] = &[
     "docs/retries.md",
     "docs/routing.md",
     "docs/simulate.md",
+    "docs/tcp.md",
     "docs/tls.md",
 ];
 

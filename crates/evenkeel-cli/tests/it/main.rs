@@ -82,6 +82,7 @@ mod status_command;
 mod streams;
 mod strictness;
 mod support;
+mod tcp;
 mod terminal;
 mod timeouts;
 mod tls;

@@ -24,6 +24,11 @@ impl Bench {
 
     /// The upstream says this too.
     async fn with(more: &str) -> Self {
+        Self::whole(more, "").await
+    }
+
+    /// The upstream says this too, and the configuration as well.
+    async fn whole(more: &str, top: &str) -> Self {
         let backend = Backend::start(|request| match request.target() {
             "/fail" => Reply::status(500, "failed"),
             "/hang-up" => Reply::hang_up(),
@@ -32,7 +37,7 @@ impl Bench {
         .await;
         let refusing = ClosedPort::new();
         let yaml = format!(
-            "workers: 2
+            "{top}workers: 2
 routes:
   - {{ name: fixed, match: {{ path: /fixed }}, filters: [{{ rate_limit: {{ rate: 1000/s }} }}, {{ concurrency_limit: {{ max_requests: 1000 }} }}, {{ bandwidth_limit: {{ download: 1GB/s }} }}], respond: {{ body: fixed }} }}
   - {{ name: web, match: {{ path_prefix: /, hosts: [test] }}, upstream: web }}
@@ -66,6 +71,7 @@ upstreams:
         text.replace(&self.backend.address().to_string(), "BACKEND")
             .replace(&self.refusing.address.to_string(), "CLOSED")
             .replace(&self.balancer.address().to_string(), "LISTENER")
+            .replace(&self.balancer.nth_address(self.balancer.listeners() - 1).to_string(), "TCP-LISTENER")
             .replace(env!("CARGO_PKG_VERSION"), "VERSION")
     }
 }
@@ -167,7 +173,10 @@ async fn counters_add_up_and_gauges_return() {
 async fn the_page_of_metrics_keeps_its_shape() {
     let list = tempfile::NamedTempFile::new().expect("a file");
     let path = list.path().display();
-    let bench = Bench::with(&format!(", discovery: {{ file: {{ path: {path} }}, allow_empty: true }}")).await;
+    let discovery = format!(", discovery: {{ file: {{ path: {path} }}, allow_empty: true }}");
+    let with_tcp = format!("{discovery} }}\n  db: {{ backends: [\"tcp://127.0.0.1:1\"]");
+    let listeners = "listeners: [{ address: 127.0.0.1:0 }, { address: 127.0.0.2:0, protocol: tcp }]\n";
+    let bench = Bench::whole(&with_tcp, listeners).await;
     bench.balancer.get("/").await;
     let answer = get(bench.balancer.admin(), "/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

@@ -18,6 +18,7 @@ mod responses;
 mod retries;
 mod routes;
 mod row;
+mod tcp;
 mod tls;
 mod upstreams;
 mod world;
@@ -51,6 +52,7 @@ fn all() -> Vec<Row> {
         responses::rows(),
         retries::rows(),
         routes::rows(),
+        tcp::rows(),
         tls::rows(),
         upstreams::rows(),
     ];

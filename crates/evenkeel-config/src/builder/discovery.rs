@@ -68,6 +68,12 @@ impl DiscoveryBuilder {
         self
     }
 
+    /// Whether backends that the source reports as `host:port` are TCP backends, for listeners with `protocol: tcp`. Default no.
+    pub fn tcp_backends(mut self) -> Self {
+        self.wire.scheme = Scheme::Tcp;
+        self
+    }
+
     /// Whether a set without backends is accepted. Default no: the last set stays in use.
     pub fn allow_empty(mut self, allow: bool) -> Self {
         self.wire.allow_empty = allow;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::health::Start;
 
-use crate::wire::{self, GrpcCheck, HealthCheck, HttpCheck, Nothing, Statuses};
+use crate::wire::{self, GrpcCheck, HealthCheck, HttpCheck, Nothing, Statuses, TcpCheck, TcpProtocol};
 use crate::{ExtensionValue, values};
 
 /// Builds a health check: how backends are probed, and how often.
@@ -27,7 +27,43 @@ pub struct HealthCheckBuilder {
 impl HealthCheckBuilder {
     /// Asks whether TCP connects.
     pub fn tcp() -> Self {
-        Self { wire: HealthCheck { tcp: Some(Nothing {}), ..HealthCheck::default() } }
+        Self::of_tcp(TcpCheck::default())
+    }
+
+    /// Sends this over TCP, and expects a response that contains that text in its first 64 KiB. An empty text sends nothing, or
+    /// expects nothing.
+    pub fn tcp_exchange(send: impl Into<String>, expect: impl Into<String>) -> Self {
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let (send, expect) = (given(send.into()), given(expect.into()));
+        Self::of_tcp(TcpCheck { send, expect, protocol: None })
+    }
+
+    /// Sends `PING` to a Redis server, and expects `PONG`, or that it asks for a password.
+    pub fn redis() -> Self {
+        Self::of_protocol(TcpProtocol::Redis)
+    }
+
+    /// Asks a PostgreSQL server whether it speaks TLS, which it tells without a password.
+    pub fn postgres() -> Self {
+        Self::of_protocol(TcpProtocol::Postgres)
+    }
+
+    /// Expects the greeting of a MySQL server.
+    pub fn mysql() -> Self {
+        Self::of_protocol(TcpProtocol::Mysql)
+    }
+
+    /// Expects the greeting `220` of an SMTP server.
+    pub fn smtp() -> Self {
+        Self::of_protocol(TcpProtocol::Smtp)
+    }
+
+    fn of_protocol(protocol: TcpProtocol) -> Self {
+        Self::of_tcp(TcpCheck { protocol: Some(protocol), ..TcpCheck::default() })
+    }
+
+    fn of_tcp(check: TcpCheck) -> Self {
+        Self { wire: HealthCheck { tcp: Some(check), ..HealthCheck::default() } }
     }
 
     /// Asks whether a TLS handshake succeeds, with the upstream's authorities and names.

@@ -7,7 +7,7 @@ use evenkeel_core::limit::Rate;
 use serde::Serialize;
 
 use super::route::step;
-use super::{RateLimit, Tls};
+use super::{RateLimit, TcpBuilder, Tls};
 use crate::values::{self, ByteRate, FileMode, HttpsRedirect, RequestRate, Size, SizeLimit};
 use crate::wire;
 use crate::yaml::Path;
@@ -92,6 +92,12 @@ impl ListenerBuilder {
     /// Adds a rate limit that counts the requests of all routes together.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.wire.filters.push(limit.step());
+        self
+    }
+
+    /// Carries connections as they are, whatever clients speak. Default: it speaks HTTP.
+    pub fn tcp(mut self, tcp: TcpBuilder) -> Self {
+        (self.wire.protocol, self.wire.tcp) = (wire::Protocol::Tcp, Some(tcp.wire));
         self
     }
 

@@ -9,6 +9,7 @@ mod listener;
 mod rate_limit;
 mod retry;
 mod route;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -19,6 +20,7 @@ pub use listener::ListenerBuilder;
 pub use rate_limit::RateLimit;
 pub use retry::RetryBuilder;
 pub use route::RouteBuilder;
+pub use tcp::TcpBuilder;
 pub use tls::Tls;
 pub use upstream::UpstreamBuilder;
 
@@ -107,6 +109,12 @@ impl ConfigBuilder {
         self.failed.extend(listener.failed.into_iter().map(|(inner, message)| (path.join(&inner), message)));
         self.file.listeners.push(listener.wire);
         self
+    }
+
+    /// Adds a listener that carries connections as they are to the only upstream with TCP backends (`tcp://host:port`). For several
+    /// upstreams, see [`ListenerBuilder::tcp`].
+    pub fn tcp_listener(self, address: impl Into<String>) -> Self {
+        self.listener(ListenerBuilder::new(address).tcp(TcpBuilder::new()))
     }
 
     /// How the last listener that was added speaks TLS. Default not.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Protocol;
 use crate::CustomExtension;
 
 /// A source of backends, and how its sets are handled.
@@ -15,14 +16,27 @@ use crate::CustomExtension;
 pub struct Discovery {
     /// The source.
     pub source: DiscoverySource,
-    /// Whether backends that the source reports as `host:port` are reached over TLS. Default no.
-    pub tls: bool,
+    /// How backends are reached that the source reports as `host:port`. Default `http`.
+    pub scheme: Scheme,
     /// Whether a set without backends is accepted. Default no: the last set stays in use.
     pub allow_empty: bool,
     /// The least time between two sets that are put in force. Default 100 ms.
     pub debounce: Duration,
     /// How long a start waits for the first set. Default 5 s.
     pub start_timeout: Duration,
+}
+
+/// How a backend is reached that is known as `host:port`: the scheme of its URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// HTTP.
+    #[default]
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// Anything over TCP, for listeners with `protocol: tcp`.
+    Tcp,
 }
 
 /// A source of backends.
@@ -128,6 +142,27 @@ pub enum Token {
     File(PathBuf),
 }
 
+// === impl Scheme ===
+
+impl Scheme {
+    /// As URLs begin.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// What is spoken with such a backend.
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::Http | Self::Https => Protocol::Http,
+            Self::Tcp => Protocol::Tcp,
+        }
+    }
+}
+
 // === impl Discovery ===
 
 impl Discovery {
@@ -135,7 +170,7 @@ impl Discovery {
     pub fn new(source: DiscoverySource) -> Self {
         Self {
             source,
-            tls: false,
+            scheme: Scheme::Http,
             allow_empty: false,
             debounce: Duration::from_millis(100),
             start_timeout: Duration::from_secs(5),

@@ -47,6 +47,8 @@ pub struct HealthCheck {
 pub enum HealthCheckKind {
     /// Whether TCP connects.
     Tcp,
+    /// Whether TCP connects, and the backend says what is expected.
+    TcpExchange(TcpCheck),
     /// Whether a TLS handshake succeeds, with the upstream's authorities and names.
     Tls,
     /// Whether HTTP/1.1 returns the expected response; over TLS if the backend's URL is `https`.
@@ -58,6 +60,30 @@ pub enum HealthCheckKind {
     },
     /// A check of the program's own.
     Custom(CustomExtension),
+}
+
+/// What is sent over TCP, and the expected response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpCheck {
+    /// What is sent after connecting. Default nothing.
+    pub send: Vec<u8>,
+    /// What the backend is expected to say. `None`: anything, or nothing. Default `None`.
+    pub expect: Option<TcpExpect>,
+    /// What is sent before the connection is closed. Default nothing.
+    pub bye: Vec<u8>,
+}
+
+/// What a backend is expected to say over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TcpExpect {
+    /// This, somewhere in its first 64 KiB.
+    Contains(Vec<u8>),
+    /// One of these, first of all.
+    StartsWith(Vec<Vec<u8>>),
+    /// The greeting of a MySQL server.
+    MySqlGreeting,
 }
 
 /// An HTTP request, and the expected response.

@@ -3,10 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Protocol;
+
 /// How a listener speaks TLS to its clients.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerTls {
+    /// What is spoken within TLS: its names are offered to clients (ALPN), and none for TCP.
+    pub protocol: Protocol,
     /// The certificates, at least one. A client receives the one for the name that it asks for (SNI).
     pub certificates: Vec<CertificateFiles>,
     /// The oldest version of TLS. Default 1.2.

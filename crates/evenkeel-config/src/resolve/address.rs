@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::{BackendHost, BackendUrl, ListenAddress};
+use crate::{BackendHost, BackendUrl, ListenAddress, Protocol};
 
 /// Why a text is not an address: what follows the text in a message, and what was probably meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,17 +34,18 @@ pub(super) fn socket(text: &str) -> Result<SocketAddr, Refused> {
     })
 }
 
-/// `http://host:port`, `https://host:port` or `http+unix:/path`.
+/// `http://host:port`, `https://host:port`, `http+unix:/path`, `tcp://host:port` or `tcp+unix:/path`.
 pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
-    if let Some(path) = text.strip_prefix("http+unix:") {
-        let host = BackendHost::Unix(unix_path(path.strip_prefix("//").unwrap_or(path))?);
-        return Ok(BackendUrl { text: text.to_owned(), tls: false, host });
+    for (prefix, protocol) in [("http+unix:", Protocol::Http), ("tcp+unix:", Protocol::Tcp)] {
+        if let Some(path) = text.strip_prefix(prefix) {
+            let host = BackendHost::Unix(unix_path(path.strip_prefix("//").unwrap_or(path))?);
+            return Ok(BackendUrl { text: text.to_owned(), protocol, tls: false, host });
+        }
     }
-    let (tls, authority) = match text.split_once("://") {
-        Some(("http", rest)) => (false, rest),
-        Some(("https", rest)) => (true, rest),
+    let (scheme, authority) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https" | "tcp"), rest)) => (scheme, rest),
         Some((scheme, rest)) => {
-            let known = ["http", "https", "http+unix"];
+            let known = ["http", "https", "http+unix", "tcp", "tcp+unix"];
             if let Some(key) = scheme.strip_suffix(":http").or_else(|| scheme.strip_suffix(":https")) {
                 let url = text.get(key.len() + 1..).unwrap_or_default();
                 let message = format!("has no space after the colon: expected {key}: {url}");
@@ -52,21 +53,21 @@ pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
             }
             let meant = crate::suggest::closest(scheme, known).map(|scheme| format!("{scheme}://{rest}"));
             let meant = meant.filter(|meant| backend(meant).is_ok());
-            return Err(Refused::new(format!("has the scheme {scheme}: expected http, https or http+unix"))
-                .meant(meant));
+            return Err(Refused::new(format!(
+                "has the scheme {scheme}: expected http, https, http+unix, tcp or tcp+unix"
+            ))
+            .meant(meant));
         }
         None => {
             let meant = backend(&format!("http://{text}")).ok().map(|url| url.text);
-            return Err(
-                Refused::new("is not a URL: expected http://host:port or https://host:port").meant(meant)
-            );
+            return Err(Refused::new(
+                "is not a URL: expected http://host:port, https://host:port or tcp://host:port",
+            )
+            .meant(meant));
         }
     };
     if authority.contains('@') {
-        let meant = authority
-            .rsplit('@')
-            .next()
-            .map(|rest| format!("{}://{rest}", if tls { "https" } else { "http" }));
+        let meant = authority.rsplit('@').next().map(|rest| format!("{scheme}://{rest}"));
         let meant = meant.filter(|meant| backend(meant).is_ok());
         return Err(Refused::new("contains a user name: expected a URL without it").meant(meant));
     }
@@ -76,15 +77,26 @@ pub(super) fn backend(text: &str) -> Result<BackendUrl, Refused> {
             [b'?', ..] => "a query",
             _ => "a fragment",
         };
-        let scheme = if tls { "https" } else { "http" };
         let meant = backend(&format!("{scheme}://{before}")).ok().map(|url| url.text);
         let message = format!(
             "has {what}: expected a URL of scheme, host and port alone (to change paths, use a filter)"
         );
         return Err(Refused::new(message).meant(meant));
     }
+    let (protocol, tls) = match scheme {
+        "tcp" => (Protocol::Tcp, false),
+        scheme => (Protocol::Http, scheme == "https"),
+    };
+    if protocol == Protocol::Tcp && !has_port(authority) {
+        return Err(Refused::new("has no port: expected tcp://host:port"));
+    }
     let host = host_and_port(authority, if tls { 443 } else { 80 })?;
-    Ok(BackendUrl { text: text.to_owned(), tls, host })
+    Ok(BackendUrl { text: text.to_owned(), protocol, tls, host })
+}
+
+/// Whether a host is followed by a port.
+fn has_port(authority: &str) -> bool {
+    authority.rsplit_once(']').map_or(authority, |(_, after)| after).contains(':')
 }
 
 /// Whether a text may be a host's name in the DNS.

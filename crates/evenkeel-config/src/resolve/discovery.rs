@@ -32,7 +32,7 @@ pub(super) fn discovery(wire: &wire::Discovery, path: &Path, context: &mut Conte
     let name = only_one(&KINDS, &given, &missing, path, context)?;
     let source = source(wire, &path.key(name), context)?;
     Some(Discovery {
-        tls: matches!(wire.scheme, wire::Scheme::Https),
+        scheme: wire.scheme.into(),
         allow_empty: wire.allow_empty,
         debounce: debounce?,
         start_timeout: start_timeout?,

@@ -5,7 +5,7 @@ use evenkeel_core::route::{PathMatch, normal_path};
 use super::Context;
 use super::lean::{Lacking, retry_lacks, upstream_lacks};
 use crate::yaml::Path;
-use crate::{Action, Http2, Listener, PathForm, Route, Upstream};
+use crate::{Action, Http2, Listener, PathForm, Route, Scheme, Upstream};
 
 /// Notes what would do nothing. Everything that is given here is right.
 pub(super) fn effects(
@@ -90,7 +90,7 @@ fn targets(route: &Route) -> Vec<usize> {
 fn needs_pingora(upstream: &Upstream) -> bool {
     upstream.http2 == Http2::Always
         || upstream.backends.iter().any(|backend| backend.url.tls)
-        || upstream.discovery.as_ref().is_some_and(|discovery| discovery.tls)
+        || upstream.discovery.as_ref().is_some_and(|discovery| discovery.scheme == Scheme::Https)
 }
 
 /// Notes what that lane does not do.

@@ -8,9 +8,12 @@ use evenkeel_http::message::is_of_the_connection;
 use super::general::{self, is_token, label, only_one, path_and_query, share};
 use super::{Context, address, given, listener};
 use crate::values::Duration;
-use crate::wire::{self, Statuses};
+use crate::wire::{self, Statuses, TcpProtocol};
 use crate::yaml::{Path, any_of};
-use crate::{Backend, BackendHost, CustomExtension, Health, HealthCheck, HealthCheckKind, HttpCheck};
+use crate::{
+    Backend, BackendHost, CustomExtension, Health, HealthCheck, HealthCheckKind, HttpCheck, Protocol,
+    TcpCheck, TcpExpect,
+};
 
 /// Which backends may be chosen.
 pub(super) fn health(
@@ -61,7 +64,8 @@ fn check(
 ) -> Option<HealthCheck> {
     let kind = kind(wire, path, context);
     if matches!(kind, Some(HealthCheckKind::Tls))
-        && let Some(plain) = backends.iter().find(|backend| !backend.url.tls)
+        && let Some(plain) =
+            backends.iter().find(|backend| !backend.url.tls && backend.url.protocol == Protocol::Http)
     {
         let message = format!("cannot be used for {}, which is not https", plain.url);
         context.wrong_key(&path.key("tls"), message);
@@ -137,7 +141,47 @@ fn kind(wire: &wire::HealthCheck, path: &Path, context: &mut Context<'_>) -> Opt
         label(name, &path, context);
         return Some(HealthCheckKind::Custom(CustomExtension::Named(name.clone())));
     }
-    Some(if wire.tls.is_some() { HealthCheckKind::Tls } else { HealthCheckKind::Tcp })
+    Some(match &wire.tcp {
+        Some(wire) => tcp(wire, &path, context),
+        None => HealthCheckKind::Tls,
+    })
+}
+
+fn tcp(wire: &wire::TcpCheck, path: &Path, context: &mut Context<'_>) -> HealthCheckKind {
+    /// How much of a response is looked at.
+    const MOST: usize = 64 << 10;
+    for (key, text) in [("send", &wire.send), ("expect", &wire.expect)] {
+        let path = path.key(key);
+        match text {
+            Some(_) if wire.protocol.is_some() => {
+                context.wrong_key(&path, "cannot be combined with protocol: expected only one of the two");
+            }
+            Some(text) if text.is_empty() => {
+                context.wrong(&path, text, "is empty: leave it out");
+            }
+            Some(text) if text.len() > MOST => {
+                context.wrong_key(&path, "is too long: expected at most 64KiB");
+            }
+            _ => {}
+        }
+    }
+    let starts_with = |beginnings: &[&str]| {
+        Some(TcpExpect::StartsWith(beginnings.iter().map(|text| text.as_bytes().to_vec()).collect()))
+    };
+    let (send, expect, bye): (&[u8], _, &[u8]) = match wire.protocol {
+        None if wire.send.is_none() && wire.expect.is_none() => return HealthCheckKind::Tcp,
+        None => {
+            let send = wire.send.as_deref().unwrap_or_default();
+            let expect = wire.expect.as_ref().map(|text| TcpExpect::Contains(text.as_bytes().to_vec()));
+            (send.as_bytes(), expect, b"")
+        }
+        Some(TcpProtocol::Redis) => (b"PING\r\n", starts_with(&["+PONG", "-NOAUTH"]), b"QUIT\r\n"),
+        // SSLRequest: its length, and its number.
+        Some(TcpProtocol::Postgres) => (&[0, 0, 0, 8, 4, 210, 22, 47], starts_with(&["S", "N"]), b""),
+        Some(TcpProtocol::Mysql) => (b"", Some(TcpExpect::MySqlGreeting), b""),
+        Some(TcpProtocol::Smtp) => (b"", starts_with(&["220"]), b"QUIT\r\n"),
+    };
+    HealthCheckKind::TcpExchange(TcpCheck { send: send.to_vec(), expect, bye: bye.to_vec() })
 }
 
 fn http(wire: &wire::HttpCheck, path: &Path, context: &mut Context<'_>) -> Option<HttpCheck> {

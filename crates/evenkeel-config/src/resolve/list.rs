@@ -5,7 +5,7 @@ use super::{Context, address, upstream};
 use crate::values::Weight;
 use crate::wire::{Group, Item, OrText};
 use crate::yaml::Path;
-use crate::{Backend, BackendUrl};
+use crate::{Backend, BackendUrl, Scheme};
 
 /// The labels of a group that say something about its backends. The others are metadata.
 const MEANT: [&str; 4] = ["weight", "priority", "zone", "__scheme__"];
@@ -39,9 +39,9 @@ pub(crate) fn listed(items: &[OrText<Item>], context: &mut Context<'_>) -> Vec<B
     backends
 }
 
-/// The backends of Prometheus' target groups. Targets are `host:port`; `tls` says how they are reached unless the label
+/// The backends of Prometheus' target groups. Targets are `host:port`; `scheme` says how they are reached unless the label
 /// `__scheme__` does.
-pub(crate) fn groups(groups: &[Group], tls: bool, context: &mut Context<'_>) -> Vec<Backend> {
+pub(crate) fn groups(groups: &[Group], scheme: Scheme, context: &mut Context<'_>) -> Vec<Backend> {
     let root = Path::default();
     let paths = context.entries(&root, groups.len());
     let mut backends = Vec::new();
@@ -49,12 +49,17 @@ pub(crate) fn groups(groups: &[Group], tls: bool, context: &mut Context<'_>) -> 
         let labels = path.key("labels");
         let value =
             |name: &str| group.labels.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let tls = match value("__scheme__") {
-            None => tls,
-            Some("http") => false,
-            Some("https") => true,
+        let scheme = match value("__scheme__") {
+            None => scheme,
+            Some("http") => Scheme::Http,
+            Some("https") => Scheme::Https,
+            Some("tcp") => Scheme::Tcp,
             Some(other) => {
-                context.wrong(&labels.key("__scheme__"), other, "is not a scheme: expected http or https");
+                context.wrong(
+                    &labels.key("__scheme__"),
+                    other,
+                    "is not a scheme: expected http, https or tcp",
+                );
                 continue;
             }
         };
@@ -72,8 +77,10 @@ pub(crate) fn groups(groups: &[Group], tls: bool, context: &mut Context<'_>) -> 
         let targets = path.key("targets");
         let places = context.entries(&targets, group.targets.len());
         for (target, place) in group.targets.iter().zip(places) {
-            let scheme = if tls { "https" } else { "http" };
-            let whole = if target.contains("://") { target.clone() } else { format!("{scheme}://{target}") };
+            let whole = match target.contains("://") {
+                true => target.clone(),
+                false => format!("{}://{target}", scheme.as_str()),
+            };
             backends.extend(url(&whole, &place, context).map(&template));
         }
     }

@@ -4,19 +4,20 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::general::label;
-use super::{Context, address, filters, general, given, tls};
+use super::route::Names;
+use super::{Context, address, filters, general, given, tcp, tls};
 use crate::values::Size;
 use crate::wire;
 use crate::yaml::Path;
 use crate::{
-    FilterSpec, HttpLimits, ListenAddress, Listener, PathForm, Paths, ProxyProtocol, ProxyProtocolMode,
+    FilterSpec, HttpLimits, ListenAddress, Listener, PathForm, Paths, ProxyProtocol, ProxyProtocolMode, Tcp,
     UnixSocket, values,
 };
 
 /// Every listener that is right. Addresses that only the system can refuse are not tried here.
 pub(super) fn all(
     listeners: &[wire::Listener],
-    shared: &[FilterSpec],
+    (upstreams, shared): (&Names<'_>, &[FilterSpec]),
     path: &Path,
     context: &mut Context<'_>,
 ) -> Vec<Listener> {
@@ -37,7 +38,7 @@ pub(super) fn all(
                 context.wrong(&path, name, message);
             }
         }
-        let Some(listener) = one(listener, shared, &path, context) else { continue };
+        let Some(listener) = one(listener, (upstreams, shared), &path, context) else { continue };
         let path = path.key("address");
         match seen.get(&listener.address) {
             Some(first) => {
@@ -58,7 +59,7 @@ pub(super) fn all(
 
 fn one(
     listener: &wire::Listener,
-    shared: &[FilterSpec],
+    (upstreams, shared): (&Names<'_>, &[FilterSpec]),
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Listener> {
@@ -73,7 +74,9 @@ fn one(
     at_least_one(listener.max_connections, &path.key("max_connections"), context);
     at_least_one(listener.max_connections_per_client, &path.key("max_connections_per_client"), context);
     let proxy_protocol = proxy_protocol(&listener.proxy_protocol, &path.key("proxy_protocol"), context);
-    let tls = given(listener.tls.as_ref(), |wire| tls::listener(wire, &path.key("tls"), context));
+    let tls = given(listener.tls.as_ref(), |wire| {
+        tls::listener(wire, listener.protocol.into(), &path.key("tls"), context)
+    });
     let unix_socket = unix_socket(&listener.unix_socket, &path.key("unix_socket"), context);
     if let Some(ListenAddress::Tcp(address)) = &address
         && unix_socket != UnixSocket::default()
@@ -92,6 +95,7 @@ fn one(
         let message = "has no effect: this listener does not speak TLS: expected it on the listener with tls";
         context.wrong_key(&path.key("http").key("hsts"), message);
     }
+    let tcp = of_protocol(listener, upstreams, path, context);
     Some(Listener {
         name: listener.name.clone(),
         address: address?,
@@ -103,6 +107,7 @@ fn one(
         unix_socket,
         http: http?,
         filters: filters?,
+        tcp: tcp?,
     })
 }
 
@@ -120,6 +125,29 @@ fn proxy_protocol(
         context.absent(&path.key("trusted"), message);
     }
     Some(ProxyProtocol { mode, trusted, trusts_unix, timeout: timeout? })
+}
+
+/// Where connections go that are carried as they are; the outer `None` if something of it is wrong.
+fn of_protocol(
+    listener: &wire::Listener,
+    upstreams: &Names<'_>,
+    path: &Path,
+    context: &mut Context<'_>,
+) -> Option<Option<Tcp>> {
+    if listener.protocol == wire::Protocol::Http {
+        if listener.tcp.is_some() {
+            context.wrong_key(&path.key("tcp"), "has no effect: expected protocol: tcp next to it");
+        }
+        return Some(None);
+    }
+    let http = context.node(&path.key("http")).is_some();
+    for (key, _) in
+        [("http", http), ("filters", !listener.filters.is_empty())].iter().filter(|(_, given)| *given)
+    {
+        context.wrong_key(&path.key(key), "has no effect: this listener has protocol: tcp");
+    }
+    let tls = listener.tls.is_some();
+    tcp::tcp(listener.tcp.as_ref(), tls, upstreams, &path.key("tcp"), context).map(Some)
 }
 
 /// Whether there is such a user or group is known where the socket is made.

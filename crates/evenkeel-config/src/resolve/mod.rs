@@ -22,47 +22,27 @@ mod respond;
 mod retry;
 mod route;
 mod syslog;
+mod tcp;
 mod tls;
 mod upstream;
 
 pub(crate) use context::Context;
 pub(crate) use list::{backend_url, groups, listed};
 
-use crate::wire::File;
+use crate::wire::{File, Protocol};
 use crate::yaml::Path;
-use crate::{Model, Route};
+use crate::{FilterSpec, Model, Route};
 
 /// What the file means. `None` if something is wrong that leaves no model; then, and whenever anything else is wrong, the
 /// context holds what.
 pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     let root = Path::default();
     let filters = filters::shared(&file.filters, &root.key("filters"), context);
-    let listeners = listener::all(&file.listeners, &filters, &root.key("listeners"), context);
-    let upstreams = upstream::all(&file.upstreams, &root.key("upstreams"), context);
-    let names: Vec<&str> = file.upstreams.0.iter().map(|(name, _)| name.as_str()).collect();
     let maps = maps::all(&file.maps, &root.key("maps"), context);
-    let routes = match (file.routes.is_empty(), names.as_slice()) {
-        (true, [_]) => vec![Route::default_to(0)],
-        (true, []) => {
-            context.absent(
-                &root.key("upstreams"),
-                "is missing: expected at least one upstream, or routes that respond",
-            );
-            Vec::new()
-        }
-        (true, [first, ..]) => {
-            let message = format!(
-                "is missing: with several upstreams, routes say which requests go where, like [{{ name: all, upstream: {first} }}]"
-            );
-            context.absent(&root.key("routes"), message);
-            Vec::new()
-        }
-        (false, _) => {
-            let named: Vec<&str> = file.listeners.iter().filter_map(|one| one.name.as_deref()).collect();
-            let known = (&route::Names::new(&names, &named, &maps), filters.as_slice());
-            route::all(&file.routes, known, &root.key("routes"), context)
-        }
-    };
+    let names = route::Names::new(file, &maps);
+    let listeners = listener::all(&file.listeners, (&names, &filters), &root.key("listeners"), context);
+    let upstreams = upstream::all(&file.upstreams, &root.key("upstreams"), context);
+    let routes = routes(file, &names, &filters, context);
     let (trusted_proxies, trusts_unix) =
         general::networks(&file.trusted_proxies, &root.key("trusted_proxies"), context);
     let forwarding = general::forwarding(&file.forwarding, &root.key("forwarding"), context);
@@ -77,6 +57,7 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
     }
     // What depends on several parts is only judged when each is right.
     if context.is_clean() {
+        tcp::effects((&listeners, &routes, &upstreams), context);
         effects::effects(file.zone.is_some(), (&listeners, &routes, &upstreams), context);
     }
     if !context.is_clean() {
@@ -99,6 +80,48 @@ pub(crate) fn resolve(file: &File, context: &mut Context<'_>) -> Option<Model> {
         zone: file.zone.clone(),
         maps,
     })
+}
+
+/// The routes; without any, all requests go to the only upstream of HTTP backends.
+fn routes(
+    file: &File,
+    names: &route::Names<'_>,
+    filters: &[FilterSpec],
+    context: &mut Context<'_>,
+) -> Vec<Route> {
+    let root = Path::default();
+    // Without a listener, which is wrong, it is not known what there should be.
+    let speaks_http = file.listeners.iter().any(|listener| listener.protocol == Protocol::Http);
+    match (file.routes.is_empty(), names.http()) {
+        (true, _) if !speaks_http && !file.listeners.is_empty() => Vec::new(),
+        (true, [only]) => vec![Route::default_to(*only)],
+        (true, []) if !names.tcp().is_empty() => {
+            let message =
+                "speaks HTTP, and every upstream has TCP backends: expected protocol: tcp next to address";
+            let at = file.listeners.iter().position(|listener| listener.protocol == Protocol::Http);
+            context.wrong_key(&root.key("listeners").index(at.unwrap_or_default()), message);
+            Vec::new()
+        }
+        (true, []) => {
+            context.absent(
+                &root.key("upstreams"),
+                "is missing: expected at least one upstream, or routes that respond",
+            );
+            Vec::new()
+        }
+        (true, [first, ..]) => {
+            let message = format!(
+                "is missing: with several upstreams, routes say which requests go where, like [{{ name: all, upstream: {} }}]",
+                names.name(*first)
+            );
+            context.absent(&root.key("routes"), message);
+            Vec::new()
+        }
+        (false, _) => {
+            let known = (names, filters);
+            route::all(&file.routes, known, &root.key("routes"), context)
+        }
+    }
 }
 
 /// An optional value. The outer `None` means that it is present and wrong.

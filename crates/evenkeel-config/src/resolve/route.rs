@@ -8,7 +8,7 @@ use evenkeel_core::route::RouteTable;
 use evenkeel_http::message::{Escape, LocationError, Map, Phase, Scope, Template, check_location};
 
 use super::general::{label, only_one};
-use super::{Context, filters, given, listener, matching, respond, retry};
+use super::{Context, filters, given, listener, matching, respond, retry, tcp};
 use crate::placeholders::{self, TemplateFault};
 use crate::suggest::closest;
 use crate::values::{Duration, Weight};
@@ -18,18 +18,46 @@ use crate::{Action, FilterSpec, Redirect, Retry, Route, RouteTimeouts};
 
 /// The names of the upstreams, in their order, and found by name; those of the listeners; and the maps.
 pub(super) struct Names<'a> {
-    list: &'a [&'a str],
+    list: Vec<&'a str>,
     index: HashMap<&'a str, usize>,
+    /// Those of HTTP backends, and those of TCP backends.
+    http: Vec<usize>,
+    tcp: Vec<usize>,
     /// The names of the listeners.
-    listeners: &'a [&'a str],
+    listeners: Vec<&'a str>,
     maps: &'a [Arc<Map>],
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(list: &'a [&'a str], listeners: &'a [&'a str], maps: &'a [Arc<Map>]) -> Self {
+    pub(super) fn new(file: &'a wire::File, maps: &'a [Arc<Map>]) -> Self {
+        let upstreams = &file.upstreams.0;
+        let listeners = file.listeners.iter().filter_map(|one| one.name.as_deref()).collect();
+        let list: Vec<&str> = upstreams.iter().map(|(name, _)| name.as_str()).collect();
+        let (tcp, http) = (0..list.len())
+            .partition(|index| upstreams.get(*index).is_some_and(|(_, upstream)| tcp::is_tcp(upstream)));
         // Of a name that is there twice, which is refused, the first counts.
         let index = list.iter().enumerate().rev().map(|(index, name)| (*name, index)).collect();
-        Self { list, index, listeners, maps }
+        Self { list, index, http, tcp, listeners, maps }
+    }
+
+    /// The index of one.
+    fn index(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// The name of one.
+    pub(super) fn name(&self, index: usize) -> &'a str {
+        self.list.get(index).copied().unwrap_or_default()
+    }
+
+    /// Those of HTTP backends.
+    pub(super) fn http(&self) -> &[usize] {
+        &self.http
+    }
+
+    /// Those of TCP backends.
+    pub(super) fn tcp(&self) -> &[usize] {
+        &self.tcp
     }
 }
 
@@ -81,7 +109,7 @@ fn one(
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<Route> {
-    let matches = matching::matches(&route.matches, upstreams.listeners, &path.key("match"), context);
+    let matches = matching::matches(&route.matches, &upstreams.listeners, &path.key("match"), context);
     let filters = filters::steps(&route.filters, shared, &path.key("filters"), context);
     let path_regex = matches.as_ref().and_then(|matches| matches.path_regex().cloned());
     let scope = Scope { path_regex: path_regex.as_ref(), maps: upstreams.maps };
@@ -168,17 +196,17 @@ fn action(
 }
 
 /// The index of an upstream. In a split its name is the key, elsewhere the value.
-fn upstream(
+pub(super) fn upstream(
     name: &str,
     known: &Names<'_>,
     path: &Path,
     is_value: bool,
     context: &mut Context<'_>,
 ) -> Option<usize> {
-    let index = known.index.get(name).copied();
+    let index = known.index(name);
     // It may be missing because it was refused.
     if index.is_none() && !context.was_removed(&Path::default().key("upstreams").key(name)) {
-        let message = match known.list {
+        let message = match known.list.as_slice() {
             [] => "is not an upstream: there are none; name it under upstreams".to_owned(),
             known => format!("is not an upstream: expected {}", first_few(known)),
         };

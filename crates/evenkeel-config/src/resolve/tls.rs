@@ -8,11 +8,12 @@ use super::listener::{at_least_one, timeout};
 use crate::suggest::closest;
 use crate::wire;
 use crate::yaml::{Path, any_of};
-use crate::{CertificateFiles, CipherSuite, ClientAuth, KeyExchangeGroup, ListenerTls, TlsVersion};
+use crate::{CertificateFiles, CipherSuite, ClientAuth, KeyExchangeGroup, ListenerTls, Protocol, TlsVersion};
 
 /// How a listener speaks TLS.
 pub(super) fn listener(
     tls: &wire::ListenerTls,
+    protocol: Protocol,
     path: &Path,
     context: &mut Context<'_>,
 ) -> Option<ListenerTls> {
@@ -33,7 +34,11 @@ pub(super) fn listener(
     );
     at_least_one(tls.max_handshakes, &path.key("max_handshakes"), context);
     let handshake_timeout = timeout(tls.handshake_timeout, &path.key("handshake_timeout"), context);
+    if protocol == Protocol::Tcp && context.node(&path.key("http2")).is_some() {
+        context.wrong_key(&path.key("http2"), "has no effect: this listener has protocol: tcp");
+    }
     let resolved = ListenerTls {
+        protocol,
         certificates,
         min_version: min_version?,
         max_version: max_version?,

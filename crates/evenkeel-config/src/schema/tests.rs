@@ -34,7 +34,7 @@ fn sample() -> Vec<FilterSchema> {
 }
 
 /// Objects that are absent by default.
-const OPTIONAL: [&str; 16] = [
+const OPTIONAL: [&str; 17] = [
     "admin",
     "circuit_breaker",
     "consistent_hash",
@@ -48,6 +48,7 @@ const OPTIONAL: [&str; 16] = [
     "queue",
     "redirect",
     "rendezvous",
+    "tcp",
     "respond",
     "sticky",
     "tls",

@@ -27,7 +27,7 @@ pub(crate) struct Discovery {
     /// A source that the builder was given as a value.
     #[serde(skip)]
     pub(crate) value: Option<ExtensionValue>,
-    /// How backends are reached that the source reports as `host:port`. For `https`, set `tls.server_name` too: the
+    /// How backends are reached that the source reports as `host:port`. `tcp` is for listeners with `protocol: tcp`. For `https`, set `tls.server_name` too: the
     /// certificates of backends rarely contain addresses.
     pub(crate) scheme: Scheme,
     /// Whether the upstream accepts that the source reports no backends. Otherwise the last backends stay in use, because an
@@ -41,7 +41,7 @@ pub(crate) struct Discovery {
     pub(crate) start_timeout: Duration,
 }
 
-/// Whether a connection uses TLS.
+/// How backends are reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline, rename = "scheme")]
@@ -49,6 +49,7 @@ pub(crate) enum Scheme {
     #[default]
     Http,
     Https,
+    Tcp,
 }
 
 /// A file with a list of backends, in YAML or JSON: URLs and maps as in `backends`, or target groups as in the `file_sd` of
@@ -136,6 +137,18 @@ pub(crate) struct ConsulSource {
     pub(crate) token: Option<Secret>,
     /// A file with the ACL token. It is read for each request, so its content can change.
     pub(crate) token_file: Option<String>,
+}
+
+// === impl Scheme ===
+
+impl From<Scheme> for model::Scheme {
+    fn from(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Http => Self::Http,
+            Scheme::Https => Self::Https,
+            Scheme::Tcp => Self::Tcp,
+        }
+    }
 }
 
 // === impl Discovery ===

@@ -18,8 +18,9 @@ use crate::values::{Duration, Percent};
 #[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
 #[schemars(rename = "health_check")]
 pub(crate) struct HealthCheck {
-    /// Checks that a TCP connection succeeds: `{}`. It detects only whether a process accepts connections.
-    pub(crate) tcp: Option<Nothing>,
+    /// Checks that a TCP connection succeeds: `{}`. That detects only whether a process accepts connections: name the protocol of
+    /// the backend, or say what to send and what to expect.
+    pub(crate) tcp: Option<TcpCheck>,
     /// Checks that a TLS handshake succeeds, with the certificate authorities and the server name of the upstream's
     /// `tls`: `{}`.
     pub(crate) tls: Option<Nothing>,
@@ -63,6 +64,32 @@ pub(crate) struct HealthCheck {
 pub(crate) enum Start {
     Up,
     Down,
+}
+
+/// A health check over TCP. Without keys, a connection is enough.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a map of keys and values")]
+#[schemars(rename = "tcp_check")]
+pub(crate) struct TcpCheck {
+    /// The protocol of the backend. `redis`: sends `PING`, and expects `PONG`, or that the server asks for a password. `postgres`:
+    /// asks whether the server speaks TLS, which any PostgreSQL server tells without a password. `mysql`: expects the greeting of
+    /// the server; "Too many connections" is unhealthy. `smtp`: expects the greeting `220`. Instead of `send` and `expect`.
+    pub(crate) protocol: Option<TcpProtocol>,
+    /// The text to send after connecting. In double quotes, `\r\n` is the end of a line. Default: nothing.
+    pub(crate) send: Option<String>,
+    /// A text that the response must contain within its first 64 KiB; the case must match. Default: any response, or none.
+    pub(crate) expect: Option<String>,
+}
+
+/// A protocol that health checks speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline, rename = "tcp protocol")]
+pub(crate) enum TcpProtocol {
+    Redis,
+    Postgres,
+    Mysql,
+    Smtp,
 }
 
 /// A check without parameters.
@@ -182,12 +209,18 @@ impl Default for HealthCheck {
 }
 
 impl Short for HealthCheck {
-    const EXPECTING: &'static str = "tcp, tls, http or grpc, or a map of keys and values";
+    const EXPECTING: &'static str =
+        "tcp, tls, http, grpc, redis, postgres, mysql or smtp, or a map of keys and values";
 
     fn from_text(text: &str) -> Result<Self, (String, Option<String>)> {
         let default = Self::default();
+        let of = |protocol| TcpCheck { protocol: Some(protocol), ..TcpCheck::default() };
         match text {
-            "tcp" => Ok(Self { tcp: Some(Nothing {}), ..default }),
+            "tcp" => Ok(Self { tcp: Some(TcpCheck::default()), ..default }),
+            "redis" => Ok(Self { tcp: Some(of(TcpProtocol::Redis)), ..default }),
+            "postgres" => Ok(Self { tcp: Some(of(TcpProtocol::Postgres)), ..default }),
+            "mysql" => Ok(Self { tcp: Some(of(TcpProtocol::Mysql)), ..default }),
+            "smtp" => Ok(Self { tcp: Some(of(TcpProtocol::Smtp)), ..default }),
             "tls" => Ok(Self { tls: Some(Nothing {}), ..default }),
             "http" => Ok(Self { http: Some(HttpCheck::default()), ..default }),
             "grpc" => Ok(Self { grpc: Some(GrpcCheck::default()), ..default }),
@@ -208,7 +241,7 @@ impl Short for HealthCheck {
 }
 
 /// The checks that can be written as a name only.
-const SHORT_CHECKS: [&str; 4] = ["tcp", "tls", "http", "grpc"];
+const SHORT_CHECKS: [&str; 8] = ["tcp", "tls", "http", "grpc", "redis", "postgres", "mysql", "smtp"];
 
 // === impl Start ===
 

@@ -7,7 +7,6 @@ pub(crate) const HINTS: Hints = Hints {
     later: &[
         "acme",
         "h2c",
-        "protocol",
         "proxy_protocol",
         "tracing",
         "rate_limits",
@@ -116,6 +115,7 @@ pub(crate) const HINTS: Hints = Hints {
         ("client_auth", "{ mode: required, ca: clients.pem }"),
         ("listeners.tls", "{ certificates: [{ cert: cert.pem, key: key.pem }] }"),
         ("tls", "{ ca: VALUE }"),
+        ("tcp", "{ upstream: VALUE }"),
         ("split", "{ web: 90, canary: 10 }"),
         ("headers", "{ x-name: \"*\" }"),
         ("query", "{ name: \"*\" }"),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ListenerTls, ProxyProtocol, Step};
+use super::{ListenerTls, Protocol, ProxyProtocol, Step, Tcp};
 use crate::model;
 use crate::values::{ByteRate, Duration, FileMode, HttpsRedirect, RequestRate, Size, SizeLimit};
 
@@ -38,6 +38,10 @@ pub(crate) struct Listener {
     /// The mode and the owner of the socket of a `unix:` address. A process that may write to the socket can connect.
     #[serde(default)]
     pub(crate) unix_socket: UnixSocket,
+    /// What clients speak. `http`: HTTP, which `routes` apply to. `tcp`: anything over TCP, such as PostgreSQL, Redis or MQTT: bytes
+    /// are carried as they are, and `tcp` says where to (docs/tcp.md).
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
     /// The HTTP limits of this listener.
     #[serde(default)]
     pub(crate) http: Http,
@@ -45,6 +49,8 @@ pub(crate) struct Listener {
     /// the requests of all routes together. A request that no route matches passes no filter.
     #[serde(default)]
     pub(crate) filters: Vec<Step>,
+    /// Where the connections of a listener with `protocol: tcp` go.
+    pub(crate) tcp: Option<Tcp>,
 }
 
 /// The mode and the owner of a Unix socket. They are set before the first client can connect. A change needs a restart.
@@ -158,8 +164,10 @@ impl Listener {
             max_connection_rate_per_client: None,
             tls: None,
             unix_socket: UnixSocket::default(),
+            protocol: Protocol::default(),
             http: Http::default(),
             filters: Vec::new(),
+            tcp: None,
         }
     }
 }

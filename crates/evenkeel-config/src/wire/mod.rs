@@ -14,13 +14,15 @@ mod named;
 mod proxy_protocol;
 mod retry;
 mod route;
+mod tcp;
 mod tls;
 mod upstream;
 
 pub(crate) use algorithm::{Algorithm, Key, PeakEwma};
 pub(crate) use discovery::{ConsulSource, Discovery, DnsSource, FileSource, HttpSource, Scheme};
 pub(crate) use health::{
-    GrpcCheck, HealthCheck, HttpCheck, Nothing, OutlierDetection, Statuses, WhenAllDown,
+    GrpcCheck, HealthCheck, HttpCheck, Nothing, OutlierDetection, Statuses, TcpCheck, TcpProtocol,
+    WhenAllDown,
 };
 pub(crate) use hints::HINTS;
 pub(crate) use limits::{CircuitBreaker, Queue, Sticky};
@@ -30,6 +32,7 @@ pub(crate) use named::{Named, OrText, Short};
 pub(crate) use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub(crate) use retry::{After, Condition, Hedge, Retry};
 pub(crate) use route::{Match, Redirect, Respond, Route, Step, Value};
+pub(crate) use tcp::{Protocol, Tcp, TcpRoute};
 pub(crate) use tls::{
     Certificate, CipherSuite, ClientAuth, ClientAuthMode, KeyExchangeGroup, ListenerTls, Version,
 };
@@ -53,7 +56,8 @@ pub(crate) struct File {
     /// Where connections are accepted; at least one listener. Each address can be used once, except for port 0.
     pub(crate) listeners: Vec<Listener>,
     /// Where requests go. The first matching route applies. A route that can never match is rejected. With exactly one
-    /// upstream, routes can be omitted: a route named `default` then sends all requests to it.
+    /// upstream of HTTP backends, routes can be omitted: a route named `default` then sends all requests to it. Listeners with
+    /// `protocol: tcp` do not use them.
     pub(crate) routes: Vec<Route>,
     /// Filters that routes and listeners share, by name: `{ api-limit: { rate_limit: { rate: 100/s } } }`. A route or a listener
     /// uses one with `use: api-limit` in its own `filters`. All that use it share one filter: a rate limit counts their

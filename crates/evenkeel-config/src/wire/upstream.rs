@@ -93,7 +93,7 @@ pub(crate) struct Upstream {
 #[schemars(rename = "backend")]
 pub(crate) struct Backend {
     /// Its address: `http://host:port`, `https://host:port` or `http+unix:/path`, without path, query or user. The
-    /// default port is 80 or 443. A host name is looked up when the balancer starts, and again
+    /// default port is 80 or 443. For listeners with `protocol: tcp`: `tcp://host:port`, or `tcp+unix:/path`. A host name is looked up when the balancer starts, and again
     /// when the TTL of its addresses has passed. It is one backend: all of its addresses are tried. A name without an address is an
     /// unhealthy backend, and is looked up until it has one.
     pub(crate) url: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use evenkeel_config::{Backend, BackendUrl, backend_list};
+use evenkeel_config::{Backend, BackendUrl, Scheme, backend_list};
 use evenkeel_core::route::{percent_decoded, percent_encoded};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -261,7 +261,7 @@ fn added(body: &Map<String, Value>) -> Result<Backend, Problem> {
         return Err(invalid("expected url: the URL of the backend, as text".to_owned()));
     }
     let list = json!([body]).to_string();
-    let mut backends = backend_list(&list, "the request", false).map_err(|error| {
+    let mut backends = backend_list(&list, "the request", Scheme::Http).map_err(|error| {
         let text = error.diagnostics().iter().map(|one| {
             let value = one.value.as_ref().map(|value| format!("{value:?} ")).unwrap_or_default();
             format!("{}: {value}{}", one.path.trim_start_matches("[0]").trim_start_matches('.'), one.message)

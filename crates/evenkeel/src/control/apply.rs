@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::Model;
+use evenkeel_config::{Listener, Model};
 use socket2::Socket;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,8 @@ use super::state::{ListenerState, StatusView};
 use crate::exchange::Table;
 use crate::listen::ListenerShared;
 use crate::observe::{AccessLog, ListenerMetrics};
+use crate::tcp::Rules;
+use crate::upstream::Upstream;
 
 /// A listener that is to open, with one bound socket for each worker.
 pub(super) type Opening = (Arc<ListenerShared>, Vec<Socket>);
@@ -59,7 +61,7 @@ impl Running {
         let names = model.routes.iter().map(|route| route.name.clone());
         next.routes = names.zip(routes.iter().cloned()).collect();
         let listeners = listeners.into_iter().zip(listener_filters).collect();
-        let (opening, closing) = self.sort_listeners(live, &mut next, listeners);
+        let (opening, closing) = self.sort_listeners(live, &mut next, listeners, &running);
         let table = table(&model, routes, running, next.log.clone());
         let table = Arc::new(with_filters(table, next.numbered_listeners(), &next.filters));
         let addresses = next.listeners.iter().map(|listener| listener.address.clone());
@@ -95,8 +97,10 @@ impl Running {
         live: &mut Live,
         next: &mut Live,
         listeners: Vec<(PreparedListener, LiveFilters)>,
+        upstreams: &[Arc<Upstream>],
     ) -> (Vec<Opening>, Vec<LiveListener>) {
         let mut before: Vec<_> = std::mem::take(&mut live.listeners).into_iter().map(Some).collect();
+        let rules = |listener: &Listener| Some(Rules::new(listener.tcp.as_ref()?, upstreams));
         let mut opening = Vec::new();
         for (listener, filters) in listeners {
             match listener {
@@ -104,6 +108,7 @@ impl Running {
                     let Some(mut kept) = before.get_mut(index).and_then(Option::take) else { continue };
                     kept.shared.configure(&options, tls);
                     kept.filters = filters;
+                    kept.shared.carry(rules(&options));
                     next.listeners.push(kept);
                 }
                 PreparedListener::New(options, tls, bound) => {
@@ -111,6 +116,7 @@ impl Running {
                     let name: Arc<str> = bound.address.to_string().into();
                     next.numbered += 1;
                     let shared = ListenerShared::new(&options, tls, name, metrics).inherited(bound.inherited);
+                    shared.carry(rules(&options));
                     let shared = Arc::new(shared.numbered(next.numbered));
                     opening.push((shared.clone(), bound.sockets));
                     let (configured, address, file) = (options.address, bound.address, bound.file);
@@ -126,6 +132,7 @@ impl Running {
         let (boards, sources) = upstreams.map(|one| (one.board.clone(), one.shown_source())).unzip();
         let listeners = next.listeners.iter().map(|listener| ListenerState {
             address: listener.address.clone(),
+            protocol: listener.shared.protocol(),
             tls: listener.shared.tls(),
             name: listener.shared.name.clone(),
             metrics: listener.shared.metrics.clone(),

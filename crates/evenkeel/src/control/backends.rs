@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{BackendHost, BackendUrl, CustomExtension, HealthCheckKind, ProxyVersion};
+use evenkeel_config::{BackendHost, BackendUrl, CustomExtension, HealthCheckKind, Protocol, ProxyVersion};
 use evenkeel_core::backend::{Address, Backend, BackendId};
 use evenkeel_core::balance::LoadBalancingAlgorithm;
 use evenkeel_core::health::Description;
@@ -94,10 +94,16 @@ impl BackendFactory {
         names: Option<Arc<Names>>,
     ) -> Result<PreparedBackend, PlanError> {
         let model = &self.settings.model;
+        if spec.url.protocol != model.protocol() {
+            let (upstream, expected) = (model.name.clone(), model.protocol());
+            return Err(PlanError::Protocol { upstream, backend: spec.url.text, expected });
+        }
         let tls = self.tls(&spec.url)?;
         let header = header_version(model);
         let dialer = Dialer::new(&address, names.as_ref()).with_header(header);
-        let target = || Target { header, ..target(&spec.url, address.clone(), tls.as_ref(), names.clone()) };
+        let probed = self.probed_tls(&spec.url)?.or_else(|| tls.clone());
+        let target =
+            || Target { header, ..target(&spec.url, address.clone(), probed.as_ref(), names.clone()) };
         let unprobed = |source: ProbeError| PlanError::Probe {
             upstream: model.name.clone(),
             backend: spec.url.text.clone(),
@@ -115,6 +121,18 @@ impl BackendFactory {
         };
         let load_probe = load_probe.transpose().map_err(unprobed)?;
         Ok(PreparedBackend { spec, address, dialer, tls, probe, load_probe })
+    }
+
+    /// How a probe of TLS recognises a TCP backend, which speaks TLS with clients and not with us.
+    fn probed_tls(&self, url: &BackendUrl) -> Result<Option<EndpointTls>, PlanError> {
+        let check = self.settings.model.health.check.as_ref();
+        let probes_tls = check.is_some_and(|check| check.kind == HealthCheckKind::Tls);
+        if !probes_tls || url.protocol != Protocol::Tcp {
+            return Ok(None);
+        }
+        let mut url = url.clone();
+        url.tls = true;
+        self.tls(&url)
     }
 
     /// How the backend is recognised. A set that replaces the configured one may be the first that needs authorities.

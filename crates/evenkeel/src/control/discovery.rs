@@ -237,16 +237,16 @@ fn source(
     settings: &evenkeel_config::Discovery,
     extensions: &Extensions,
 ) -> Result<Box<dyn Discovery>, PlanError> {
-    let tls = settings.tls;
+    let scheme = settings.scheme;
     let missing = |reason| PlanError::Discovery { upstream: upstream.name.clone(), reason };
     Ok(match &settings.source {
-        DiscoverySource::File(source) => Box::new(File::new(source, tls)),
+        DiscoverySource::File(source) => Box::new(File::new(source, scheme)),
         #[cfg(feature = "discovery-dns")]
-        DiscoverySource::Dns(source) => Box::new(crate::discovery::Dns::new(source, tls)),
+        DiscoverySource::Dns(source) => Box::new(crate::discovery::Dns::new(source, scheme)),
         #[cfg(feature = "discovery-http")]
-        DiscoverySource::Http(source) => Box::new(crate::discovery::Http::new(source, tls)),
+        DiscoverySource::Http(source) => Box::new(crate::discovery::Http::new(source, scheme)),
         #[cfg(feature = "discovery-consul")]
-        DiscoverySource::Consul(source) => Box::new(crate::discovery::Consul::new(source, tls)),
+        DiscoverySource::Consul(source) => Box::new(crate::discovery::Consul::new(source, scheme)),
         DiscoverySource::Custom(CustomExtension::Value(value)) => match value.get::<SourceFactory>() {
             Some(make) => make(),
             None => return Err(missing("the value is no source of backends".to_owned())),

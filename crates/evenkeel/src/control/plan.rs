@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use evenkeel_config::{Action, ConfigError, CustomExtension, HealthCheckKind, Listener, Model, Respond};
+use evenkeel_config::{
+    Action, ConfigError, CustomExtension, HealthCheckKind, Listener, Model, Protocol, Respond,
+};
 use evenkeel_core::route::RouteTable;
 use evenkeel_http::message::Answer;
 use http::{HeaderName, HeaderValue};
@@ -64,6 +66,16 @@ pub enum PlanError {
         backend: String,
         /// Why not.
         source: ProbeError,
+    },
+    /// A set has a backend that speaks another protocol than its upstream.
+    #[error("upstream {upstream}: backend {backend}: expected {} backends", match expected { Protocol::Tcp => "TCP", _ => "HTTP" })]
+    Protocol {
+        /// The upstream.
+        upstream: String,
+        /// The backend's URL.
+        backend: String,
+        /// What the backends of this upstream speak.
+        expected: Protocol,
     },
     /// The program registered no algorithm of this name.
     #[error("upstream {upstream}: no algorithm named `{name}` is registered")]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use evenkeel_config::ListenAddress;
+use evenkeel_config::{ListenAddress, Protocol};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -96,6 +96,8 @@ struct LastReload {
 pub struct ListenerState {
     /// Its address, with the real port.
     pub address: ListenAddress,
+    /// What it speaks.
+    pub(crate) protocol: Protocol,
     /// How it speaks TLS, if it does.
     pub(crate) tls: Option<Arc<ServerTls>>,
     /// The address as text: its name in metrics.
@@ -105,6 +107,11 @@ pub struct ListenerState {
 }
 
 impl ListenerState {
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Whether it speaks TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
@@ -236,6 +243,10 @@ impl State {
         let listeners = shown.listeners.iter().map(|listener| {
             json!({
                 "address": &*listener.name,
+                "protocol": match listener.protocol {
+                    Protocol::Tcp => "tcp",
+                    _ => "http",
+                },
                 "connections_open": listener.metrics.open(),
                 "connections_open_by_worker": listener.metrics.open_by_worker().collect::<Vec<_>>(),
                 "connections_accepted": listener.metrics.accepted_total(),

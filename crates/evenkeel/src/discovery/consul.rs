@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use evenkeel_config::{Backend, BackendUrl, ConsulSource};
+use evenkeel_config::{Backend, BackendUrl, ConsulSource, Scheme};
 use http::HeaderMap;
 use http::header::HeaderName;
 use serde::Deserialize;
@@ -25,7 +25,7 @@ use super::{BackendSet, Discovery, DiscoveryError};
 #[derive(Debug)]
 pub struct Consul {
     source: ConsulSource,
-    tls: bool,
+    scheme: Scheme,
     client: Client,
     /// The index of the last response; 0 at the start and after an error.
     index: u64,
@@ -94,12 +94,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 // === impl Consul ===
 
 impl Consul {
-    /// The service that the configuration names; `tls` says how its instances are reached.
-    pub fn new(source: &ConsulSource, tls: bool) -> Self {
+    /// The service that the configuration names; `scheme` says how its instances are reached.
+    pub fn new(source: &ConsulSource, scheme: Scheme) -> Self {
         let token = source.token.clone();
         let token = token.map(|token| (HeaderName::from_static("x-consul-token"), token));
         let client = Client::new(&source.url, token);
-        Self { source: source.clone(), tls, client, index: 0, due: None }
+        Self { source: source.clone(), scheme, client, index: 0, due: None }
     }
 
     async fn read(&mut self) -> Result<BackendSet, DiscoveryError> {
@@ -147,7 +147,7 @@ impl Consul {
 
     fn backends(&self, entries: Vec<Entry>) -> Result<Vec<Backend>, DiscoveryError> {
         let usable = entries.into_iter().filter(|entry| entry.state() != State::Critical);
-        let mut backends = usable.map(|entry| entry.backend(self.tls)).collect::<Result<Vec<_>, _>>()?;
+        let mut backends = usable.map(|entry| entry.backend(self.scheme)).collect::<Result<Vec<_>, _>>()?;
         // The agent's order changes from response to response.
         backends.sort_by(|one, other| one.url.text.cmp(&other.url.text));
         Ok(backends)
@@ -184,7 +184,7 @@ impl Entry {
         }
     }
 
-    fn backend(self, tls: bool) -> Result<Backend, DiscoveryError> {
+    fn backend(self, scheme: Scheme) -> Result<Backend, DiscoveryError> {
         let state = self.state();
         let Self { node, service, .. } = self;
         let id = &service.id;
@@ -194,10 +194,9 @@ impl Entry {
             return Err(wrong("has no port"));
         }
         let url = match host.parse::<IpAddr>() {
-            Ok(ip) => BackendUrl::of(SocketAddr::new(ip, service.port), tls),
+            Ok(ip) => BackendUrl::with(SocketAddr::new(ip, service.port), scheme),
             Err(_) => {
-                let scheme = if tls { "https" } else { "http" };
-                let url = BackendUrl::parse(&format!("{scheme}://{host}:{}", service.port));
+                let url = BackendUrl::parse(&format!("{}://{host}:{}", scheme.as_str(), service.port));
                 url.map_err(|error| wrong(&format!("its address {error}")))?
             }
         };
@@ -262,22 +261,22 @@ mod tests {
     use super::*;
     use evenkeel_config::HttpUrl;
 
-    fn consul(tls: bool) -> Consul {
+    fn consul(scheme: Scheme) -> Consul {
         let mut source = ConsulSource::new(HttpUrl::parse("http://127.0.0.1:8500").unwrap(), "web app");
         source.tags = vec!["v1".to_owned(), "a&b".to_owned()];
         source.datacenter = Some("eu".to_owned());
-        Consul::new(&source, tls)
+        Consul::new(&source, scheme)
     }
 
     fn read(json: &str) -> Result<Vec<Backend>, DiscoveryError> {
-        consul(false).backends(serde_json::from_str(json).unwrap())
+        consul(Scheme::Http).backends(serde_json::from_str(json).unwrap())
     }
 
     #[test]
     fn the_request_has_every_filter() {
         let start = "/v1/health/service/web%20app?stale&passing=true&tag=v1&tag=a%26b&dc=eu";
-        assert_eq!(consul(false).path(0), start);
-        assert_eq!(consul(false).path(7), format!("{start}&index=7&wait=20s"));
+        assert_eq!(consul(Scheme::Http).path(0), start);
+        assert_eq!(consul(Scheme::Http).path(7), format!("{start}&index=7&wait=20s"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use evenkeel_config::{Backend, BackendUrl, DnsSource};
+use evenkeel_config::{Backend, BackendUrl, DnsSource, Scheme};
 use tokio::time::{Instant, sleep_until};
 
 use super::resolver::{Addresses, Failure, Resolver, Service};
@@ -22,7 +22,7 @@ use super::{BackendSet, Discovery, DiscoveryError};
 #[derive(Debug)]
 pub struct Dns {
     source: DnsSource,
-    tls: bool,
+    scheme: Scheme,
     /// Made when it is needed; dropped after an error, because the configuration of the system can have changed.
     resolver: Option<Resolver>,
     /// The addresses of each host that were found last.
@@ -37,9 +37,9 @@ const NOTHING: Duration = Duration::from_secs(1);
 // === impl Dns ===
 
 impl Dns {
-    /// The name that the configuration gives; `tls` says how its backends are reached.
-    pub fn new(source: &DnsSource, tls: bool) -> Self {
-        Self { source: source.clone(), tls, resolver: None, known: BTreeMap::new(), due: None }
+    /// The name that the configuration gives; `scheme` says how its backends are reached.
+    pub fn new(source: &DnsSource, scheme: Scheme) -> Self {
+        Self { source: source.clone(), scheme, resolver: None, known: BTreeMap::new(), due: None }
     }
 
     async fn read(&mut self) -> Result<BackendSet, DiscoveryError> {
@@ -127,7 +127,7 @@ impl Dns {
     }
 
     fn url(&self, ip: IpAddr, port: u16) -> BackendUrl {
-        BackendUrl::of(SocketAddr::new(ip, port), self.tls)
+        BackendUrl::with(SocketAddr::new(ip, port), self.scheme)
     }
 }
 

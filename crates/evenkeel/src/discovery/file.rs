@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use evenkeel_config::{FileSource, FileStamp, backend_list};
+use evenkeel_config::{FileSource, FileStamp, Scheme, backend_list};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -19,7 +19,7 @@ use super::{BackendSet, Discovery, DiscoveryError};
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
-    tls: bool,
+    scheme: Scheme,
     /// What was read last, and of which file; nothing at the start and after an error.
     known: Option<(FileStamp, BackendSet)>,
 }
@@ -36,9 +36,9 @@ const LARGEST: u64 = 8 << 20;
 // === impl File ===
 
 impl File {
-    /// The file that the configuration names; `tls` is for backends without a scheme.
-    pub fn new(source: &FileSource, tls: bool) -> Self {
-        Self { path: source.path.clone(), tls, known: None }
+    /// The file that the configuration names; `scheme` is for backends without one.
+    pub fn new(source: &FileSource, scheme: Scheme) -> Self {
+        Self { path: source.path.clone(), scheme, known: None }
     }
 
     async fn read(&mut self) -> Result<BackendSet, DiscoveryError> {
@@ -69,7 +69,7 @@ impl File {
                 }
             }
         }
-        let (path, tls) = (self.path.clone(), self.tls);
+        let (path, scheme) = (self.path.clone(), self.scheme);
         let set = blocking(move || {
             let name = path.display().to_string();
             let size = std::fs::metadata(&path).map_err(|error| unreadable(&error))?.len();
@@ -77,7 +77,7 @@ impl File {
                 return Err(DiscoveryError::Invalid(format!("is larger than {} MiB", LARGEST >> 20)));
             }
             let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-            backend_list(&text, &name, tls)
+            backend_list(&text, &name, scheme)
                 .map(BackendSet::new)
                 .map_err(|error| DiscoveryError::invalid_list(&error))
         });
@@ -147,7 +147,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("web.yaml");
         std::fs::write(&path, "- http://10.0.0.1:80\n").unwrap();
-        let mut file = File::new(&FileSource::new(&path), false);
+        let mut file = File::new(&FileSource::new(&path), Scheme::Http);
         assert_eq!(next(&mut file).await.unwrap(), ["http://10.0.0.1:80"]);
         // Replaced as a whole, by a file of the same size.
         let other = folder.path().join("web.new");
@@ -168,7 +168,7 @@ mod tests {
     async fn a_file_that_is_gone_or_wrong_is_an_error_until_it_is_right_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("web.yaml");
-        let mut file = File::new(&FileSource::new(&path), false);
+        let mut file = File::new(&FileSource::new(&path), Scheme::Http);
         assert_eq!(next(&mut file).await.unwrap_err(), "there is no such file");
         std::fs::write(&path, "- ftp://10.0.0.1\n").unwrap();
         let message = next(&mut file).await.unwrap_err();

@@ -4,7 +4,7 @@
 
 use std::pin::Pin;
 
-use evenkeel_config::{HttpSource, backend_list};
+use evenkeel_config::{HttpSource, Scheme, backend_list};
 use http::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use tokio::time::{Instant, sleep_until};
 
@@ -15,7 +15,7 @@ use super::{BackendSet, Discovery, DiscoveryError};
 #[derive(Debug)]
 pub struct Http {
     source: HttpSource,
-    tls: bool,
+    scheme: Scheme,
     client: Client,
     /// What was received last, with its tag if it had one; nothing at the start.
     known: Option<(BackendSet, Option<HeaderValue>)>,
@@ -26,11 +26,11 @@ pub struct Http {
 // === impl Http ===
 
 impl Http {
-    /// The server that the configuration names; `tls` is for backends without a scheme.
-    pub fn new(source: &HttpSource, tls: bool) -> Self {
+    /// The server that the configuration names; `scheme` is for backends without one.
+    pub fn new(source: &HttpSource, scheme: Scheme) -> Self {
         let token = source.token.clone().map(|token| (AUTHORIZATION, token));
         let client = Client::new(&source.url, token);
-        Self { source: source.clone(), tls, client, known: None, due: None }
+        Self { source: source.clone(), scheme, client, known: None, due: None }
     }
 
     async fn read(&mut self) -> Result<BackendSet, DiscoveryError> {
@@ -61,7 +61,7 @@ impl Http {
         if text.trim().is_empty() {
             return Err(DiscoveryError::Invalid("the response has no content".to_owned()));
         }
-        let list = backend_list(text, "response", self.tls);
+        let list = backend_list(text, "response", self.scheme);
         list.map(BackendSet::new).map_err(|error| DiscoveryError::invalid_list(&error))
     }
 }
@@ -134,7 +134,7 @@ mod tests {
         .await;
         let mut source = source(&url);
         source.token = Some(Token::Value("s3cret".to_owned()));
-        let mut http = Http::new(&source, false);
+        let mut http = Http::new(&source, Scheme::Http);
         let first = http.next().await.unwrap();
         assert_eq!(first[0].metadata["__meta_x"], "y");
         assert_eq!(http.next().await.unwrap(), first);
@@ -159,7 +159,7 @@ mod tests {
             "garbage\r\n\r\n".to_owned(),
         ])
         .await;
-        let mut http = Http::new(&source(&url), false);
+        let mut http = Http::new(&source(&url), Scheme::Http);
         let mut errors = Vec::new();
         for _ in 0..5 {
             errors.push(http.next().await.unwrap_err());
@@ -181,10 +181,10 @@ mod tests {
     async fn a_server_that_does_not_respond_costs_its_timeout_and_a_dead_one_nothing() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", silent.local_addr().unwrap());
-        let error = Http::new(&source(&url), false).next().await.unwrap_err();
+        let error = Http::new(&source(&url), Scheme::Http).next().await.unwrap_err();
         assert_eq!(error.to_string(), "no response within 500ms");
         drop(silent);
-        let error = Http::new(&source(&url), false).next().await.unwrap_err().to_string();
+        let error = Http::new(&source(&url), Scheme::Http).next().await.unwrap_err().to_string();
         assert!(error.starts_with("cannot connect"), "{error}");
     }
 }

@@ -43,7 +43,7 @@ impl Entry for Exchange {
             | Field::TlsResumed
             | Field::TlsClientSubject
             | Field::TlsClientFingerprint => {
-                self.connection().agreed().map_or(Value::Absent, |agreed| of_tls(agreed, field))
+                self.connection().agreed().map_or(Value::Absent, |agreed| tls_field(agreed, field))
             }
             Field::Explain => part(self.attempts.as_ref().and_then(Attempts::explanation)),
             Field::Method => part(text.map(Text::method)),
@@ -66,8 +66,8 @@ impl Entry for Exchange {
     }
 }
 
-/// A field that is about TLS.
-fn of_tls(agreed: &Negotiated, field: Field) -> Value<'_> {
+/// A field that is about TLS with the client.
+pub fn tls_field(agreed: &Negotiated, field: Field) -> Value<'_> {
     match field {
         Field::TlsVersion => Value::Text(agreed.version),
         Field::TlsCipher => Value::Text(agreed.cipher),

@@ -38,6 +38,7 @@ pub use arrived::Arrived;
 pub use body::DISCARD_LIMIT;
 pub use client::{ClientAddress, client_address, uses_https};
 pub use connection::Connection;
+pub use entry::tls_field;
 pub use filtering::{Panicked, Resumption, Waiting, verdict};
 pub use in_flight::{Expired, InFlight, Phase};
 pub use lane::Lane;

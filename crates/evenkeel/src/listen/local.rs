@@ -21,6 +21,7 @@ use super::permits::ConnectionPermit;
 use super::proxy_protocol::{HeaderFailure, ProxyProtocol};
 use super::serve::{Service, serve};
 use super::shared::{ListenerShared, ListenerStage, Shared};
+use super::tcp;
 use super::worker::{Command, Stage};
 use crate::dial::{Pause, is_shortage};
 use crate::exchange::{Connection, Environment, InFlight};
@@ -348,7 +349,7 @@ impl Local {
 
     fn start(self: Arc<Self>, socket: Socket, peer: Option<SocketAddr>, guard: ConnectionGuard) {
         let listener = &guard.listener;
-        let handshakes = listener.handshakes.load_full();
+        let (handshakes, tcp) = (listener.handshakes.load_full(), listener.tcp.load_full());
         let Some(transport) = transport(socket, handshakes.as_deref()) else { return };
         let connection = Connection::new(peer, handshakes.is_some(), listener.http.load_full());
         let name: Arc<str> = Arc::clone(&listener.label.load());
@@ -372,7 +373,14 @@ impl Local {
                     return;
                 }
             }
-            serve(&self.service, link).await;
+            match tcp {
+                // In a box, so that a connection that waits for its next request does not hold room for it.
+                Some(rules) => {
+                    let metrics = guard.listener.metrics.clone();
+                    Box::pin(tcp::carry(&self.service, link, rules, metrics)).await;
+                }
+                None => serve(&self.service, link).await,
+            }
         });
     }
 }

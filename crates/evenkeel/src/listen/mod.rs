@@ -14,6 +14,7 @@ mod proxy_header;
 mod proxy_protocol;
 mod serve;
 mod shared;
+mod tcp;
 mod watch;
 mod worker;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use evenkeel_config::{HttpLimits, Lanes, Listener};
+use evenkeel_config::{HttpLimits, Lanes, Listener, Protocol};
 use evenkeel_core::limit::OverloadLevel;
 use tokio::sync::{mpsc, watch};
 
@@ -15,6 +15,7 @@ use super::permits::Permits;
 use super::proxy_protocol::ProxyProtocol;
 use crate::exchange::Table;
 use crate::observe::ListenerMetrics;
+use crate::tcp::Rules;
 use crate::tls::ServerTls;
 use crate::upstream::moment_of;
 
@@ -34,6 +35,8 @@ pub struct ListenerShared {
     pub(super) proxy_protocol: ArcSwapOption<ProxyProtocol>,
     /// How it speaks TLS, if it does.
     pub(super) handshakes: ArcSwapOption<Handshakes>,
+    /// Where its connections go if they are carried as they are; nothing if it speaks HTTP.
+    pub(super) tcp: ArcSwapOption<Rules>,
     pub(super) permits: Arc<Permits>,
     pub(super) stage: watch::Sender<ListenerStage>,
     /// Whether another process may accept what waits in its sockets.
@@ -85,6 +88,7 @@ impl ListenerShared {
             http: ArcSwap::from_pointee(listener.http.clone()),
             proxy_protocol: ArcSwapOption::new(ProxyProtocol::new(&listener.proxy_protocol)),
             handshakes: ArcSwapOption::new(tls.map(Handshakes::new)),
+            tcp: ArcSwapOption::empty(),
             permits: permits(listener),
             stage: watch::channel(ListenerStage::Open).0,
             inherited: false,
@@ -98,6 +102,15 @@ impl ListenerShared {
         self
     }
 
+    /// Carries its new connections as they are, if there are rules; else they speak HTTP.
+    pub fn carry(&self, rules: Option<Rules>) {
+        if rules.is_some() {
+            // From now on the page of metrics shows them.
+            let _ = self.metrics.tcp();
+        }
+        self.tcp.store(rules.map(Arc::new));
+    }
+
     /// With sockets that other processes have too: what waits in them at the end is left to those.
     #[must_use]
     pub fn inherited(mut self, inherited: bool) -> Self {
@@ -108,6 +121,11 @@ impl ListenerShared {
     /// How it speaks TLS, if it does.
     pub fn tls(&self) -> Option<Arc<ServerTls>> {
         self.handshakes.load().as_ref().map(|handshakes| handshakes.tls().clone())
+    }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        if self.tcp.load().is_some() { Protocol::Tcp } else { Protocol::Http }
     }
 
     /// Takes over other options. Connections that are open keep the limits of HTTP, and the TLS, that they began with.

@@ -1,9 +1,11 @@
 //! What is counted of a listener: connections, and handshakes of TLS.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::exposition::Exposition;
 use super::instruments::{Counter, Sharded};
+use super::tcp::{self, TcpMetrics};
 
 /// What a listener counts, for each worker.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub struct ListenerMetrics {
     /// How often changed certificates were taken into use, and how often they could not be.
     certificates_applied: AtomicU64,
     certificates_rejected: AtomicU64,
+    /// What it counts of connections that are carried as they are; nothing if it never had `protocol: tcp`.
+    tcp: OnceLock<TcpMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +85,8 @@ impl ListenerMetrics {
     /// Counters for this many workers.
     pub fn new(workers: usize) -> Self {
         let shards = Sharded::new(workers);
-        Self { shards, certificates_applied: AtomicU64::new(0), certificates_rejected: AtomicU64::new(0) }
+        let (certificates_applied, certificates_rejected) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { shards, certificates_applied, certificates_rejected, tcp: OnceLock::new() }
     }
 
     /// Counts a connection that was taken.
@@ -120,6 +125,11 @@ impl ListenerMetrics {
     pub fn certificates_read(&self, applied: bool) {
         let counter = if applied { &self.certificates_applied } else { &self.certificates_rejected };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// What it counts of connections that are carried as they are. From the first call on, the page of metrics shows it.
+    pub fn tcp(&self) -> &TcpMetrics {
+        self.tcp.get_or_init(|| TcpMetrics::new(self.shards.iter().count()))
     }
 
     /// Connections taken.
@@ -170,6 +180,8 @@ pub(super) fn page(page: &mut Exposition, all: &[(&str, &ListenerMetrics)], expi
     let name = "evenkeel_proxy_protocol_failures_total";
     page.family(name, "counter", "Connections closed because of their PROXY header, by listener and cause.");
     by_cause(page, name, all, &HEADER_FAILURES, |shard| &shard.header_failures);
+    let tcp = all.iter().filter_map(|(address, listener)| Some((*address, listener.tcp.get()?)));
+    tcp::page(page, &tcp.collect::<Vec<_>>());
     handshakes(page, all);
     certificates(page, all, expiries);
 }

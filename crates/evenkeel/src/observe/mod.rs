@@ -13,6 +13,7 @@ mod limits;
 mod listener;
 mod sink;
 mod syslog;
+mod tcp;
 mod text;
 
 pub use access_log::{AccessLog, AccessLogError};

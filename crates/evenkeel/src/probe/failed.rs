@@ -35,6 +35,9 @@ pub enum ProbeFailure {
     /// The backend closed the connection before its response ended.
     #[error("connection closed before the response ended")]
     Closed,
+    /// The backend said something else than it should; the beginning of it.
+    #[error("unexpected response: {0}")]
+    Unexpected(String),
     /// The connection broke.
     #[error("connection broken: {0}")]
     Broken(String),

@@ -14,6 +14,7 @@ use evenkeel_config::{CustomExtension, HealthCheck, HealthCheckKind};
 use evenkeel_core::backend::Address;
 
 mod connect;
+mod exchange;
 mod failed;
 mod grpc;
 mod http1;
@@ -109,6 +110,7 @@ pub enum ProbeError {
 enum ProbeKind {
     Tcp(Connector),
     Tls(Connector),
+    Exchange(exchange::TcpProbe),
     Http(Box<http1::HttpProbe>),
     Grpc(Box<grpc::GrpcProbe>),
     Own(Arc<dyn Check>),
@@ -129,8 +131,15 @@ impl Probe {
         let elsewhere = target.address != configured;
         let kind = match &check.kind {
             HealthCheckKind::Tcp => ProbeKind::Tcp(Connector::plain(&target)),
+            HealthCheckKind::TcpExchange(check) => {
+                ProbeKind::Exchange(exchange::TcpProbe::new(check, &target))
+            }
             HealthCheckKind::Tls if target.tls.is_none() => return Err(ProbeError::NotTls(target.url)),
-            HealthCheckKind::Tls => ProbeKind::Tls(Connector::new(&target, HTTP1)?),
+            HealthCheckKind::Tls => {
+                // What a backend of TCP speaks is not known.
+                let protocol = if target.url.starts_with("tcp") { b"" } else { HTTP1 };
+                ProbeKind::Tls(Connector::new(&target, protocol)?)
+            }
             HealthCheckKind::Http(http) => ProbeKind::Http(Box::new(http1::HttpProbe::new(http, &target)?)),
             HealthCheckKind::Grpc { service } => {
                 ProbeKind::Grpc(Box::new(grpc::GrpcProbe::new(service, check.timeout, &target)?))
@@ -157,6 +166,7 @@ impl Probe {
                 connect::part(connector.open(deadline).await?, deadline).await;
                 Ok(())
             }
+            ProbeKind::Exchange(probe) => probe.run(deadline).await,
             ProbeKind::Http(probe) => probe.run(deadline).await,
             ProbeKind::Grpc(probe) => probe.run(deadline).await,
             ProbeKind::Own(check) => {

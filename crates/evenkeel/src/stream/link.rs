@@ -7,11 +7,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use evenkeel_http::http1::Buffer;
 use evenkeel_http::message::Malformed;
-use socket2::SockRef;
 use tokio::io::ReadBuf;
 
 use super::grant::Grant;
@@ -379,9 +377,7 @@ impl Drop for Link {
         if !is_misleading {
             state.transport.close();
         } else {
-            // A Unix socket cannot be reset.
-            let _ =
-                state.transport.socket().fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
+            state.transport.socket().reset();
         }
     }
 }

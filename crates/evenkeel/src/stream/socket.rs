@@ -6,9 +6,11 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use evenkeel_http::http1::Buffer;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -59,6 +61,11 @@ impl Socket {
     pub fn finish(&self) {
         // A peer that has disconnected already needs no notice.
         let _ = self.fd().map(|fd| shutdown(fd, Shutdown::Write));
+    }
+
+    /// Lets the other end see a broken connection when this one is dropped, not one that was ended. A Unix socket cannot be reset.
+    pub fn reset(&self) {
+        let _ = self.fd().map(|fd| SockRef::from(&fd).set_linger(Some(Duration::ZERO)));
     }
 
     /// Whether it is in the event queue. If not, no task is notified of new data.

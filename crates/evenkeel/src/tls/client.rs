@@ -42,7 +42,7 @@ struct AnyCertificate(Arc<CryptoProvider>);
 // === impl ClientTls ===
 
 impl ClientTls {
-    /// Speaks this protocol over TLS to a backend that must have this name: certified by these authorities, or by those of the
+    /// Speaks this protocol (ALPN; none if it is empty) over TLS to a backend that must have this name: certified by these authorities, or by those of the
     /// system; whatever it shows if `verify` is false.
     ///
     /// # Errors
@@ -65,7 +65,9 @@ impl ClientTls {
             (Some(ca), true) => builder.with_root_certificates(shared(ca)?).with_no_client_auth(),
             (None, true) => builder.with_root_certificates(system()?).with_no_client_auth(),
         };
-        config.alpn_protocols = vec![protocol.to_vec()];
+        if !protocol.is_empty() {
+            config.alpn_protocols = vec![protocol.to_vec()];
+        }
         // A resumed session shows no certificate: one that expires would not be noticed.
         config.resumption = Resumption::disabled();
         let name = if verify { certified_name(server_name) } else { server_name.to_owned() };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::{FileStamp, ListenerTls};
+use evenkeel_config::{FileStamp, ListenerTls, Protocol};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
@@ -209,9 +209,11 @@ fn config(
         Some(trust) => builder.with_client_cert_verifier(trust.verifier(&provider)?),
     };
     let mut config = builder.with_cert_resolver(certificates.clone());
-    config.alpn_protocols = match tls.http2 {
-        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        false => vec![b"http/1.1".to_vec()],
+    config.alpn_protocols = match (tls.protocol, tls.http2) {
+        (Protocol::Http, true) => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        (Protocol::Http, false) => vec![b"http/1.1".to_vec()],
+        // What is spoken is not known: a client that offers protocols gets none.
+        _ => Vec::new(),
     };
     config.ticketer = secrets.tickets.clone();
     config.send_tls13_tickets = TICKETS;

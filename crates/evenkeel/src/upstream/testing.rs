@@ -79,6 +79,13 @@ pub(crate) fn usual(backends: u8) -> Arc<Upstream> {
     Arc::new(upstream(members, UpstreamLimits::default(), Retry::default()))
 }
 
+/// An upstream of this name, with one backend.
+pub(crate) fn upstream_of(name: &str) -> Arc<Upstream> {
+    let mut upstream = upstream(members(&endpoints(1), 1), UpstreamLimits::default(), Retry::default());
+    upstream.name = name.into();
+    Arc::new(upstream)
+}
+
 /// Second attempts at once, for each request.
 pub(crate) fn hedging() -> Arc<Hedging> {
     let mut hedge = Hedge::default();

@@ -19,7 +19,16 @@ pub(super) fn rows() -> Vec<Row> {
 fn kinds() -> Vec<Row> {
     let kind = |key, to: Value| row(key, Value::Null, to, result);
     vec![
-        kind("upstreams.*.health_check.tcp", json!({})).shows("no probe", "passed"),
+        said(
+            "upstreams.*.health_check.tcp.protocol",
+            ["redis", "postgres"],
+            [b"PING", b"\0\0\0\x08\x04\xd2"],
+        ),
+        said("upstreams.*.health_check.tcp.send", ["first", "second"], [b"first", b"second"]),
+        row("upstreams.*.health_check.tcp.expect", "one", "other", result)
+            .with("upstreams.*.health_check.tcp.send", "GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            .with("upstreams.*.health_check.interval", "500ms")
+            .shows("passed", "failed"),
         kind("upstreams.*.health_check.tls", json!({}))
             .with("upstreams.*.backends", json!(["SECURE-URL"]))
             .with("upstreams.*.tls.ca", "AUTHORITY-FILE")
@@ -43,6 +52,27 @@ fn kinds() -> Vec<Row> {
         .with("upstreams.*.health_check.interval", "100ms")
         .shows("first.Service", "second.Service"),
     ]
+}
+
+/// A key of which a backend sees what its probes say.
+fn said(key: &'static str, values: [&'static str; 2], texts: [&'static [u8]; 2]) -> Row {
+    let look = row(key, values[0], values[1], move |world| {
+        Box::pin(async move {
+            world.tapped.lock().expect("no panic").clear();
+            let mut found = None;
+            eventually(PATIENCE, || {
+                let tapped = world.tapped.lock().expect("no panic");
+                let has = |text: &&[u8]| tapped.windows(text.len()).any(|window| window == *text);
+                found = values.into_iter().zip(texts).find(|(_, text)| has(text));
+                found.is_some()
+            })
+            .await;
+            found.expect("just found").0.to_owned()
+        })
+    });
+    look.with("upstreams.*.backends", json!(["TAP-URL"]))
+        .with("upstreams.*.health_check.interval", "100ms")
+        .shows(values[0], values[1])
 }
 
 fn requests() -> Vec<Row> {

@@ -21,7 +21,8 @@ use crate::support::{
 ///
 /// A configuration can name what there is: `ONE-URL`, `TWO-URL`, `THREE-URL`, `TWO-PORT`, `SECURE-URL` with its
 /// `AUTHORITY-FILE`, `CERT-ONE` (for `one.test`) and `CERT-TWO` (for `two.test`) with `KEY-ONE`, `KEY-OTHER`, `CA-FILE`,
-/// `CRL-OF-ONE` and `OCSP-FILE`; `HOLE-URL` (nothing connects), `TAP-URL` (it only listens), and `OWN-FOLDER`, in which `more.yaml` says
+/// `CRL-OF-ONE` and `OCSP-FILE`; `HOLE-URL` (nothing connects), `TAP-URL` (it only listens), `ONE-TCP`, `TWO-TCP` and
+/// `TAP-TCP` (the same for TCP), and `OWN-FOLDER`, in which `more.yaml` says
 /// `forwarding: { via: included }`, and `near` and `far` name the network of clients and another one. `users` has ann and
 /// `others` has bob, each with the password "secret".
 /// `jwks` has the keys of the issuer of tests, and `no-jwks` those of another one.
@@ -202,6 +203,8 @@ impl World {
             ("ONE-URL", one.url()),
             ("TWO-URL", two.url()),
             ("THREE-URL", three.url()),
+            ("ONE-TCP", format!("tcp://{}", one.address())),
+            ("TWO-TCP", format!("tcp://{}", two.address())),
             ("TWO-PORT", two.address().port().to_string()),
             ("OWN-FOLDER", folder.path().display().to_string()),
         ];
@@ -222,6 +225,7 @@ impl World {
         let tapped: Arc<Mutex<Vec<u8>>> = Arc::default();
         let (tap, address) = listen_in(tapped.clone()).await;
         names.push(("TAP-URL", format!("http://{address}")));
+        names.push(("TAP-TCP", format!("tcp://{address}")));
         let balancer = Balancer::start(&yaml(&config, &names)).await;
         let config = Mutex::new(config);
         Self {

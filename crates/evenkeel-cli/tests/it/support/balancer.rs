@@ -163,6 +163,11 @@ impl Balancer {
         }
     }
 
+    /// How many listeners it has.
+    pub(crate) fn listeners(&self) -> usize {
+        self.server.addresses().len()
+    }
+
     /// The admin address.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.server.admin_address().expect("an admin address")

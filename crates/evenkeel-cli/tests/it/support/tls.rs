@@ -280,6 +280,20 @@ impl TlsClient {
     }
 }
 
+/// The first message of a client of TLS that asks for this name, and offers this protocol: enough to be routed by.
+pub(crate) fn hello(name: &str, protocol: &str) -> Vec<u8> {
+    fn list(bytes: usize, content: &[u8]) -> Vec<u8> {
+        let length = content.len().to_be_bytes();
+        [&length[length.len() - bytes..], content].concat()
+    }
+    let names = list(2, &[&[0][..], &list(2, name.as_bytes())].concat());
+    let protocols = list(2, &list(1, protocol.as_bytes()));
+    let extensions = [&[0, 0][..], &list(2, &names), &[0, 16], &list(2, &protocols)].concat();
+    let (session, ciphers, compressions) = (list(1, &[]), list(2, &[0x13, 1]), list(1, &[0]));
+    let body = [vec![3; 34], session, ciphers, compressions, list(2, &extensions)].concat();
+    [&[22, 3, 1][..], &list(2, &[&[1][..], &list(3, &body)].concat())].concat()
+}
+
 /// Lets every client of this process speak TLS to this address.
 pub(crate) fn speaks_tls(address: SocketAddr, client: TlsClient) {
     SPEAKS_TLS.lock().expect("a lock").insert(address, client);
