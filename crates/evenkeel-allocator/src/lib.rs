@@ -128,25 +128,27 @@ mod tests {
         for align in (0..=12).map(|bits| 1_usize << bits) {
             for size in (1..=40).chain([63, 64, 65, 100, 576, 1_000, 1_024, 1_025, 4_095, 70_000]) {
                 let layout = Layout::from_size_align(size, align).expect("it is valid");
-                // SAFETY: the size is not zero; each block is written within its size, and freed once with its last layout.
-                unsafe {
-                    for new in [alloc, alloc_zeroed] {
-                        let block = new(layout);
-                        assert!(!block.is_null() && block.addr() % align == 0, "{layout:?}");
-                        block.write_bytes(7, size);
-                        let block = realloc(block, layout, size * 3);
-                        assert!(!block.is_null() && block.addr() % align == 0, "{layout:?}, grown");
-                        assert!((0..size).all(|at| block.add(at).read() == 7), "{layout:?}");
-                        blocks.push((block, Layout::from_size_align(size * 3, align).expect("it is valid")));
-                    }
-                    let zeroed = alloc_zeroed(layout);
-                    assert!((0..size).all(|at| zeroed.add(at).read() == 0), "{layout:?}");
-                    blocks.push((zeroed, layout));
-                }
+                let larger = Layout::from_size_align(size * 3, align).expect("it is valid");
+                // SAFETY: the size is not zero.
+                let block = unsafe { alloc(layout) };
+                // SAFETY: as above.
+                let zeroed = unsafe { alloc_zeroed(layout) };
+                assert!(!zeroed.is_null() && zeroed.addr().is_multiple_of(align), "{layout:?}");
+                // SAFETY: the block is so large, and zeroed.
+                assert!(unsafe { std::slice::from_raw_parts(zeroed, size) }.iter().all(|byte| *byte == 0));
+                assert!(!block.is_null() && block.addr().is_multiple_of(align), "{layout:?}");
+                // SAFETY: the block is so large.
+                unsafe { block.write_bytes(7, size) };
+                // SAFETY: the block has this layout, and is not used any more.
+                let block = unsafe { realloc(block, layout, larger.size()) };
+                assert!(!block.is_null() && block.addr().is_multiple_of(align), "{layout:?}, grown");
+                // SAFETY: so much of the block was written before it grew.
+                assert!(unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|byte| *byte == 7));
+                blocks.extend([(block, larger), (zeroed, layout)]);
             }
         }
         for (block, layout) in blocks {
-            // SAFETY: as above.
+            // SAFETY: the block has this layout, and is not used any more.
             unsafe { dealloc(block, layout) }
         }
     }

@@ -102,7 +102,10 @@ mod tests {
                 "- targets: ['a:1']\n  labels: {weight: many}",
                 "[0].labels.weight: \"many\" is not a number from 0 to 65535",
             ),
-            ("- targets: ['a:1']\n  labels: {__scheme__: gopher}", "is not a scheme: expected http or https"),
+            (
+                "- targets: ['a:1']\n  labels: {__scheme__: gopher}",
+                "is not a scheme: expected http, https or tcp",
+            ),
             ("- targets: ['a b:1']", "list:1:13: [0].targets[0]:"),
             ("{a: b}", "is not a list: expected a list of backends"),
             ("<html>oops</html>", "is not a list"),

@@ -1,6 +1,7 @@
 //! The builder gives the model that a file with the same content gives, and says the same when something is wrong.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use evenkeel_config::{
@@ -12,7 +13,7 @@ use evenkeel_core::balance::{
     ConsistentHashOptions, HashKey, HashOptions, LoadBalancingAlgorithm, PeakEwmaOptions, PrequalOptions,
 };
 use evenkeel_core::health::{OutlierOptions, Start, WhenAllDown};
-use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, RetryBudgetOptions};
+use evenkeel_core::limit::{CircuitBreakerOptions, QueueOptions, Rate, RetryBudgetOptions};
 use serde_json::json;
 
 fn of_file(text: &str) -> String {
@@ -62,6 +63,11 @@ fn listener() -> ListenerBuilder {
         .max_header_fields(200)
         .h2c(true)
         .max_body_size(1 << 30)
+        .max_connection_rate_per_client(
+            Rate::new(NonZeroU32::new(20).unwrap(), Duration::from_secs(1)).unwrap(),
+        )
+        .use_filter("everyone")
+        .filter("deny", json!(["192.0.2.0/24"]))
 }
 
 fn api_upstream() -> UpstreamBuilder {
@@ -82,6 +88,13 @@ fn api_upstream() -> UpstreamBuilder {
         .danger_accept_invalid_certificates(false)
 }
 
+fn canary_upstream() -> UpstreamBuilder {
+    UpstreamBuilder::new("canary")
+        .algorithm(LoadBalancingAlgorithm::PowerOfTwoChoices)
+        .pool_max_idle(16)
+        .backend("http+unix:/run/canary.sock")
+}
+
 #[test]
 fn everything_that_a_file_reaches_the_builder_reaches() {
     let api = RouteBuilder::new("api")
@@ -98,14 +111,13 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         .upstream("api")
         .timeout(Duration::from_secs(30));
     let teapot = RouteBuilder::new("teapot").path_regex("/tea/[0-9]+").respond(418, "short and stout");
-    let canary = UpstreamBuilder::new("canary")
-        .algorithm(LoadBalancingAlgorithm::PowerOfTwoChoices)
-        .pool_max_idle(16)
-        .backend("http+unix:/run/canary.sock");
     let builder = ConfigBuilder::new()
         .trusted_proxies(["10.0.0.0/8", "192.168.1.1", "fd00::/8"])
         .pre_stop(Duration::from_secs(5))
         .drain_timeout(Duration::from_secs(90))
+        .max_memory(2 << 30)
+        .max_descriptors(0.9)
+        .shared_filter("everyone", "rate_limit", json!({ "rate": "1000/s" }))
         .listener(listener())
         .listener(
             ListenerBuilder::new("[::1]:0")
@@ -130,7 +142,7 @@ fn everything_that_a_file_reaches_the_builder_reaches() {
         )
         .route(RouteBuilder::new("rest").split([("api", 95), ("canary", 5)]))
         .upstream(api_upstream())
-        .upstream(canary)
+        .upstream(canary_upstream())
         .upstream(UpstreamBuilder::new("unused").backends(["http://127.0.0.1:1"]))
         .forwarded(true)
         .via("edge")

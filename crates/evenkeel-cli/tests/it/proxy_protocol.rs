@@ -57,7 +57,7 @@ impl Bench {
             backend,
             tls: over_tls.then(|| authority.client()),
             authority: authority.pem(),
-            folder: folder,
+            folder,
         }
     }
 
@@ -216,7 +216,7 @@ async fn http2_without_tls_can_follow_a_header() {
     );
     let balancer = Balancer::start(&yaml).await;
     let mut client = balancer.client().await;
-    client.send([TEXT, PREFACE.as_ref()].concat()).await;
+    client.send([TEXT, PREFACE].concat()).await;
     assert!(!client.bytes(9).await.starts_with(b"HTTP"), "a frame of HTTP/2");
 }
 

@@ -62,7 +62,7 @@ fn text(turn: usize, backends: &[String]) -> String {
     const CHECKS: [&str; 3] =
         ["", "health_check: { tcp: {}, interval: 1s },", "health_check: { http: {}, interval: 1s },"];
     let (one, two) = (&backends[turn % backends.len()], &backends[(turn + 1) % backends.len()]);
-    let second = if turn % 2 == 0 { "" } else { ", { address: 'unix:FOLDER/second.sock' }" };
+    let second = if turn.is_multiple_of(2) { "" } else { ", { address: 'unix:FOLDER/second.sock' }" };
     let mut text = format!(
         "listeners: [{{ address: 127.0.0.1:0, max_connections: {} }}{second}]\n\
          admin: {{ address: 127.0.0.1:0 }}\n\

@@ -81,7 +81,7 @@ pub enum Waited {
 
 impl Refusal {
     /// Every [`reason`](Self::reason) for which a request is rejected.
-    pub const REASONS: [&str; 22] = [
+    pub const REASONS: [&str; 23] = [
         "bad_request",
         "header_timeout",
         "body_timeout",
@@ -90,6 +90,7 @@ impl Refusal {
         "method_not_allowed",
         "not_implemented",
         "version_not_supported",
+        "misdirected",
         "no_route",
         "no_backend",
         "overloaded",

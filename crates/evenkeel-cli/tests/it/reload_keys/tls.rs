@@ -26,7 +26,7 @@ pub(super) fn rows() -> Vec<Row> {
     let suite = |tls: &ClientConnection| format!("{:?}", tls.negotiated_cipher_suite().expect("TLS").suite());
     let group =
         |tls: &ClientConnection| format!("{:?}", tls.negotiated_key_exchange_group().expect("TLS").name());
-    let rows = vec![
+    let mut rows = vec![
         row("listeners[].tls.certificates[].cert", "CERT-ONE", "CERT-TWO", handshake("two.test", BOTH))
             .shows("the certificate is not accepted", "complete"),
         rejected(
@@ -56,6 +56,19 @@ pub(super) fn rows() -> Vec<Row> {
             .shows("X25519", "secp256r1"),
         row("listeners[].tls.strict_sni", false, true, handshake("three.test", BOTH))
             .shows("the certificate is not accepted", "alert"),
+    ];
+    rows.extend(rows_of_connections());
+    let certificates = json!([{ "cert": "CERT-ONE", "key": "KEY-ONE" }]);
+    let given = |row: Row| match row.key() {
+        "listeners[].tls.certificates[].cert" => row.with("listeners[].tls.certificates[].key", "KEY-ONE"),
+        "listeners[].tls.certificates[].key" => row.with("listeners[].tls.certificates[].cert", "CERT-ONE"),
+        _ => row.with("listeners[].tls.certificates", certificates.clone()),
+    };
+    rows.into_iter().map(given).collect()
+}
+
+fn rows_of_connections() -> Vec<Row> {
+    vec![
         row("listeners[].tls.http2", true, false, |world| {
             Box::pin(async move {
                 let client = client(world, BOTH).with(|config| {
@@ -94,14 +107,7 @@ pub(super) fn rows() -> Vec<Row> {
         .shows("", "max-age=31536000"),
         row("listeners[].tls.max_handshakes", 1000, 1, |world| Box::pin(second_handshake(world)))
             .shows("complete", "waits"),
-    ];
-    let certificates = json!([{ "cert": "CERT-ONE", "key": "KEY-ONE" }]);
-    let given = |row: Row| match row.key() {
-        "listeners[].tls.certificates[].cert" => row.with("listeners[].tls.certificates[].key", "KEY-ONE"),
-        "listeners[].tls.certificates[].key" => row.with("listeners[].tls.certificates[].cert", "CERT-ONE"),
-        _ => row.with("listeners[].tls.certificates", certificates.clone()),
-    };
-    rows.into_iter().map(given).collect()
+    ]
 }
 
 fn client(world: &World, versions: &[&'static SupportedProtocolVersion]) -> TlsClient {

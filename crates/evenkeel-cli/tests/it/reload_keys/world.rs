@@ -176,6 +176,18 @@ fn own_folder() -> tempfile::TempDir {
     folder
 }
 
+/// What the configuration calls these backends.
+fn names_of([one, two, three]: [&Backend; 3]) -> Vec<(&'static str, String)> {
+    vec![
+        ("ONE-URL", one.url()),
+        ("TWO-URL", two.url()),
+        ("THREE-URL", three.url()),
+        ("ONE-TCP", format!("tcp://{}", one.address())),
+        ("TWO-TCP", format!("tcp://{}", two.address())),
+        ("TWO-PORT", two.address().port().to_string()),
+    ]
+}
+
 // === impl World ===
 
 impl World {
@@ -199,15 +211,8 @@ impl World {
         let text = config.to_string();
         let (mut secure, mut hole) = (None, None);
         let folder = own_folder();
-        let mut names = vec![
-            ("ONE-URL", one.url()),
-            ("TWO-URL", two.url()),
-            ("THREE-URL", three.url()),
-            ("ONE-TCP", format!("tcp://{}", one.address())),
-            ("TWO-TCP", format!("tcp://{}", two.address())),
-            ("TWO-PORT", two.address().port().to_string()),
-            ("OWN-FOLDER", folder.path().display().to_string()),
-        ];
+        let mut names = names_of([&one, &two, &three]);
+        names.push(("OWN-FOLDER", folder.path().display().to_string()));
         if text.contains("SECURE-URL") {
             let started = Secure::start("api.internal", |_| Reply::ok("secure")).await;
             names.push(("SECURE-URL", started.url()));
