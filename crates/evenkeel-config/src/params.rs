@@ -193,6 +193,13 @@ impl fmt::Debug for Params {
 // === impl ParamError ===
 
 impl ParamError {
+    /// Without the value, which is a secret.
+    #[must_use]
+    pub fn without_value(mut self) -> Self {
+        self.value = None;
+        self
+    }
+
     /// With what was probably meant.
     #[must_use]
     pub fn suggestion(mut self, suggestion: Option<impl Into<String>>) -> Self {

@@ -126,6 +126,11 @@ fn change(
             None => response.unexpected(address),
         });
     }
+    if said.get("upstream").is_none_or(|name| !name.is_string()) {
+        return Err(Failure::refused(format!(
+            "{address}: the response is not one of an admin address: expected the address of admin, not one of a listener"
+        )));
+    }
     let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default();
     let name = said.pointer("/backend/name").and_then(Value::as_str);
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();

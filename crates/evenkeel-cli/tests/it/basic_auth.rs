@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel::filter::Registry;
 
+use crate::program::evenkeel;
 use crate::rate_limit::yaml;
 use crate::support::{Backend, Balancer, PATIENCE};
 
@@ -213,4 +214,23 @@ async fn trailers_bring_nothing_back_that_filters_took_out() {
     let seen = backend.last_request();
     assert_eq!((seen.all("x-user"), seen.text().as_str()), (vec!["ann"], "hello"));
     assert!(seen.trailers.is_empty(), "{:?}", seen.trailers);
+}
+
+#[tokio::test]
+async fn a_message_shows_no_password() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (users, expected) in [
+        ("ann: secret-word", "filters[0].basic_auth.users.ann: is not valid: expected "),
+        ("'a:b': secret-word", "filters[0].basic_auth.users"),
+    ] {
+        let yaml = format!(
+            "listeners: [{{ address: 127.0.0.1:0 }}]\n\
+             upstreams: {{ web: {{ backends: [\"http://127.0.0.1:1\"] }} }}\n\
+             routes: [{{ name: all, filters: [{{ basic_auth: {{ users: {{ {users} }} }} }}], upstream: web }}]\n"
+        );
+        std::fs::write(folder.path().join("evenkeel.yaml"), yaml).expect("a file");
+        let said = evenkeel(folder.path(), &["check"]).await;
+        assert_eq!(said.code, Some(1));
+        assert!(said.err.contains(expected) && !said.err.contains("secret-word"), "{}", said.err);
+    }
 }

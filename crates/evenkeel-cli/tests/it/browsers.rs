@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+use crate::program::evenkeel;
 use crate::rate_limit::yaml;
 use crate::support::{Backend, Balancer, Message, Reply};
 
@@ -106,4 +107,17 @@ async fn security_headers_are_added_and_those_of_backends_stay() {
     drop(backend);
     let refused = balancer.get("/").await;
     assert_eq!((refused.status(), refused.header("x-frame-options")), (502, Some("SAMEORIGIN")));
+}
+
+#[tokio::test]
+async fn the_origin_null_gets_no_credentials() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let yaml = "listeners: [{ address: 127.0.0.1:0 }]\n\
+                upstreams: { web: { backends: [\"http://127.0.0.1:1\"] } }\n\
+                routes: [{ name: all, filters: [{ cors: { allow_origins: [\"null\"], allow_credentials: true } }], upstream: web }]\n";
+    std::fs::write(folder.path().join("evenkeel.yaml"), yaml).expect("a file");
+    let said = evenkeel(folder.path(), &["check"]).await;
+    let expected =
+        "cors.allow_origins[0]: \"null\" is not valid: expected no origin null with allow_credentials";
+    assert!(said.code == Some(1) && said.err.contains(expected), "{}", said.err);
 }

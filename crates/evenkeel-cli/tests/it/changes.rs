@@ -297,6 +297,11 @@ async fn the_commands_change_a_running_balancer() {
     assert_eq!((code, err.as_str()), (Some(1), "error: no backend 10.0.0.1:1\n"));
     let (code, _, err) = run(&["weight", "web", &a.url(), "many"]).await;
     assert!(code == Some(2) && err.contains("expected 0 to 65535"), "{err}");
+    // An address that responds, but is not an admin address.
+    let other = Backend::start(|_| Reply::ok("{}")).await;
+    let wrong = evenkeel(folder.path(), &["drain", "web", &a.url(), "--admin", &other.url()]).await;
+    assert_eq!((wrong.code, wrong.out.as_str()), (Some(1), ""));
+    assert!(wrong.err.contains("the response is not one of an admin address"), "{}", wrong.err);
     let logged = |text: &str| program.said().iter().any(|line| line.contains(text));
     let line = format!("upstream web: {} drained: changed by 127.0.0.1:", a.url());
     eventually(PATIENCE, || logged(&line) && logged("with the token")).await;

@@ -56,6 +56,8 @@ pub struct FilterError {
     pub expected: String,
     /// What was probably meant.
     pub suggestion: Option<String>,
+    /// Whether the value is a secret: messages do not show it.
+    pub is_secret: bool,
 }
 
 #[derive(Clone)]
@@ -135,8 +137,10 @@ impl Registry {
         F: Filter,
     {
         let build = move |params: &Params, context: &BuildContext<'_>| {
-            let filter = build(params.parse()?, context)
-                .map_err(|e| params.error(&e.path, &e.expected).suggestion(e.suggestion))?;
+            let filter = build(params.parse()?, context).map_err(|e| {
+                let error = params.error(&e.path, &e.expected).suggestion(e.suggestion);
+                if e.is_secret { error.without_value() } else { error }
+            })?;
             Ok(Arc::new(filter) as Arc<dyn Filter>)
         };
         self.kinds.retain(|kind| kind.name != name);
@@ -203,7 +207,12 @@ impl fmt::Debug for Registry {
 impl FilterError {
     /// An error at one parameter (`set.x-proxy`; empty for all of them): what was expected there.
     pub fn new(path: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self { path: path.into(), expected: expected.into(), suggestion: None }
+        Self { path: path.into(), expected: expected.into(), suggestion: None, is_secret: false }
+    }
+
+    /// An error at a parameter that is a secret, such as a password: messages do not show its value.
+    pub fn secret(path: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { is_secret: true, ..Self::new(path, expected) }
     }
 
     /// With what was probably meant.

@@ -111,9 +111,9 @@ impl FilterKind for BasicAuthFilter {
         for (name, hash) in &params.users {
             let key = format!("users.{name}");
             if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
-                return Err(FilterError::new(key, "a name without colons and control characters"));
+                return Err(FilterError::secret(key, "a name without colons and control characters"));
             }
-            let hash = PasswordHash::parse(hash).map_err(|expected| FilterError::new(key, expected))?;
+            let hash = PasswordHash::parse(hash).map_err(|expected| FilterError::secret(key, expected))?;
             fixed.insert(Box::from(name.as_str()), hash);
         }
         let users = match params.file {

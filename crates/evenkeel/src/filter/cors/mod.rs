@@ -144,6 +144,12 @@ impl FilterKind for CorsFilter {
                 "false with the origin *, or a list of origins: browsers accept no credentials with *";
             return Err(FilterError::new("allow_credentials", expected));
         }
+        if let Some(at) = params.allow_origins.iter().position(|origin| origin.eq_ignore_ascii_case("null"))
+            && params.allow_credentials
+        {
+            let expected = "no origin null with allow_credentials: any page in a sandbox has the origin null";
+            return Err(FilterError::new(format!("allow_origins[{at}]"), expected));
+        }
         if let Some(at) = params.expose_headers.iter().position(|name| name == "*")
             && params.allow_credentials
         {
