@@ -17,7 +17,6 @@ const TLS: &str = "EVENKEEL_TEST_TLS";
 /// connection, at whole records, or at listeners of their own.
 const OVER_TLS: &[&str] = &[
     "access",
-    "affinity",
     "balancing",
     "health",
     "outliers",
