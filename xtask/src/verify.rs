@@ -15,17 +15,8 @@ const TLS: &str = "EVENKEEL_TEST_TLS";
 
 /// Tests of the running thing that also run over TLS: what clients see, whatever carries it. The others look at bytes of a
 /// connection, at whole records, or at listeners of their own.
-const OVER_TLS: &[&str] = &[
-    "access",
-    "balancing",
-    "health",
-    "outliers",
-    "rate_limit",
-    "retries",
-    "retry_policy",
-    "routes",
-    "sets",
-];
+const OVER_TLS: &[&str] =
+    &["access", "balancing", "health", "outliers", "rate_limit", "retries", "retry_policy", "routes", "sets"];
 
 /// Tests of the running thing that no lane serves, or that set the lanes themselves.
 const LANES_DO_NOT_MATTER: &[&str] = &["aging", "architecture", "cli", "docs", "size", "memory"];
