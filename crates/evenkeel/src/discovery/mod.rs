@@ -3,7 +3,7 @@
 //! This room never knows how backends are picked, whether they are healthy, or how requests are carried.
 //!
 //! A source only reads: it returns a set, or why there is none. What to do about a source that fails, that returns nothing
-//! or that changes all the time is decided once for all of them, in [`Subscription`].
+//! or that changes all the time is decided once for all of them, in `Subscription`.
 
 use std::fmt::Debug;
 use std::ops::Deref;
