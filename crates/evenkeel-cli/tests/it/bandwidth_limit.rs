@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::rate_limit::yaml;
 use crate::support::http2::Http2;
-use crate::support::{Backend, Balancer, Reply, get, send};
+use crate::support::{Backend, Balancer, PATIENCE, Reply, get, send};
 
 /// `/N` responds with N bytes.
 async fn limited(params: &str) -> (Backend, Balancer) {
@@ -39,9 +39,14 @@ async fn a_download_is_as_fast_as_the_limit() {
     let response = balancer.get("/2000000").await;
     assert_eq!((response.status(), response.body_length), (200, 2_000_000));
     assert_rate("a download", 2_000_000, 2_000_000, start.elapsed());
-    let metrics = balancer.metrics().await;
     let line = "evenkeel_bandwidth_limit_bytes_total{route=\"all\",limit=\"client_ip\",direction=\"download\"} 2000000\n";
-    assert!(metrics.contains(line), "{metrics}");
+    // The client can have the last bytes before they are counted.
+    let counted = async {
+        while !balancer.metrics().await.contains(line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("all bytes are counted");
 }
 
 #[tokio::test]
