@@ -166,7 +166,7 @@ fn method(machine: &Machine, how: &How) -> String {
   the ratios of the rounds, in the same way. Ratios are to the packaged HAProxy or to HAProxy 2.8: the one that takes less
   CPU time in that scenario.
 * The proxy has CPU 0 and one worker; clients (`wrk`, one thread) and two backends share CPU 1; all on loopback. Where
-  \"CPU busy\" is well below 100 %, the load was the limit, and CPU time says more than requests/s.
+  \"CPU busy\" is well below 100 %, `wrk` was the limit: compare CPU time, not requests/s.
 * All proxies do the same: they pick the one of two backends with fewer connections, keep connections to them, add
   `X-Forwarded-For`, have timeouts, and write no access log except where the title says so. evenkeel has its admin address
   and metrics on. Its limits and timeouts have their defaults, except for the connections per client, because all

@@ -24,7 +24,7 @@ pub use map::{Map, Scope};
 pub use parse::TemplateError;
 pub use placeholder::{Phase, Placeholder};
 
-/// Text with placeholders in braces: `https://{host}{path}`, `{header.x-user:-nobody}`.
+/// Text with placeholders in braces: `https://{host}{path}`, `{header.x-user:-none}`.
 ///
 /// It is compiled once, for one use ([`Escape`]). What a request puts in is escaped for that use, so it can never add a line,
 /// a header or another host. The text of the template itself is the operator's, and is not escaped.
