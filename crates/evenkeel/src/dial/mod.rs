@@ -3,6 +3,7 @@
 //!
 //! This room never knows what is said over a connection, or what a failure leads to.
 
+mod causes;
 mod names;
 mod proxy_header;
 mod shortage;
@@ -21,6 +22,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+pub use causes::with_causes;
 pub use names::Names;
 pub use proxy_header::HeaderVersion;
 pub use shortage::{Pause, is_shortage};

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::DiscoveryError;
+use crate::dial::with_causes;
 
 /// A server that sources send requests to.
 #[derive(Clone, Debug)]
@@ -130,14 +131,5 @@ async fn secret(token: &Token) -> Result<String, DiscoveryError> {
 }
 
 fn broken(what: &str, error: &dyn std::error::Error) -> DiscoveryError {
-    let mut text = format!("{what}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    DiscoveryError::Unreachable(text)
+    DiscoveryError::Unreachable(with_causes(what, error))
 }

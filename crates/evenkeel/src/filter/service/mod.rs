@@ -21,6 +21,8 @@ use tokio::time::timeout;
 
 use pool::Pool;
 
+use crate::dial::with_causes;
+
 /// A service, and connections to it.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -154,14 +156,5 @@ fn closes(headers: &HeaderMap) -> bool {
 }
 
 fn broken(what: &str, error: &dyn std::error::Error) -> ServiceError {
-    let mut text = format!("{what}: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    ServiceError::Broken(text)
+    ServiceError::Broken(with_causes(what, error))
 }
