@@ -12,7 +12,7 @@ use evenkeel_http::message::{
 };
 
 use super::connection::Connection;
-use super::path::{WithPath, respelled};
+use super::path::respelled;
 use super::record::Ending;
 use super::request::{Decision, Exchange};
 use super::seen_head::SeenHead;
@@ -98,7 +98,7 @@ impl Exchange {
         let head: &dyn RequestHead = if self.edits.hides_claims() { &without_claims } else { head };
         match respelled(head, self.paths()) {
             Ok(None) => self.resume_at(head, resumption),
-            Ok(Some(path)) => self.resume_at(&WithPath::new(head, &path), resumption),
+            Ok(Some(path)) => self.resume_at(&SeenHead::with_path(head, &path), resumption),
             Err(refusal) => Decision::Answer(self.refusal_answer(&refusal)),
         }
     }

@@ -43,7 +43,7 @@ pub use filtering::{Panicked, Resumption, Waiting, verdict};
 pub use in_flight::{Expired, InFlight, Phase};
 pub use lane::Lane;
 pub use outcome::is_failure;
-pub use path::{WithPath, respelled};
+pub use path::respelled;
 pub use record::Ending;
 pub use redirect::{MadeAnswer, redirect};
 pub use request::{Decision, Environment, Exchange, ListenerFacts};

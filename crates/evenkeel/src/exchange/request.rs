@@ -17,7 +17,7 @@ use super::lane::Lane;
 use super::max_forwards;
 use super::method::{is_idempotent, is_safe};
 use super::outcome::{is_failure, status_text};
-use super::path::{WithPath, respelled};
+use super::path::respelled;
 use super::record::{Ending, Record, Text, id_value};
 use super::redirect::{redirect, to_https};
 use super::seen_head::SeenHead;
@@ -175,7 +175,7 @@ impl Exchange {
                 if self.listener.paths.forward == PathForm::Normal {
                     self.edits.path = Some(path.clone());
                 }
-                self.route(&WithPath::new(head, &path), client, rng)
+                self.route(&SeenHead::with_path(head, &path), client, rng)
             }
             Err(refusal) => self.refuse(&refusal),
         }

@@ -1,5 +1,5 @@
-//! The head of a request as routes, filters and keys see it: without what an untrusted client says of itself, and with the edits
-//! of the filters so far.
+//! The head of a request as routes, filters and keys see it: with its path in the form that they see, without what an untrusted
+//! client says of itself, and with the edits of the filters so far.
 //!
 //! It never knows which filter made an edit.
 
@@ -7,10 +7,11 @@ use evenkeel_core::route::RequestParts;
 use evenkeel_http::message::{Edits, HeaderEdit, RequestHead, Version, is_claim};
 use http::HeaderValue;
 
-/// A head with edits. Everything but its headers is as in the head.
+/// A head with another path or other headers. Everything else is as in the head.
 #[derive(Debug)]
 pub struct SeenHead<'a> {
     head: &'a dyn RequestHead,
+    path: Option<&'a str>,
     edits: &'a [HeaderEdit],
     hides_claims: bool,
 }
@@ -20,17 +21,22 @@ pub struct SeenHead<'a> {
 impl<'a> SeenHead<'a> {
     /// The head without the headers by which a client says who it is.
     pub fn without_claims(head: &'a dyn RequestHead) -> Self {
-        Self { head, edits: &[], hides_claims: true }
+        Self { head, path: None, edits: &[], hides_claims: true }
     }
 
     /// The head with these edits.
     pub fn with_edits(head: &'a dyn RequestHead, edits: &'a [HeaderEdit]) -> Self {
-        Self { head, edits, hides_claims: false }
+        Self { head, path: None, edits, hides_claims: false }
+    }
+
+    /// The head with its path in another form.
+    pub fn with_path(head: &'a dyn RequestHead, path: &'a str) -> Self {
+        Self { head, path: Some(path), edits: &[], hides_claims: false }
     }
 
     /// The head with what filters have changed.
     pub fn with_filters(head: &'a dyn RequestHead, edits: &'a Edits) -> Self {
-        Self { head, edits: edits.of_filters(), hides_claims: edits.hides_claims() }
+        Self { head, path: None, edits: edits.of_filters(), hides_claims: edits.hides_claims() }
     }
 
     fn is_hidden(&self, name: &str) -> bool {
@@ -48,7 +54,7 @@ impl RequestParts for SeenHead<'_> {
     }
 
     fn path(&self) -> &str {
-        self.head.path()
+        self.path.unwrap_or_else(|| self.head.path())
     }
 
     fn query(&self) -> Option<&str> {

@@ -28,8 +28,8 @@ pub use explanation::{
 use super::board::StatusBoard;
 use super::plan::Plan;
 use crate::exchange::{
-    Arrived, ClientAddress, Panicked, Rule, RuleAction, SeenHead, Table, WithPath, client_address, redirect,
-    respelled, uses_https, verdict,
+    Arrived, ClientAddress, Panicked, Rule, RuleAction, SeenHead, Table, client_address, redirect, respelled,
+    uses_https, verdict,
 };
 use crate::filter::{Request, State, Verdict};
 use crate::upstream::{Upstream, moment_of};
@@ -86,7 +86,7 @@ pub fn explain(table: &Table, boards: &[Arc<StatusBoard>], request: &Described) 
         Ok(None) => route(&mut said, context, &mut edits),
         Ok(Some(path)) => {
             edits.path = (paths.forward == PathForm::Normal).then(|| path.clone());
-            let head = &WithPath::new(head, &path);
+            let head = &SeenHead::with_path(head, &path);
             route(&mut said, ExplainContext { request: head, ..context }, &mut edits);
             said.path = Some(path);
         }
