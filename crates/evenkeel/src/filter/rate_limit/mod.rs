@@ -13,13 +13,13 @@ pub use params::{OnExceed, RateLimitParams};
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use evenkeel_core::Moment;
 use evenkeel_core::limit::{Decision, LimitKey, Networks, RateLimitOptions, RateLimiter, TopKey, TopKeys};
 
 use super::key::{Key, Prefixes, is_limit_name, random};
+use super::pause::LogPause;
 use super::registry::{FilterError, FilterKind};
 use super::{BuildContext, Filter, Rejection, Request, Response, Verdict, Wait};
 use counts::Counts;
@@ -43,7 +43,7 @@ struct Seen {
     counts: Counts,
     top: TopKeys,
     /// When a line about the limit was last logged.
-    logged: AtomicU64,
+    logged: LogPause,
 }
 
 /// A limit, as `/status` and `/metrics` show it.
@@ -52,8 +52,6 @@ pub struct RateLimitView<'a>(&'a RateLimitFilter);
 
 /// The most keys that a limit can have room for: 5 GB.
 const MOST_KEYS: u32 = 100_000_000;
-/// How often a limit is logged at most.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 // === impl RateLimitFilter ===
 
@@ -100,7 +98,7 @@ impl RateLimitFilter {
             OnExceed::Reject | OnExceed::Delay => self.count(request, RateLimitResult::Rejected),
             OnExceed::Log => {
                 self.count(request, RateLimitResult::Logged);
-                if self.seen.is_log_due(request.now) {
+                if self.seen.logged.is_over(request.now) {
                     let (name, rate, route) = (&self.name, self.limiter.rule().rate(), request.route);
                     log::warn!(
                         "limit {name} of route {route}: {} is over {rate}: request passed (on_exceed: log)",
@@ -115,7 +113,7 @@ impl RateLimitFilter {
     #[cold]
     fn no_room(&self, request: &Request<'_>) {
         self.count(request, RateLimitResult::NoRoom);
-        if self.seen.is_log_due(request.now) {
+        if self.seen.logged.is_over(request.now) {
             let (name, route) = (&self.name, request.route);
             log::warn!(
                 "limit {name} of route {route}: no room for more keys: requests of new keys are not limited: raise max_keys"
@@ -205,13 +203,7 @@ impl FilterKind for RateLimitFilter {
 
 impl Seen {
     fn new(workers: usize) -> Self {
-        Self { counts: Counts::new(workers), top: TopKeys::default(), logged: AtomicU64::new(0) }
-    }
-
-    fn is_log_due(&self, now: Moment) -> bool {
-        let last = self.logged.load(Relaxed);
-        let is_due = last == 0 || now.since(Moment::from_micros(last)) >= LOG_PAUSE;
-        is_due && self.logged.compare_exchange(last, now.as_micros().max(1), Relaxed, Relaxed).is_ok()
+        Self { counts: Counts::new(workers), top: TopKeys::default(), logged: LogPause::default() }
     }
 }
 
